@@ -244,8 +244,8 @@ def read_json(data: bytes | str, most: int = MAX_MESSAGE) -> Any:
 
 def refusal(error: msgspec.ValidationError) -> IntakeError:
     """The same error with its field named: msgspec writes "Expected ... - at `$.until`"."""
-    why, found, path = str(error).partition(" - at `")
-    return IntakeError(why, path.rstrip("`").removeprefix("$").lstrip(".")) if found else IntakeError(why)
+    why, located, path = str(error).partition(" - at `")
+    return IntakeError(why, path.rstrip("`").removeprefix("$").lstrip(".")) if located else IntakeError(why)
 
 
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -267,7 +267,7 @@ def _cut(data: bytes, most: int) -> list[bytes]:
     if len(data) > most or not text.startswith(b"["):
         raise IntakeError("not a list" if len(data) <= most else f"{len(data):,} bytes; at most {most:,} are read")
     depth, start = 0, 1
-    found: list[bytes] = []
+    items: list[bytes] = []
     for token in _TOKEN.finditer(text):
         word = token[0]
         if word in b"[{":
@@ -275,13 +275,13 @@ def _cut(data: bytes, most: int) -> list[bytes]:
         elif word in b"]}":
             depth -= 1
         if depth == 0 or (depth == 1 and word == b","):
-            found.append(text[start : token.start()].strip())
+            items.append(text[start : token.start()].strip())
             start = token.end()
         if depth == 0:
             break
     if depth != 0 or text[start:].strip() or not text.endswith(b"]"):
         raise IntakeError("not a list of whole items")
-    return found
+    return items
 
 
 def finite(value: float) -> bool:

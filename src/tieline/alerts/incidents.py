@@ -96,11 +96,11 @@ class Incidents:
         """What to tell, and the incidents that changed. Notes are never told."""
         notices: list[Notice] = []
         changed: list[Incident] = []
-        told: dict[str, list[IncidentLine]] = {}
+        by_key: dict[str, list[IncidentLine]] = {}
         for line in lines:
             if line.level != "note":
-                told.setdefault(line.what, []).append(line)
-        for what, group in list(told.items())[:MOST_INCIDENTS]:
+                by_key.setdefault(line.what, []).append(line)
+        for what, group in list(by_key.items())[:MOST_INCIDENTS]:
             before = self.now.get(what)
             shown = None if before is None else (before.state, before.places, before.text)
             incident, event = self._stands(what, group, now)
@@ -109,14 +109,14 @@ class Incidents:
             if shown != (incident.state, incident.places, incident.text):
                 changed.append(incident)
         for key, incident in list(self.now.items()):
-            if key not in told and now - incident.last >= self.timing.clear_after_s:
+            if key not in by_key and now - incident.last >= self.timing.clear_after_s:
                 del self.now[key]
                 was_open = incident.opened is not None
                 incident.state, incident.ended = "ended", now
                 changed.append(incident)
                 if was_open:
                     notices.append(_notice("ended", incident, now))
-            elif key not in told and incident.state == "pending":
+            elif key not in by_key and incident.state == "pending":
                 del self.now[key]  # it never stood long enough to be one
         return notices, changed
 
@@ -157,11 +157,11 @@ class Incidents:
         return incident
 
 
-def lines_of(told: Iterable[Mapping[str, Any]]) -> list[IncidentLine]:
+def lines_of(lines: Iterable[Mapping[str, Any]]) -> list[IncidentLine]:
     """The console's attention lines; what is not one is left out."""
     return [
         IncidentLine(one["level"], one["what"], str(one.get("text") or ""), str(one.get("site") or ""))
-        for one in told
+        for one in lines
         if isinstance(one.get("level"), str) and one["level"] in _WORSE and isinstance(one.get("what"), str)
     ]
 

@@ -97,18 +97,18 @@ class AlertService:
             lines = [IncidentLine("bad", "the console is silent", f"nothing is known since {now - since:.0f} s")]
         notices, changed = self.incidents.step(lines, now)
         silent = {one.what for one in self.store.silences(now)}
-        told = [one for one in notices if one.what not in silent]
-        messages = [(channel.id, _body(one)) for one in told for channel in self._channels(one)]
+        notable = [one for one in notices if one.what not in silent]
+        messages = [(channel.id, _body(one)) for one in notable for channel in self._channels(one)]
         if changed or messages:
             rows = [(one.id, now, msgspec.json.encode(one)) for one in changed]
             left = self.store.put(rows, messages, now)
             if left:
                 log.error("%d messages were not kept: too many wait for their channels", left)
-        return told
+        return notable
 
     def _acknowledged(self) -> list[Incident]:
-        kept = [msgspec.json.decode(body, type=Incident) for body in self.store.incidents()]
-        return [one for one in kept if one.state == "acknowledged"]
+        incidents = [msgspec.json.decode(body, type=Incident) for body in self.store.incidents()]
+        return [one for one in incidents if one.state == "acknowledged"]
 
     def _channels(self, notice: Notice) -> list[Any]:
         late = notice.event == "escalated"
@@ -129,8 +129,8 @@ class AlertService:
         try:
             if channel is None:
                 raise ChannelError(f"no channel {message.channel!r} is configured any more")
-            told = msgspec.json.decode(message.body)
-            await channels.send(channel, f"Tieline: {told['what']}", told["words"], message.body, now)
+            incident = msgspec.json.decode(message.body)
+            await channels.send(channel, f"Tieline: {incident['what']}", incident["words"], message.body, now)
         except ChannelError as error:
             again = None if channel is None or message.tries >= len(AGAIN_S) else now + AGAIN_S[message.tries]
             await asyncio.to_thread(self.store.failed, message.id, str(error), again, now)

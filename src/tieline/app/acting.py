@@ -30,21 +30,21 @@ def acting(data: Path, config: Config, now: datetime, *, shared: bool = False) -
         return ()
     store = Store(place, records.encode, records.decode, read_only=True)
     try:
-        found = proposed(_proposals(store, now))
+        proposals = proposed(_proposals(store, now))
     finally:
         store.close()
     sites = (site.id for site in config.fleet.sites)
-    return tuple(one for one in sites if standing(found.values(), "act", one, now) is not None)
+    return tuple(one for one in sites if standing(proposals.values(), "act", one, now) is not None)
 
 
 def pools_approved(store: Store, word: Action, now: datetime) -> bool:
     """Whether two people want the pools that this word would set, at the group that it names."""
-    found = proposed(_proposals(store, now))
+    proposals = proposed(_proposals(store, now))
     return any(
         one.proposal.what == "pools"
         and (one.proposal.target, one.proposal.after) == (word.target, word.detail)
         and one.state(now) == "approved"
-        for one in found.values()
+        for one in proposals.values()
     )
 
 

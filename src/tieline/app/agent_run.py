@@ -125,11 +125,11 @@ async def _run(
     own: Credentials, config: Config, folder: Path, say: Callable[[str], None], door: LocalDoor | None
 ) -> None:
     device, meter = modelled(config)
-    told: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Task[None]] = []
 
     async def connect(_: str) -> Link:
         link = LateLink(LinkUser(own.url, site_user(own.site_id), own.password, own.authority))
-        told.append(asyncio.create_task(_tell(link, own.site_id, say)))
+        tasks.append(asyncio.create_task(_tell(link, own.site_id, say)))
         return link
 
     def take_config(text: bytes) -> None:
@@ -143,7 +143,7 @@ async def _run(
     try:
         await run_sites(host, lambda said: say(f"{own.site_id} runs: {said}"), Registry())
     finally:
-        for one in told:
+        for one in tasks:
             one.cancel()
 
 

@@ -43,16 +43,18 @@ class SetAsides:
         self._watch_clock(origin, items, now)
         if not items:
             return ()
-        kept = [False] * len(items)
+        recorded = [False] * len(items)
         if self.quarantine is not None:
-            kept = self.quarantine.add(origin, [(one.name, one.why, one.body) for one in items], now)
+            recorded = self.quarantine.add(origin, [(one.name, one.why, one.body) for one in items], now)
         first = items[0]
         log.warning(
             "%s: %d of its records are set aside, first %s: %s", origin, len(items), first.name, first.why[:300]
         )
-        if not all(kept):
+        if not all(recorded):
             log.error("no room to set aside what %s sends; it keeps it itself", origin)
-        return tuple(ItemRefusal(one.place, one.why[:300], is_kept) for one, is_kept in zip(items, kept, strict=True))
+        return tuple(
+            ItemRefusal(one.place, one.why[:300], is_kept) for one, is_kept in zip(items, recorded, strict=True)
+        )
 
     def _watch_clock(self, origin: str, items: Sequence[SetAside], now: datetime) -> None:
         """A fault while a sender's clock is ahead, and its end with the first push that is not."""

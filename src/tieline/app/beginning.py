@@ -63,7 +63,7 @@ class Ground:
 
 def read_rigs(text: str, mapping: Mapping[str, str], site: str) -> list[FoundRig]:
     """The rigs of a sheet. `site`: of rows that name none. Raises SheetError with every mistake, a line each."""
-    found: list[FoundRig] = []
+    rigs: list[FoundRig] = []
     problems: list[str] = []
     lines: dict[str, int] = {}
     for row in rows(_renamed(text, mapping), ("address", "model"), COLUMNS, mapping):
@@ -72,7 +72,7 @@ def read_rigs(text: str, mapping: Mapping[str, str], site: str) -> list[FoundRig
             if rig.address in lines:
                 raise SheetError(f"line {row.line}, address: {rig.address} stands in line {lines[rig.address]} already")
             lines[rig.address] = row.line
-            found.append(rig)
+            rigs.append(rig)
         except SheetError as error:
             problems.append(str(error))
             if len(problems) == MOST_PROBLEMS:
@@ -80,9 +80,9 @@ def read_rigs(text: str, mapping: Mapping[str, str], site: str) -> list[FoundRig
                 break
     if problems:
         raise SheetError("\n".join(problems))
-    if not found:
+    if not rigs:
         raise SheetError("the sheet has no rigs; give one a line, with its address and model")
-    return found
+    return rigs
 
 
 def _renamed(text: str, mapping: Mapping[str, str]) -> str:
@@ -123,11 +123,11 @@ def model_named(given: str, at: str) -> str:
     Raises SheetError."""
     folded = {_folded(name): name for name in RIG_MODELS}
     plain = _folded(given)
-    found = folded.get(plain) or folded.get(re.sub(r"\d+t(h/?s?)?$", "", plain))
-    if found is None:
+    model = folded.get(plain) or folded.get(re.sub(r"\d+t(h/?s?)?$", "", plain))
+    if model is None:
         near = did_you_mean(given, RIG_MODELS)
         raise SheetError(f"{at}, model: no rating of {given!r} is known; {near}")
-    return found
+    return model
 
 
 def _folded(name: str) -> str:
@@ -210,7 +210,7 @@ def file_text(name: str, rigs: Sequence[FoundRig], ground: Ground) -> str:
     ids = Counter(_id(site) for site in sites)
     if twice := next((one for one, count in ids.items() if count > 1), None):
         raise SheetError(f"two sites would both have the id {twice!r}; name them apart")
-    parts += [_site_text(site, found, ground) for site, found in sites.items()]
+    parts += [_site_text(site, rows, ground) for site, rows in sites.items()]
     return "\n".join(parts)
 
 

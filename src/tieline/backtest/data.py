@@ -148,10 +148,10 @@ def _at_rates(fleet: Fleet, source: RecordedFolder, begin: datetime) -> Fleet:
     book = RateBook()
     for one in source.exchange_rates(begin - HISTORY, begin):
         book.learn(one.currency, one.at, one.usd_per_unit)
-    found, why = fleet.at_rates(book, begin)
+    priced, why = fleet.at_rates(book, begin)
     for site_id, words in why.items():
         raise FolderError(f"{source.folder / 'fx' / 'daily.csv'}: {site_id} cannot be priced: {words}")
-    return found
+    return priced
 
 
 def days_of(folder: Path) -> list[tuple[str, datetime, datetime]]:
@@ -177,15 +177,15 @@ def _with_prices(
 ) -> tuple[Fleet, tuple[str, ...]]:
     """Sites whose market has no price in the window cannot be settled: they are left out, by name."""
     hours = {tick.market for tick in source.prices(fleet, begin, end)}
-    kept, out = [], []
+    priced, out = [], []
     for site in fleet.sites:
         if site.contract.basis != "fixed" and site.contract.market not in hours:
             out.append(f"{site.id} (no price of {site.contract.market})")
             continue
         if not use_15min and site.contract.market_15min is not None:
             site = msgspec.structs.replace(site, contract=msgspec.structs.replace(site.contract, market_15min=None))
-        kept.append(site)
-    return msgspec.structs.replace(fleet, sites=tuple(kept)), tuple(out)
+        priced.append(site)
+    return msgspec.structs.replace(fleet, sites=tuple(priced)), tuple(out)
 
 
 def _with_gpus(fleet: Fleet, share: float) -> Fleet:
@@ -226,15 +226,15 @@ def _markets(
         first, count = world.slot(tick.at), max(1, tick.length_s // SLOT_S)
         values[tick.market][first : first + count] = tick.price_usd_per_mwh
         known_at[tick.market][first : first + count] = (micros(tick.known_at) - micros(start)) / (SLOT_S * 1e6)
-    found = {}
+    markets = {}
     for name, series in values.items():
         # Knowing moves forward only; a gap is passed over as if it were known to be missing.
         when = known_at[name]
         later = np.where(np.isinf(when), -np.inf, when)
         when = np.maximum.accumulate(later)
         known = np.searchsorted(when, np.arange(world.slots), side="right")
-        found[name] = PriceArray(series, known.astype(np.intp), interval[name])
-    return found
+        markets[name] = PriceArray(series, known.astype(np.intp), interval[name])
+    return markets
 
 
 def _temperatures(source: RecordedFolder, world: ScenarioWorld, start: datetime, stop: datetime) -> Floats:
@@ -297,15 +297,15 @@ def _reach(folder: Path, fleet: Fleet) -> dict[str, tuple[str, ...]]:
     with path.open(encoding="utf-8") as file:
         rtt = {(r["source"], r["destination"]): float(r["rtt_p95_ms"]) for r in csv.DictReader(file)}
     regions = sorted({s.region for s in fleet.sites if s.node_groups})
-    found: dict[str, tuple[str, ...]] = {}
+    reach: dict[str, tuple[str, ...]] = {}
     for home in regions:
         near = []
         for away in regions:
             trips = _trips_ms(fleet, home, away, rtt)
             if away != home and trips and median(trips) < REACH_MS:
                 near.append((median(trips), away))
-        found[home] = tuple(away for _, away in sorted(near))
-    return found
+        reach[home] = tuple(away for _, away in sorted(near))
+    return reach
 
 
 def _trips_ms(fleet: Fleet, home: str, away: str, rtt: dict[tuple[str, str], float]) -> list[float]:
@@ -327,29 +327,29 @@ def _peaks(world: ScenarioWorld, path: Path | None, source: RecordedFolder) -> P
     rules = world.fleet.peak_rules
     paying = tuple(rule for rule in rules.values() if any(world.fleet.pays(site, rule) for site in world.fleet.sites))
     start, end = world.start, world.when(world.slots)
-    told = source.loads(world.fleet, start - LOAD_HISTORY, end)
-    found = odds_over(world.fleet, paying, told, start, end) if told else []
+    loads = source.loads(world.fleet, start - LOAD_HISTORY, end)
+    chances = odds_over(world.fleet, paying, loads, start, end) if loads else []
     if path is None:
-        return Peaks.of(world.fleet, paying, (), found)
+        return Peaks.of(world.fleet, paying, (), chances)
     was = tuple(Peak(rule, at) for rule, at in peaks(path, rules))
-    return Peaks.of(world.fleet, tuple(rules.values()), was, [*odds(path, start, end, rules), *found])
+    return Peaks.of(world.fleet, tuple(rules.values()), was, [*odds(path, start, end, rules), *chances])
 
 
 def _reserves(source: RecordedFolder, world: ScenarioWorld) -> ReserveMarket:
     """What the folder says that products cleared at which some site is qualified for."""
     start = world.start
     price: dict[str, Floats] = {}
-    told: dict[str, Floats] = {}
+    prices: dict[str, Floats] = {}
     for one in source.reserves(world.fleet, start, world.when(world.slots)):
         series = price.setdefault(one.product, np.full(world.slots, np.nan))
         hour = slice(world.slot(one.at), world.slot(one.at) + HOUR_SLOTS)
         series[hour] = one.price_usd_per_mw_h
-        told.setdefault(one.product, np.full(world.slots, -np.inf))[hour] = world.slot(one.known_at)
+        prices.setdefault(one.product, np.full(world.slots, -np.inf))[hour] = world.slot(one.known_at)
     products = tuple(p for name, p in world.fleet.reserve_products.items() if name in price)
     calls = {p.name: drawn_calls(p, start, world.slots) for p in products}
     known = {
         name: np.searchsorted(np.maximum.accumulate(when), np.arange(world.slots), side="right").astype(np.intp)
-        for name, when in told.items()
+        for name, when in prices.items()
     }
     return ReserveMarket(products, price, known, calls)
 
@@ -357,7 +357,7 @@ def _reserves(source: RecordedFolder, world: ScenarioWorld) -> ReserveMarket:
 def _with_events(world: ScenarioWorld, path: Path, source: RecordedFolder) -> ScenarioWorld:
     place = {site.id: n for n, site in enumerate(world.fleet.sites)}
     ids, start, end = frozenset(place), world.start, world.when(world.slots)
-    found = [
+    events = [
         SiteEvent(
             kind=event.kind,
             site=place[event.site_id],
@@ -371,11 +371,11 @@ def _with_events(world: ScenarioWorld, path: Path, source: RecordedFolder) -> Sc
         )
         for event in scenario_events(path, ids)
     ]
-    told = offers(path, start, end, ids, 1.0)
+    offered = offers(path, start, end, ids, 1.0)
     return replace(
         world,
-        events=tuple(found),
-        offers=tuple(offer.promise for offer in told),
-        deployed_share=tuple(offer.called_share for offer in told),
+        events=tuple(events),
+        offers=tuple(offer.promise for offer in offered),
+        deployed_share=tuple(offer.called_share for offer in offered),
         peaks=_peaks(world, path, source),
     )

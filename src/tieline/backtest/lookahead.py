@@ -131,7 +131,7 @@ class Tieline:
             return known.replicas(), None
         cost = around.cost_of_power(known.fleet, UNKNOWN)
         price = {unit.id: cost[:, n] for _, n, unit in nodes}
-        found = serve(
+        serving = serve(
             sight,
             known.rooms(),
             around.steps,
@@ -141,23 +141,23 @@ class Tieline:
             known.plant.table,
             ready="ready" not in self.without,
         )
-        replicas = np.array([float(found.wanted[unit.id].replicas) for _, _, unit in nodes])
+        replicas = np.array([float(serving.wanted[unit.id].replicas) for _, _, unit in nodes])
         if "batch" in self.without:
             return replicas, None
-        return replicas, sum(found.wanted[unit.id].batch_tokens_per_s or 0.0 for _, _, unit in nodes)
+        return replicas, sum(serving.wanted[unit.id].batch_tokens_per_s or 0.0 for _, _, unit in nodes)
 
     def ahead(self, known: PolicyInputs, around: SiteConditions, settings: Settings) -> Ahead:
         base = dict(zip((s.id for s in known.world.fleet.sites), known.plant.inference_w(), strict=True))
-        found = build(around, known.world.fleet, settings, base)
+        steps = build(around, known.world.fleet, settings, base)
         if known.plant.simple:
-            found = replace(found, aux=np.zeros_like(found.aux), derate=np.ones_like(found.derate))
+            steps = replace(steps, aux=np.zeros_like(steps.aux), derate=np.ones_like(steps.derate))
         if known.plant.simple or "restore" in self.without:
-            found = replace(found, restore_share_per_h=None)
+            steps = replace(steps, restore_share_per_h=None)
         if "contract" in self.without:
-            found = replace(found, below=None, take_w=None)
+            steps = replace(steps, below=None, take_w=None)
         if "limit" in self.without:
-            found = replace(found, limit_w=np.full_like(found.limit_w, 1e12))
-        return found
+            steps = replace(steps, limit_w=np.full_like(steps.limit_w, 1e12))
+        return steps
 
     def _floors(
         self, known: PolicyInputs, settings: Settings, around: SiteConditions

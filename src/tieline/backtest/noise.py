@@ -52,8 +52,8 @@ def _path(slots: int, noise: Noise, region: int) -> Floats:
     keep = 0.5 ** (1.0 / (_HALF_LIFE_H * 2.0))
     count = -(-slots // _WINDOW)
     fresh = rng.normal(0.0, noise.spread * np.sqrt(1.0 - keep**2), count)
-    at, found = rng.normal(0.0, noise.spread), np.empty(count)
+    at, path = rng.normal(0.0, noise.spread), np.empty(count)
     for t in range(count):
         at = keep * at + fresh[t]
-        found[t] = at
-    return np.repeat(np.exp(found - noise.spread**2 / 2.0), _WINDOW)[:slots]
+        path[t] = at
+    return np.repeat(np.exp(path - noise.spread**2 / 2.0), _WINDOW)[:slots]

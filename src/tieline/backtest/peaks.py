@@ -41,7 +41,7 @@ class Peaks:
     _sites: dict[str, list[int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_ats", {name: [one.at for one in found] for name, found in self.odds.items()})
+        object.__setattr__(self, "_ats", {name: [one.at for one in odds] for name, odds in self.odds.items()})
         sites = {r.name: [n for n, s in enumerate(self.fleet.sites) if self.fleet.pays(s, r)] for r in self.rules}
         object.__setattr__(self, "_sites", sites)
 
@@ -54,7 +54,7 @@ class Peaks:
         by_rule: dict[str, list[PeakOdds]] = {}
         for one in sorted(odds, key=lambda o: (o.at, o.known_at)):
             by_rule.setdefault(one.rule, []).append(one)
-        return cls(fleet, rules, was, {name: tuple(found) for name, found in by_rule.items()})
+        return cls(fleet, rules, was, {name: tuple(newest) for name, newest in by_rule.items()})
 
     def __bool__(self) -> bool:
         return bool(self.was or self.odds)
@@ -64,15 +64,15 @@ class Peaks:
     ) -> list[tuple[datetime, timedelta, float]]:
         """Windows that begin in [start, end) with their odds as known at `now`."""
         ats = self._ats.get(rule, [])
-        found: dict[datetime, PeakOdds] = {}
+        newest: dict[datetime, PeakOdds] = {}
         for one in self.odds.get(rule, ())[bisect_left(ats, start) : bisect_left(ats, end)]:
             if one.known_at <= now:
-                found[one.at] = one
-        return [(at, timedelta(seconds=one.length_s), one.probability) for at, one in found.items()]
+                newest[one.at] = one
+        return [(at, timedelta(seconds=one.length_s), one.probability) for at, one in newest.items()]
 
     def adders(self, steps: Grid, now: datetime, wide: int = 1, *, perfect: bool = False) -> dict[int, Floats]:
         """By site index, (T,) USD/MWh that a chance of a peak adds; `perfect`: the peaks that were, for sure."""
-        found: dict[int, Floats] = {}
+        adders: dict[int, Floats] = {}
         end = steps.start + timedelta(seconds=int(steps.offset_s[-1] + steps.length_s[-1]))
         for rule in self.rules:
             if not rule.applies(rule.local_day(now)):
@@ -87,8 +87,8 @@ class Peaks:
                 continue
             adder = window_adder(rule, windows, steps, wide)
             for n in self._sites[rule.name]:
-                found[n] = found.get(n, 0.0) + adder
-        return found
+                adders[n] = adders.get(n, 0.0) + adder
+        return adders
 
     def charge_usd(self, start: datetime, seconds: float, site_w: Floats) -> float:
         """What load over [start, start + seconds) costs in peaks that it lies in."""

@@ -49,9 +49,9 @@ class PolicyInputs:
         """(N,) marginal price above and below the contracted level, as last known."""
         sites = self.world.fleet.sites
         above, below = np.zeros(len(sites)), np.zeros(len(sites))
-        found: dict[str, tuple[float | None, bool]] = {}
+        prices: dict[str, tuple[float | None, bool]] = {}
         for n, site in enumerate(sites):
-            contract, value = site.contract, self._price_of(site.contract, found)
+            contract, value = site.contract, self._price_of(site.contract, prices)
             energy = contract.fixed_usd_per_mwh or 0.0
             if contract.basis == "fixed":
                 above[n] = energy + contract.adder_usd_per_mwh
@@ -68,17 +68,17 @@ class PolicyInputs:
                 below[n] += charge + losses * energy
         return above, below
 
-    def _price_of(self, contract: Contract, found: dict[str, tuple[float | None, bool]]) -> float | None:
+    def _price_of(self, contract: Contract, prices: dict[str, tuple[float | None, bool]]) -> float | None:
         """The contract's market as last known, the 15-minute one while it is fresh. `found`: by market, what was worked
         out before."""
         value = None
         for name in (contract.market_15min, contract.market):
             if name is None or name not in self.world.markets:
                 continue
-            if name not in found:
-                found[name] = self._last_price(name)
-            told, fresh = found[name]
-            value = told if value is None or (fresh and told is not None) else value
+            if name not in prices:
+                prices[name] = self._last_price(name)
+            price, fresh = prices[name]
+            value = price if value is None or (fresh and price is not None) else value
             if fresh:
                 break
         return value
@@ -88,11 +88,11 @@ class PolicyInputs:
         than two of its own intervals."""
         market, known = self.world.markets[name], self.known(name)
         values, length = market.values, market.interval
-        told = ~np.isnan(values[max(0, self.slot - SLOTS_PER_DAY) : min(known, self.slot + 1)])
-        if not told.any():
+        present = ~np.isnan(values[max(0, self.slot - SLOTS_PER_DAY) : min(known, self.slot + 1)])
+        if not present.any():
             return None, False
         recent = known_value(values[: self.slot + 1], known, self.slot)
-        last = min(known, self.slot + 1) - 1 - int(np.argmax(told[::-1]))
+        last = min(known, self.slot + 1) - 1 - int(np.argmax(present[::-1]))
         return recent, self.slot - (last + 1) <= SILENT_AFTER * length
 
     @property
@@ -136,7 +136,7 @@ class PolicyInputs:
         """By region: the last window that ended, or with `ahead` the most that the same windows of last week
         and this moment say for the interval to come."""
         now = self.world.when(self.slot)
-        found = {}
+        demand = {}
         for region, series in self.world.demand.items():
             last = self.demand_known - 1
             tokens = float(series[last])
@@ -148,7 +148,7 @@ class PolicyInputs:
                 # A week ago, scaled by how this moment compares with it.
                 level = tokens / max(1.0, float(series[last - back]))
                 tokens = week * min(2.0, max(0.5, level))
-            found[(self.plant.model, region)] = Demand(
+            demand[(self.plant.model, region)] = Demand(
                 at=now,
                 known_at=now,
                 source="backtest",
@@ -157,7 +157,7 @@ class PolicyInputs:
                 region=region,
                 output_tokens_per_s=tokens,
             )
-        return found
+        return demand
 
     def replicas(self, cost: Floats | None = None, ahead: bool = True, settings: Settings | None = None) -> Floats:
         """(nodes,) that carry the demand: spread at home, or with `cost` (N,) where power is cheap."""
@@ -170,12 +170,12 @@ class PolicyInputs:
         return np.array([float(wanted[unit.id].replicas) for _, _, unit in plant.nodes])
 
     def rooms(self) -> list[Room]:
-        limits, found = self.limits(), []
+        limits, rooms = self.limits(), []
         for _, n, unit in self.plant.nodes:
             fits = int(max(0.0, limits[n]) / self.plant.full_replica_w)
             most = min(unit.nodes * unit.replicas_per_node, fits)
-            found.append(Room(unit.id, self.world.fleet.sites[n].region, unit.model, most, 0))
-        return found
+            rooms.append(Room(unit.id, self.world.fleet.sites[n].region, unit.model, most, 0))
+        return rooms
 
     def replicas_running(self) -> dict[str, int]:
         return {unit.id: int(have) for (_, _, unit), have in zip(self.plant.nodes, self.plant.replicas, strict=True)}

@@ -68,15 +68,15 @@ def flat(result: ScenarioResult, row: PolicyRow) -> Flat:
 def bound_rows(result: ScenarioResult) -> list[Flat]:
     if result.bounds is None:
         return []
-    found = []
+    rows = []
     for name, usd in (
         ("bound: clairvoyant", result.bounds.clairvoyant),
         ("reference: all known but the running interval's price", result.bounds.all_but_now),
     ):
         one: Flat = {"scenario": result.scenario, "policy": name, "net_usd": round(usd, 2)}
         one["of_bound"] = round(usd / result.bounds.clairvoyant, 6) if result.bounds.clairvoyant > 0 else None
-        found.append(one)
-    return found
+        rows.append(one)
+    return rows
 
 
 def to_csv(results: Sequence[ScenarioResult]) -> str:
@@ -211,19 +211,19 @@ def month_lines(result: ScenarioResult) -> list[list[str]]:
 
 
 def notes(result: ScenarioResult) -> list[str]:
-    found = []
+    lines = []
     if result.tuned:
         tuned = ", ".join(f"{name} {words}" for name, words in result.tuned.items() if name != "days")
-        found.append(f"Set on {result.tuned.get('days', 'no other days')}: {tuned}.")
+        lines.append(f"Set on {result.tuned.get('days', 'no other days')}: {tuned}.")
     if result.noise is not None:
-        found.append(f"{result.noise.words().capitalize()}.")
-    found.append(f"Scarcity days (a market above 1,000 USD/MWh): {', '.join(result.scarcity_days) or 'none'}.")
+        lines.append(f"{result.noise.words().capitalize()}.")
+    lines.append(f"Scarcity days (a market above 1,000 USD/MWh): {', '.join(result.scarcity_days) or 'none'}.")
     if result.left_out:
-        found.append(f"Left out, without a price: {', '.join(result.left_out)}.")
+        lines.append(f"Left out, without a price: {', '.join(result.left_out)}.")
     named = sorted({words for row in result.rows for words in row.tally.infeasible})
     if named:
-        found.append(f"Infeasible (all that could be moved would not have sufficed): {'; '.join(named[:12])}.")
-    return found
+        lines.append(f"Infeasible (all that could be moved would not have sufficed): {'; '.join(named[:12])}.")
+    return lines
 
 
 def assumed() -> str:

@@ -45,12 +45,12 @@ class ReserveMarket:
 
 def drawn_calls(product: ReserveProduct, start: datetime, slots: int) -> tuple[tuple[int, int], ...]:
     """Slots [first, last) of a product's invented calls: the same for every policy and at every run."""
-    found = []
+    calls = []
     length = max(1, -(-product.call_s // SLOT_S))
     for n in range(slots // SLOTS_PER_DAY):
         day = start + timedelta(days=n)
         draw = np.random.default_rng(zlib.crc32(f"{product.name}|{day:%Y-%m-%d}".encode()))
         if draw.random() < product.calls_per_year / 365.25:
             first = n * SLOTS_PER_DAY + int(draw.integers(0, SLOTS_PER_DAY))
-            found.append((first, min(slots, first + length)))
-    return tuple(found)
+            calls.append((first, min(slots, first + length)))
+    return tuple(calls)

@@ -92,9 +92,9 @@ class ReserveDesk:
             products = products_of(world.fleet, site, first)
             if not products or not site.rig_groups:
                 continue
-            told = [None if np.isnan(t) else float(t) for t in temps[:, n]]
+            heat_c = [None if np.isnan(t) else float(t) for t in temps[:, n]]
             error_c = 0.0 if sight.perfect else HEAT_ERROR_C
-            curve = steps_of(site, known.settings, known.hashprice_usd, told, limits[:, n], error_c)
+            curve = steps_of(site, known.settings, known.hashprice_usd, heat_c, limits[:, n], error_c)
             peak = peaks_of(sight, n, steps)
             ask = [
                 self._limits(known, sight, site_steps=curve, steps=steps, n=n, peak=peak, product=p) for p in products

@@ -160,12 +160,12 @@ def run_scenario(folder: Path, scenario: str, options: ScenarioOptions, progress
 
 def _named(policies: list[Policy], names: Sequence[str] | None) -> list[Policy]:
     """Those of these names, or all. Raises ValueError for a name that is none."""
-    found = [policy for policy in policies if names is None or policy.name in names]
-    unknown = set(names or ()) - {policy.name for policy in found}
+    chosen = [policy for policy in policies if names is None or policy.name in names]
+    unknown = set(names or ()) - {policy.name for policy in chosen}
     if unknown:
         known = ", ".join(policy.name for policy in policies)
         raise ValueError(f"no policy {', '.join(sorted(unknown))}; known: {known}")
-    return found
+    return chosen
 
 
 def run_ablations(
@@ -291,10 +291,10 @@ def in_parallel(task: Task, runs: Sequence[Policy], jobs: int, progress: Progres
 def _settle_calls(plant: Plant, tally: Tally, world: ScenarioWorld) -> None:
     """Each call against the meter before it; what is missing of the promise is fined."""
     for call in plant.calls.values():
-        found = plant.played.settle(call)
-        if found is None:
+        settled = plant.played.settle(call)
+        if settled is None:
             continue
-        missed, fine = found
+        missed, fine = settled
         tally.calls += 1
         tally.calls_kept += missed == 0
         tally.missed_mwh += missed
@@ -335,13 +335,13 @@ def _settle_reserves(policy: Tieline, tally: Tally, world: ScenarioWorld) -> Non
 
 def ablations() -> list[Policy]:
     """Look-ahead without each coupling."""
-    found: list[Policy] = []
+    policies: list[Policy] = []
     for name, words in COUPLINGS.items():
         policy = Tieline(name=f"without {words}", without=frozenset({name}))
         if name == "scenarios":
             policy.scenarios = 1
-        found.append(policy)
-    return found
+        policies.append(policy)
+    return policies
 
 
 def row_of(name: str, tally: Tally, scarce: tuple[str, ...]) -> PolicyRow:

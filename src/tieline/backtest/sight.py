@@ -91,17 +91,17 @@ class Recorded:
     def asked(self, start: datetime, seconds: Ints, wide: int) -> Mapping[Where, Floats]:
         wanted = self.known.slot + seconds // SLOT_S
         known = self.known.demand_known
-        found: dict[Where, Floats] = {}
+        paths: dict[Where, Floats] = {}
         for region, series in self.world.demand.items():
             if self.perfect:
                 path = np.repeat(series[np.clip(wanted, 0, self.world.slots - 1)][:, None], wide, axis=1)
             else:
-                told = asked_paths(series[:known], known, wanted, wide)
-                if told is None:
+                forecast = asked_paths(series[:known], known, wanted, wide)
+                if forecast is None:
                     continue
-                path = told
-            found[(self.known.plant.model, region)] = path * (1.0 - BATCH_SHARE)
-        return found
+                path = forecast
+            paths[(self.known.plant.model, region)] = path * (1.0 - BATCH_SHARE)
+        return paths
 
     def inputs_per_output(self, place: Where) -> float:
         series = self.world.inputs.get(place[1])

@@ -92,14 +92,14 @@ class Tokens:
     def asked(self, first: int, seconds: int) -> dict[tuple[str, str], float]:
         """Interactive tokens/s of a step; its batch work joins the backlog."""
         span = slice(first, first + max(1, seconds // SLOT_S))
-        found = {}
+        asked = {}
         for region, series in self.world.demand.items():
             offered = float(series[span].mean())
-            found[(self.model, region)] = offered * (1.0 - BATCH_SHARE)
+            asked[(self.model, region)] = offered * (1.0 - BATCH_SHARE)
             batch = offered * BATCH_SHARE * seconds
             if batch > 0:
                 self.backlog.add(first, batch, self._usd(batch, region, first) * self.settings.batch_tariff_share)
-        return found
+        return asked
 
     def book(
         self,

@@ -21,10 +21,10 @@ def mean_hashrate_hs(samples: Iterable[Sample], start: datetime, end: datetime) 
     """Fleet hashrate averaged over [start, end): the time-weighted sum over units. None when no sample in the
     span carries a hashrate. Time without a sample earns nothing, as at a real pool."""
     span_s = (end - start).total_seconds()
-    heard = [s for s in samples if start <= s.at < end and s.hashrate_hs is not None]
-    if not heard:
+    measured = [s for s in samples if start <= s.at < end and s.hashrate_hs is not None]
+    if not measured:
         return None
-    return sum((s.hashrate_hs or 0.0) * s.length_s for s in heard) / span_s
+    return sum((s.hashrate_hs or 0.0) * s.length_s for s in measured) / span_s
 
 
 def power_bill(

@@ -41,7 +41,7 @@ class BaselineRule(msgspec.Struct, frozen=True, kw_only=True):
         which then is not like the others. None where the meter says too little."""
         if self.kind == "before":
             return meter(start - timedelta(seconds=self.window_s), start)
-        found: list[tuple[float, float | None]] = []
+        days: list[tuple[float, float | None]] = []
         until = start - timedelta(seconds=self.gap_s)
         since = until - timedelta(seconds=self.window_s)
         for back in range(1, self.look_back_days + 1):
@@ -50,13 +50,13 @@ class BaselineRule(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             day = meter(start - shift, end - shift)
             if day is not None:
-                found.append((day, meter(since - shift, until - shift)))
-            if len(found) == self.days:
+                days.append((day, meter(since - shift, until - shift)))
+            if len(days) == self.days:
                 break
-        if len(found) < self.days:
+        if len(days) < self.days:
             return None
-        plain = sum(day for day, _ in found) / len(found)
-        return plain * self.factor(meter(since, until), [early for _, early in found])
+        plain = sum(day for day, _ in days) / len(days)
+        return plain * self.factor(meter(since, until), [early for _, early in days])
 
     def factor(self, now_w: float | None, then_w: Sequence[float | None]) -> float:
         """How today's hours before the call compare with those of the like days; 1 where either is not known."""

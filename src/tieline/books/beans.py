@@ -57,13 +57,13 @@ def journaled(text: str, now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
 
     Raises SheetError, naming the line; nothing of a file with a mistake is taken."""
     seen: Counter[str] = Counter()
-    found: list[AnyRecord] = []
+    records: list[AnyRecord] = []
     for one in _transactions(text.removeprefix("\ufeff")):
         try:
-            found.append(_record(one, seen, now, zone))
+            records.append(_record(one, seen, now, zone))
         except (IntakeError, ArithmeticError) as error:
             raise SheetError(f"line {one.number}: {error}") from error
-    return found
+    return records
 
 
 def _transactions(text: str) -> Iterator[_Transaction]:
@@ -83,10 +83,10 @@ def _transactions(text: str) -> Iterator[_Transaction]:
 
 
 def _head(number: int, line: str) -> _Transaction | None:
-    found = _TXN.match(line)
-    if found is not None:
-        meta = {"simulated": "yes"} if "#simulated" in line[found.end() :].split() else {}
-        return _Transaction(number, found[1], [_plain(word) for word in _QUOTED.findall(found[2])], meta)
+    match = _TXN.match(line)
+    if match is not None:
+        meta = {"simulated": "yes"} if "#simulated" in line[match.end() :].split() else {}
+        return _Transaction(number, match[1], [_plain(word) for word in _QUOTED.findall(match[2])], meta)
     word = _DIRECTIVE.match(line)
     if word is None or word[1] not in _PASSED:
         what = line.split()[0] if word is None else word[1]
@@ -99,10 +99,10 @@ def _part(now: _Transaction, number: int, line: str) -> None:
     if meta is not None:
         (now.lines[-1].meta if now.lines else now.meta)[meta[1]] = _plain(meta[2].strip().strip('"'))
         return
-    found = _POSTING.fullmatch(line)
-    if found is None:
+    match = _POSTING.fullmatch(line)
+    if match is None:
         raise SheetError(f"line {number}: {line.strip()!r} is no posting that is read: account, number, commodity")
-    account, amount, commodity, braces = found.groups()
+    account, amount, commodity, braces = match.groups()
     if commodity is not None and commodity not in COMMODITIES:
         raise SheetError(f"line {number}: {commodity!r} is not known; known: {', '.join(COMMODITIES)}")
     exact = None if amount is None else Decimal(amount.replace(",", ""))
@@ -161,8 +161,8 @@ def _braces(line: _BeanLine, at: datetime) -> tuple[str, Decimal | None, str]:
             label = quoted[1]
         elif re.fullmatch(r"\d{4}-\d\d-\d\d", part):
             day = part
-        elif found := re.fullmatch(r"([\d,]+(?:\.\d+)?)\s+USD", part):
-            each = Decimal(found[1].replace(",", ""))
+        elif match := re.fullmatch(r"([\d,]+(?:\.\d+)?)\s+USD", part):
+            each = Decimal(match[1].replace(",", ""))
         else:
             raise SheetError(f"line {line.number}: {{{line.braces}}} is no cost that is read: {{50000 USD}}")
     if line.amount < 0:

@@ -81,7 +81,7 @@ def add_interval(
 ) -> None:
     """Add one interval. The samples of `log` are those of the interval; the rest of it may be of any time.
     `before` remembers why each unit was last below its rating: load that comes back in stages is short for that."""
-    heard = {s.unit_id: s for s in log.samples if s.site_id == site.id and s.power_w is not None}
+    samples = {s.unit_id: s for s in log.samples if s.site_id == site.id and s.power_w is not None}
     supply = 1.0 - _outage_share(site.id, interval, log.faults)
     aux, hot = aux_share(site.cooling, temp_c), derate(site.cooling, temp_c)
     asked = {} if plan is None else {point.unit_id: point for point in plan.setpoints}
@@ -91,7 +91,7 @@ def add_interval(
     all_w = sum(group.rated_w for group in site.rig_groups) * (1.0 + aux)
     fits = min(1.0, site.interconnect.limit_w / all_w) if all_w > 0 else 1.0
     for group in site.rig_groups:
-        sample = heard.get(group.id)
+        sample = samples.get(group.id)
         if sample is None or sample.power_w is None:
             total.unheard_s += interval.length.total_seconds()
             continue
@@ -156,15 +156,15 @@ def split(total: int, weights: Mapping[Cause, float]) -> dict[str, int]:
 
 def calls_of(commitments: Iterable[Commitment]) -> list[tuple[Commitment, datetime, datetime]]:
     """(promise as called, from, to) of each call: until it is released, or its own end."""
-    found, open_ = [], {}
+    calls, open_ = [], {}
     for one in sorted(commitments, key=lambda c: (c.known_at, c.commitment_id)):
         if one.status == "deployed" and one.commitment_id not in open_:
             open_[one.commitment_id] = one
         elif one.status == "released" and one.commitment_id in open_:
             call = open_.pop(one.commitment_id)
-            found.append((call, max(call.at, call.known_at), min(call.until, one.known_at)))
-    found += [(call, max(call.at, call.known_at), call.until) for call in open_.values()]
-    return sorted(((c, a, b) for c, a, b in found if a < b), key=lambda f: f[1])
+            calls.append((call, max(call.at, call.known_at), min(call.until, one.known_at)))
+    calls += [(call, max(call.at, call.known_at), call.until) for call in open_.values()]
+    return sorted(((c, a, b) for c, a, b in calls if a < b), key=lambda f: f[1])
 
 
 def _steps(
@@ -239,7 +239,7 @@ def _reflex(
     group: RigGroup, interval: Interval, outcomes: Sequence[Outcome], called: Instruction | None
 ) -> list[tuple[Cause, float]]:
     """What the site's own reflex asked within the interval, over the rest of it."""
-    found: list[tuple[Cause, float]] = []
+    causes: list[tuple[Cause, float]] = []
     for one in sorted(outcomes, key=lambda o: o.known_at):
         inside = interval.start <= one.known_at < interval.end and one.unit_id == group.id
         if not inside or one.cause in ("economic", "none"):
@@ -248,8 +248,8 @@ def _reflex(
         began = max(interval.start, min(one.at, one.known_at))
         share = (interval.end - began) / interval.length
         # For part of the interval it was asked this, before that what it was rated: the mean is what was possible.
-        found.append((cause, one.asked_w * share + group.rated_w * (1.0 - share)))
-    return found
+        causes.append((cause, one.asked_w * share + group.rated_w * (1.0 - share)))
+    return causes
 
 
 def _outage_share(site_id: str, interval: Interval, faults: Sequence[Fault]) -> float:

@@ -127,25 +127,25 @@ def _power(bill: PowerBill) -> Entry:
     )
 
 
-def _performance(kept: Performance) -> list[Entry]:
+def _performance(performance: Performance) -> list[Entry]:
     """What a promise is paid, and what it or an order is fined, against what the grid owes. A peak window moves no
     money: next year's charge does."""
-    paid, fine = usd(kept.paid_usd), usd(kept.penalty_usd)
+    paid, fine = usd(performance.paid_usd), usd(performance.penalty_usd)
     if not paid.number and not fine.number:
         return []
     owed = usd(paid.number - fine.number)
     return [
         Entry(
-            kept.at,
-            f"performance|{kept.key}",
-            kept.line,
+            performance.at,
+            f"performance|{performance.key}",
+            performance.line,
             (
-                Posting(f"Assets:Receivable:Grid:{kept.site_id}", owed),
+                Posting(f"Assets:Receivable:Grid:{performance.site_id}", owed),
                 Posting("Income:Grid:Reserves", -paid),
                 Posting("Expenses:Grid:Penalties", fine),
             ),
-            refs=(f"Performance|{kept.key}",),
-            simulated=kept.kind == "simulated",
+            refs=(f"Performance|{performance.key}",),
+            simulated=performance.kind == "simulated",
         )
     ]
 

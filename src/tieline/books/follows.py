@@ -81,14 +81,14 @@ class RelationCheck:
 
 def findings(row: PrintedMonth) -> list[RelationCheck]:
     """Average, roll-forward and change of one month, as far as they are printed."""
-    found = []
+    complaints = []
     if row.average is not None:
-        found.append(_average(row, row.average))
+        complaints.append(_average(row, row.average))
     if row.opening is not None and row.held is not None:
-        found.append(_closing(row, row.opening, row.held))
+        complaints.append(_closing(row, row.opening, row.held))
     if row.before:
-        found.append(_change(row, row.before))
-    return found
+        complaints.append(_change(row, row.before))
+    return complaints
 
 
 def _average(row: PrintedMonth, average: Decimal) -> RelationCheck:

@@ -300,10 +300,10 @@ class Bookkeeper:
             entry = replace(entry, at=self.open_from, narration=late, postings=postings)
         for limit in self.policy.limit if entry.reverses is None else ():
             self._within(limit, entry)
-        told = self.book.book(entry)
-        if isinstance(told, AlreadyBooked):
+        outcome = self.book.book(entry)
+        if isinstance(outcome, AlreadyBooked):
             raise EntryError(f"entry {entry.key} is booked already, with other content")
-        return told.entry
+        return outcome.entry
 
     def _within(self, limit: BalanceLimit, entry: Entry) -> None:
         """Raises ShortError where an entry would take an account over its limit, and further than it is. What is set
@@ -369,8 +369,8 @@ class Bookkeeper:
         return mirrored(entry, key, f"{word}: {entry.narration}", entry.at, known_at)
 
     def _booked(self, entries: Iterable[Entry]) -> list[Entry]:
-        found = [self.book.booked(entry.key) for entry in entries]
-        return [entry for entry in found if entry is not None]
+        booked = [self.book.booked(entry.key) for entry in entries]
+        return [entry for entry in booked if entry is not None]
 
     def _whole(self, standing: BookedRecord) -> bool:
         """Whether each lot that was opened for it lies where it was opened, whole."""
@@ -396,8 +396,8 @@ class Bookkeeper:
         back = mirrored(old, "", "", old.at, record.known_at)
         words = f"told anew: {new.narration}"
         postings = (*new.postings, *back.postings)
-        told = replace(new, narration=words, postings=postings, known_at=record.known_at, reverses=old.key)
-        booked = self._post(told)
+        recast = replace(new, narration=words, postings=postings, known_at=record.known_at, reverses=old.key)
+        booked = self._post(recast)
         came = tuple(p for p in booked.postings[: len(new.postings)])
         alone = replace(new, postings=came, known_at=record.known_at)
         return BookedRecord(record, (alone,), tuple(p.lot for p in came if p.lot is not None))
@@ -460,10 +460,10 @@ def identity(record: Record) -> str:
 
 def newest_of(records: Iterable[R]) -> list[R]:
     """Each happening in its newest word, in order of when it holds."""
-    found: dict[str, R] = {}
+    newest: dict[str, R] = {}
     for one in sorted(records, key=lambda r: r.known_at):
-        found[identity(one)] = one
-    return sorted(found.values(), key=lambda r: (r.at, identity(r)))
+        newest[identity(one)] = one
+    return sorted(newest.values(), key=lambda r: (r.at, identity(r)))
 
 
 def build_book(records: Iterable[Record], method: Method = "fifo") -> Book:

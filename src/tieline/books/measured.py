@@ -79,9 +79,9 @@ def _revalued(
 ) -> list[tuple[str, Decimal]]:
     above, surplus = book.change(REVALUED, USD, None, close.end), -book.change(SURPLUS, USD, None, close.end)
     sold = ZERO if before is None else _revaluation_sold(book, before, close)
-    kept = min(surplus, max(sold, ZERO))
-    lines = [(REVALUED, -sold), (REVALUED_SOLD, sold), (SURPLUS, kept), (KEPT_SURPLUS, -kept)]
-    above, surplus = above - sold, surplus - kept
+    relieved = min(surplus, max(sold, ZERO))
+    lines = [(REVALUED, -sold), (REVALUED_SOLD, sold), (SURPLUS, relieved), (KEPT_SURPLUS, -relieved)]
+    above, surplus = above - sold, surplus - relieved
     change = held.fair - held.cost - above
     lost = max(ZERO, surplus - above)  # of what is still held, in profit or loss before
     if change >= 0:

@@ -170,26 +170,26 @@ def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecord
     anything was recorded: nothing is known of it, which is not zero."""
     start, month_end = known_month(month, now, records.recorded_from, records.zone)
     span = _Span(month, start, month_end, now, max(start, records.recorded_from or start))
-    told = records.until(now)
-    spoilt = [str(one) for one in told.unbookable]
-    network = [t for t in told.network if _fit(t, spoilt)]
-    aside = {one.key for one in told.unbookable}
-    paid = [p for p in told.payouts if start < p.at <= month_end and f"Payout|{p.key}" not in aside]
-    sales = [t for t in told.trades if start <= t.at < month_end and t.sats > 0 and f"Trade|{t.key}" not in aside]
-    moved = _Moved(told.book.changes(start, span.closing))
-    held = _Moved(told.book.changes(None, span.closing))
+    known = records.until(now)
+    spoilt = [str(one) for one in known.unbookable]
+    network = [t for t in known.network if _fit(t, spoilt)]
+    aside = {one.key for one in known.unbookable}
+    paid = [p for p in known.payouts if start < p.at <= month_end and f"Payout|{p.key}" not in aside]
+    sales = [t for t in known.trades if start <= t.at < month_end and t.sats > 0 and f"Trade|{t.key}" not in aside]
+    moved = _Moved(known.book.changes(start, span.closing))
+    held = _Moved(known.book.changes(None, span.closing))
     produced = -moved.of(MINED, BTC)
     figures = (
-        *_coins(span, produced, moved, held, (len(paid), len(sales), len(told.book.entries))),
-        *_hashrates(span, fleet, told, network, produced, len(paid)),
-        *_energy(span, told.bills, moved.of("Expenses:Power:Mining", USD), produced, len(paid)),
-        *_served(span, told.invoiced),
-        _fig("cash", held.of(CASH, USD), "USD", 2, f"balance of {CASH}", "Entry", len(told.book.entries)),
-        *_curtailed(told.shortfalls, month),
-        *_grid(told.performances, start, month_end, month),
+        *_coins(span, produced, moved, held, (len(paid), len(sales), len(known.book.entries))),
+        *_hashrates(span, fleet, known, network, produced, len(paid)),
+        *_energy(span, known.bills, moved.of("Expenses:Power:Mining", USD), produced, len(paid)),
+        *_served(span, known.invoiced),
+        _fig("cash", held.of(CASH, USD), "USD", 2, f"balance of {CASH}", "Entry", len(known.book.entries)),
+        *_curtailed(known.shortfalls, month),
+        *_grid(known.performances, start, month_end, month),
     )
-    simulated = any(r.kind == "simulated" for r in (*paid, *told.bills))
-    return MonthlyUpdate(month, start, span.end, span.complete, simulated, figures, tuple(spoilt), told.policy)
+    simulated = any(r.kind == "simulated" for r in (*paid, *known.bills))
+    return MonthlyUpdate(month, start, span.end, span.complete, simulated, figures, tuple(spoilt), known.policy)
 
 
 def _coins(
@@ -211,19 +211,19 @@ def _coins(
 
 
 def _hashrates(
-    span: _Span, fleet: Fleet, told: MonthRecords, network: Sequence[NetworkTick], produced: Decimal, paid: int
+    span: _Span, fleet: Fleet, known: MonthRecords, network: Sequence[NetworkTick], produced: Decimal, paid: int
 ) -> Iterator[Figure]:
-    stated = [one.hashrate_hs for one in sorted(told.operated, key=lambda o: (o.at, o.known_at))]
-    measured = told.hashes / span.elapsed_s if told.hashrate_samples else stated[-1] if stated else None
+    stated = [one.hashrate_hs for one in sorted(known.operated, key=lambda o: (o.at, o.known_at))]
+    measured = known.hashes / span.elapsed_s if known.hashrate_samples else stated[-1] if stated else None
     # A month that has ended has what was noted in it; the running one what stands today.
-    noted = [d.hashrate_hs for d in sorted(told.deployed, key=lambda d: (d.at, d.known_at)) if d.at < span.month_end]
+    noted = [d.hashrate_hs for d in sorted(known.deployed, key=lambda d: (d.at, d.known_at)) if d.at < span.month_end]
     today = fleet.deployed_hs if fleet.sites else None
     stood = today if not span.complete and today is not None else noted[-1] if noted else None
     expected = _expected(measured, network, span.began, span.end)
     how = "rated, on the rack at its end"
-    yield _fig("hashrate_deployed", _ehs(stood), "EH/s", 2, how, f"Deployed {span.month}", len(told.deployed))
+    yield _fig("hashrate_deployed", _ehs(stood), "EH/s", 2, how, f"Deployed {span.month}", len(known.deployed))
     how = "measured, averaged over the elapsed month"
-    yield _fig("hashrate_operating", _ehs(measured), "EH/s", 2, how, f"Sample {span.month}", told.hashrate_samples)
+    yield _fig("hashrate_operating", _ehs(measured), "EH/s", 2, how, f"Sample {span.month}", known.hashrate_samples)
     how = "operating hashrate x seconds x subsidy / (difficulty x 2^32), no fees"
     yield _fig("chain_expected_bitcoin", expected, "BTC", 3, how, f"NetworkTick {span.month}", len(network))
     how = "produced / expected from the chain: fees, less the pool's fee, rejects and luck"
@@ -273,18 +273,18 @@ def _curtailed(shortfalls: Sequence[Shortfall], month: str) -> tuple[Figure, ...
     records, count = f"Shortfall {month}", len(shortfalls)
     if not count:
         return ()
-    found = []
+    curtailed = []
     for cause in CAUSES:
         wh = sum(s.short_wh.get(cause, 0) for s in shortfalls)
         why = HOW_CAUSED[cause]
         if wh:
-            found.append(_fig(f"curtailed_{cause}", Decimal(wh).scaleb(-6), "MWh", 1, why, records, count))
+            curtailed.append(_fig(f"curtailed_{cause}", Decimal(wh).scaleb(-6), "MWh", 1, why, records, count))
     for cause in CAUSES:
         sats = sum(s.lost_sats.get(cause, 0) for s in shortfalls)
         how = "satoshi a pool would have paid for the hashes not made, after its fee"
         if sats:
-            found.append(_fig(f"bitcoin_lost_{cause}", Decimal(sats).scaleb(-8), "BTC", 8, how, records, count))
-    return tuple(found)
+            curtailed.append(_fig(f"bitcoin_lost_{cause}", Decimal(sats).scaleb(-8), "BTC", 8, how, records, count))
+    return tuple(curtailed)
 
 
 def _grid(performances: Sequence[Performance], start: datetime, end: datetime, month: str) -> tuple[Figure, ...]:

@@ -67,8 +67,8 @@ class MeteredLoads:
         return [one for one in self.loads if one.at < end and one.until > start]
 
     def unheard_s(self, start: datetime, end: datetime) -> int:
-        heard = sum(_overlap_s(one, start, end) for one in self.within(start, end) if one.watts is not None)
-        return max(0, round((end - start).total_seconds() - heard))
+        metered_s = sum(_overlap_s(one, start, end) for one in self.within(start, end) if one.watts is not None)
+        return max(0, round((end - start).total_seconds() - metered_s))
 
 
 def _overlap_s(one: Load, start: datetime, end: datetime) -> float:

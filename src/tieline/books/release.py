@@ -63,8 +63,8 @@ class MonthlyRelease(msgspec.Struct, frozen=True, kw_only=True):
     policy: tuple[str, ...] = ()  # the accounting policy it was made by, in words
 
     def value(self, name: str) -> Decimal | None:
-        found = next((one for one in self.figures if one.name == name), None)
-        return None if found is None else Decimal(found.value)
+        figure = next((one for one in self.figures if one.name == name), None)
+        return None if figure is None else Decimal(figure.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +160,10 @@ def _movements(basis: Basis, places: int) -> tuple[ReleaseFigure, ...]:
 def faults(release: MonthlyRelease, basis: Basis) -> list[str]:
     """What keeps it from being published, each with its sum; none: it may be."""
     update = basis.update
-    found = [] if update.complete else [f"{update.month} has not ended"]
-    found += [f"left out of the figures: {line}" for line in update.left_out]
-    found += [*_coin_faults(release), *_average_faults(release, basis), *_opening_faults(release, basis)]
-    return [*found, *_change_faults(release, basis), *_quarter_faults(release, basis)]
+    lines = [] if update.complete else [f"{update.month} has not ended"]
+    lines += [f"left out of the figures: {line}" for line in update.left_out]
+    lines += [*_coin_faults(release), *_average_faults(release, basis), *_opening_faults(release, basis)]
+    return [*lines, *_change_faults(release, basis), *_quarter_faults(release, basis)]
 
 
 def _moved(release: MonthlyRelease) -> dict[str, Decimal]:
@@ -239,14 +239,14 @@ def _quarter_faults(release: MonthlyRelease, basis: Basis) -> Iterator[str]:
 
 def against(release: MonthlyRelease, printed: dict[str, Decimal]) -> list[str]:
     """What a text prints otherwise than the books say, by the names of the disclosures' fields."""
-    found = []
+    lines = []
     for name, value in sorted(printed.items()):
         ours = release.value(name)
         if ours is None:
             continue
         if not PrintedSpan.of(ours).meets(PrintedSpan.of(value)):
-            found.append(f"{name}: printed {value:,}, the books say {half_up(ours, places_of(value)):,}")
-    return found
+            lines.append(f"{name}: printed {value:,}, the books say {half_up(ours, places_of(value)):,}")
+    return lines
 
 
 def told_row(release: MonthlyRelease) -> PrintedMonth:

@@ -26,10 +26,10 @@ def unsealed(digests: Callable[[int], Iterable[str]], seals: Sequence[Seal]) -> 
     Each is over all before it, so that the last one sealed stands for them. Raises Altered where it is another."""
     last = max(seals, key=lambda one: one.first, default=None)
     first = 0 if last is None else last.first + len(last.digests)
-    found = iter(digests(max(0, first - 1)))
-    if last is not None and last.digests and next(found, "")[:SEALED] != last.digests[-1]:
+    lasting = iter(digests(max(0, first - 1)))
+    if last is not None and last.digests and next(lasting, "")[:SEALED] != last.digests[-1]:
         raise Altered(first - 1)
-    while piece := [digest[:SEALED] for digest in islice(found, AT_ONCE)]:
+    while piece := [digest[:SEALED] for digest in islice(lasting, AT_ONCE)]:
         yield first, piece
         first += len(piece)
 

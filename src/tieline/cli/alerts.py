@@ -35,8 +35,8 @@ def alerts() -> None:
 def list_(data_dir: Path, as_json: bool) -> None:
     """Incidents that stand open, and messages that could not be delivered."""
     store = _open(data_dir)
-    found = [msgspec.json.decode(body, type=Incident) for body in store.incidents()]
-    standing = [one for one in found if one.state in ("open", "acknowledged")]
+    incidents = [msgspec.json.decode(body, type=Incident) for body in store.incidents()]
+    standing = [one for one in incidents if one.state in ("open", "acknowledged")]
     stuck = [one for one in store.messages() if one.error]
     if as_json:
         undelivered = [{"channel": m.channel, "error": m.error, "tries": m.tries} for m in stuck]

@@ -49,13 +49,13 @@ def approvals() -> None:
 def list_(everything: bool, data_dir: Path, as_json: bool) -> None:
     """What is proposed, by whom, and how it stands."""
     now = config_and_now(data_dir)[1]
-    found = [one for one in _found(data_dir, now).values() if everything or one.state(now) == "open"]
+    proposals = [one for one in _found(data_dir, now).values() if everything or one.state(now) == "open"]
     if as_json:
-        click.echo(json.dumps([_told(one, now) for one in found], indent=2))
+        click.echo(json.dumps([_told(one, now) for one in proposals], indent=2))
         return
-    if not found:
+    if not proposals:
         click.echo("Nothing waits for a second person.")
-    for one in found:
+    for one in proposals:
         p = one.proposal
         click.echo(f"{p.proposal_id}  {one.state(now)}, needs {one.lacks} more, until {p.until:%Y-%m-%d %H:%M} UTC")
         click.echo(f"    {p.before} -> {p.after}\n    {p.by}: {p.why}")

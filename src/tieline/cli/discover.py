@@ -22,10 +22,10 @@ def discover(network: str) -> None:
         addresses = addresses_of(network)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    found = asyncio.run(ask(addresses))
-    for one in found:
+    answers = asyncio.run(ask(addresses))
+    for one in answers:
         click.echo(_line(one))
-    click.echo(f"{len(found)} of {len(addresses)} addresses answered")
+    click.echo(f"{len(answers)} of {len(addresses)} addresses answered")
 
 
 def _line(one: Discovered) -> str:

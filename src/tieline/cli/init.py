@@ -73,15 +73,15 @@ def init(
 
 def _rigs(sheet: Path | None, network: str | None, mapping: dict[str, str], site: str) -> list[FoundRig]:
     """From both, each address once. Raises SheetError."""
-    found = [] if sheet is None else read_rigs(text_of(sheet), mapping, site)
+    rigs = [] if sheet is None else read_rigs(text_of(sheet), mapping, site)
     if network is not None:
         addresses = scanned_addresses(network)
-        known = {rig.address for rig in found}
+        known = {rig.address for rig in rigs}
         answered, unknown = asyncio.run(scan([a for a in addresses if a not in known], site))
         for line in unknown:
             click.echo(f"left out: {line}", err=True)
         click.echo(f"{len(answered)} rigs of a known model answered on {network}", err=True)
-        found += answered
-    if not found:
+        rigs += answered
+    if not rigs:
         raise SheetError(f"no rig answered on {network}; check that this machine is on their network")
-    return found
+    return rigs

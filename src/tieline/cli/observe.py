@@ -26,20 +26,22 @@ from tieline.settlement.observed import ASSUMES, MOST_DAYS, ObservedDay, observe
 def observe(site: str | None, days: int, data_dir: Path, as_json: bool) -> None:
     """What observing sites did by day, and what following the plans would have earned instead."""
     config, now = config_and_now(data_dir)
-    found = _days_of(config, site, now, days, data_dir)
+    observed = _days_of(config, site, now, days, data_dir)
     if as_json:
-        rows = [{**dataclasses.asdict(d), "day": d.day.isoformat(), "difference_usd": d.difference_usd} for d in found]
+        rows = [
+            {**dataclasses.asdict(d), "day": d.day.isoformat(), "difference_usd": d.difference_usd} for d in observed
+        ]
         click.echo(json.dumps({"assumes": ASSUMES, "days": rows}, indent=2))
         return
     heads = ("done MWh", "asked MWh", "done USD", "would USD", "more USD")
     click.echo(f"{'day':10}  {'site':12} " + " ".join(f"{head:>12}" for head in heads))
-    for d in found:
+    for d in observed:
         missing = f"  {d.missing_hours:.1f} unit-hours not known" if d.missing_hours else ""
         click.echo(
             f"{d.day}  {d.site_id:12} {d.done_mwh:12.2f} {d.would_mwh:12.2f} {d.done_usd:12,.2f} "
             f"{d.would_usd:12,.2f} {d.difference_usd:12,.2f}{missing}"
         )
-    more = sum(d.difference_usd for d in found)
+    more = sum(d.difference_usd for d in observed)
     click.echo(f"\nFollowing the plans would have added {more:,.2f} USD net of power. It {ASSUMES}.")
 
 

@@ -53,9 +53,9 @@ def rigs(site: str, worst: int, hours: float, accepted: tuple[str, ...], data_di
         click.echo(f"{len(listed) - worst} more; give --worst {len(listed)} for all")
 
 
-def ranked(found: list[RigFigures]) -> list[tuple[float, RigFigures]]:
+def ranked(figures: list[RigFigures]) -> list[tuple[float, RigFigures]]:
     """(share of the group's median hashrate that is missing, rig); a rig that was never heard misses all of it."""
-    rates = sorted(rig.ths for rig in found if rig.ths)
+    rates = sorted(rig.ths for rig in figures if rig.ths)
     median = rates[len(rates) // 2] if rates else 0.0
 
     def missing(rig: RigFigures) -> float:
@@ -65,7 +65,7 @@ def ranked(found: list[RigFigures]) -> list[tuple[float, RigFigures]]:
             return 0.0
         return max(0.0, 1.0 - rig.ths / median * rig.heard_share)
 
-    return [(missing(rig), rig) for rig in found]
+    return [(missing(rig), rig) for rig in figures]
 
 
 def accept(folder: Path, words: tuple[str, ...]) -> None:

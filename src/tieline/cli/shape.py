@@ -109,8 +109,8 @@ def ended(error: click.ClickException) -> click.ClickException:
 
 def _nearest(error: click.UsageError) -> str | None:
     """What to say of a command that there is not; None for any other mistake."""
-    found = NO_COMMAND.match(error.message)
-    if found is None or error.ctx is None or not isinstance(error.ctx.command, click.Group):
+    match = NO_COMMAND.match(error.message)
+    if match is None or error.ctx is None or not isinstance(error.ctx.command, click.Group):
         return None
-    near = difflib.get_close_matches(found[1], error.ctx.command.list_commands(error.ctx), n=2, cutoff=0.5)
-    return f"No such command {found[1]!r}." + (f" Did you mean {' or '.join(near)}?" if near else "")
+    near = difflib.get_close_matches(match[1], error.ctx.command.list_commands(error.ctx), n=2, cutoff=0.5)
+    return f"No such command {match[1]!r}." + (f" Did you mean {' or '.join(near)}?" if near else "")

@@ -101,8 +101,8 @@ def loads(text: str, file: str = "<text>", base: Path = Path()) -> Config:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r"\(at line (\d+)", str(error))
-        line = int(found[1]) if found else len(text.splitlines())
+        match = re.search(r"\(at line (\d+)", str(error))
+        line = int(match[1]) if match else len(text.splitlines())
         raise ConfigError(file, line, "TOML", str(error).split(" (at")[0], "correct the syntax of this line") from error
     except RecursionError as error:
         raise ConfigError(file, None, "TOML", "nested too deeply", "take the brackets out") from error

@@ -75,7 +75,7 @@ def build(raw: FileText, base: Path = Path()) -> Config:
 def _beside(notice: NoticeSource, base: Path) -> NoticeSource:
     """Its files where the file that names them lies."""
     names = {name: getattr(notice, name) for name in ("cert_file", "key_file", "ca_file")}
-    whole = {name: str((base / told).resolve()) for name, told in names.items() if told is not None}
+    whole = {name: str((base / path).resolve()) for name, path in names.items() if path is not None}
     return msgspec.structs.replace(notice, **whole)
 
 
@@ -190,9 +190,9 @@ def _contract(text: ContractText | None, at: Where, what: str) -> Contract:
     return msgspec.convert(msgspec.structs.asdict(text), type=Contract)
 
 
-def _no_mistake(found: Iterable[tuple[str, tuple[str, str] | None]], path: Where, what: str) -> None:
+def _no_mistake(checks: Iterable[tuple[str, tuple[str, str] | None]], path: Where, what: str) -> None:
     """Raises MistakeError for the first part of a contract that says what is wrong with it."""
-    for key, wrong in found:
+    for key, wrong in checks:
         if wrong is not None:
             raise MistakeError((*path, key), *wrong, what)
 
@@ -210,8 +210,8 @@ def _currency(text: ContractText, path: tuple[str | int, ...], what: str) -> Non
         fix = "leave one out"
         raise MistakeError((*path, "fixed_local_per_mwh"), "a fixed price in two currencies", fix, what)
     if text.demand_local_per_kw_month < 0:
-        told = text.demand_local_per_kw_month
-        raise MistakeError(path, f"demand_local_per_kw_month {told}", "give 0 or more", what)
+        charge = text.demand_local_per_kw_month
+        raise MistakeError(path, f"demand_local_per_kw_month {charge}", "give 0 or more", what)
 
 
 def _demand_charge(text: ContractText, path: tuple[str | int, ...], what: str) -> None:

@@ -35,15 +35,15 @@ def line_of(text: str, path: Where) -> int | None:
     lines = text.splitlines()
     known = _index(lines)
     for length in range(len(path), 0, -1):
-        found = known.get(path[:length])
-        if found is not None:
-            return _inside(lines, found, path[length:])
+        line = known.get(path[:length])
+        if line is not None:
+            return _inside(lines, line, path[length:])
     return None
 
 
 def _index(lines: list[str]) -> dict[Where, int]:
     """Line of each header and of each key outside inline values."""
-    found: dict[Where, int] = {}
+    places: dict[Where, int] = {}
     counts: dict[Where, int] = {}
     table: Where = ()
     depth = 0  # of brackets left open by a value on earlier lines
@@ -51,13 +51,13 @@ def _index(lines: list[str]) -> dict[Where, int]:
         bare = _STRING.sub('""', line).split("#")[0]
         if depth == 0 and (header := _HEADER.match(line)):
             table = _enter(_words(header[2]), header[1] == "[[", counts)
-            found.setdefault(table, number)
+            places.setdefault(table, number)
             continue
         if depth == 0 and (key := _KEY.match(line)):
-            found.setdefault(table + _words(key[1]), number)
+            places.setdefault(table + _words(key[1]), number)
         value = bare.split("=", 1)[-1] if depth == 0 else bare
         depth = max(0, depth + sum(value.count(c) for c in "[{") - sum(value.count(c) for c in "]}"))
-    return found
+    return places
 
 
 def _enter(words: Where, is_array: bool, counts: dict[Where, int]) -> Where:

@@ -369,20 +369,20 @@ class ConsoleHandlers:
     async def records(self, request: Request) -> Response:
         query = dict(request.query_params)
         try:
-            found = await self.hub.read(lambda s: provenance.listed(s, query, self.hub.clock.now()))
+            page = await self.hub.read(lambda s: provenance.listed(s, query, self.hub.clock.now()))
         except provenance.AskError as error:
             return failed(400, str(error))
         except StoreError as error:
             return failed(503, str(error))
-        return answer(found)
+        return answer(page)
 
     async def record(self, request: Request) -> Response:
         seq = request.path_params["seq"]
         try:
-            found = await self.hub.read(lambda s: provenance.one(s, seq))
+            record = await self.hub.read(lambda s: provenance.one(s, seq))
         except StoreError as error:
             return failed(503, str(error))
-        return failed(404, f"no record {seq}") if found is None else answer(found)
+        return failed(404, f"no record {seq}") if record is None else answer(record)
 
     async def month(self, request: Request) -> Response:
         return answer(self.hub.month_view)

@@ -127,8 +127,8 @@ def _of_site(fold: Fold, site: Site, state: Json, now: datetime) -> Iterator[Jso
 
 def _of_units(fold: Fold, site: Site, state: Json, now: datetime, line: Callable[..., Json]) -> Iterator[Json]:
     """What draws too much, is not heard, is broken or did not obey."""
-    told = [mw for mw in (state["drawn_mw"], state["meter_mw"]) if mw is not None]
-    drawn, limit = max(told, default=None), state["limit_mw"]
+    powers_mw = [mw for mw in (state["drawn_mw"], state["meter_mw"]) if mw is not None]
+    drawn, limit = max(powers_mw, default=None), state["limit_mw"]
     if drawn is not None and drawn > limit * OVER_SHARE:
         yield line("bad", "over its limit", f"draws {drawn:.2f} of {limit:.2f} MW", state["plan_seq"])
     silent = state["units"] - state["heard"]

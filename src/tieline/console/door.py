@@ -74,8 +74,8 @@ class Keys:
     def name_of(self, token: str) -> str | None:
         """The operator whose token this is; every token is compared, so that time tells nothing."""
         given = hashlib.sha256(token.encode()).hexdigest()
-        found = [name for name, digest in self._tokens.items() if hmac.compare_digest(digest, given)]
-        return found[0] if found else None
+        names = [name for name, digest in self._tokens.items() if hmac.compare_digest(digest, given)]
+        return names[0] if names else None
 
     def session(self, name: str, now_s: float) -> str:
         until = str(int(now_s) + SESSION_S)

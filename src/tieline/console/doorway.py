@@ -70,19 +70,19 @@ class Doorway:
 
 def read_metrics(text: str) -> Json:
     """Figures of one door by the names that pages use. Raises ValueError for what is no Prometheus text."""
-    found: Json = {**dict.fromkeys(GAUGES.values()), "refused": {}, "ended": {}, "replicas": {}}
+    metrics: Json = {**dict.fromkeys(GAUGES.values()), "refused": {}, "ended": {}, "replicas": {}}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             value = int(sample.value)
             if sample.name in GAUGES:
-                found[GAUGES[sample.name]] = value
+                metrics[GAUGES[sample.name]] = value
             elif sample.name == "tieline_gateway_refused_total":
-                found["refused"][sample.labels.get("code", "")] = value
+                metrics["refused"][sample.labels.get("code", "")] = value
             elif sample.name == "tieline_gateway_hops_total":
-                found["ended"][sample.labels.get("ended", "")] = value
+                metrics["ended"][sample.labels.get("ended", "")] = value
             elif sample.name == "tieline_gateway_replica_live":
-                found["replicas"][sample.labels.get("replica", "")] = {
+                metrics["replicas"][sample.labels.get("replica", "")] = {
                     "live": value,
                     "state": sample.labels.get("state", ""),
                 }
-    return found
+    return metrics

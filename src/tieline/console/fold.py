@@ -435,13 +435,13 @@ class Fold:
 
     def _sum(self, bucket: Bucket, units: Iterable[Unit], sites: Iterable[Site]) -> IntervalRow:
         mining = inference = aux = hashes = tokens = 0.0
-        heard = missing = hash_heard = token_heard = 0
+        answering = missing = hash_heard = token_heard = 0
         for unit in units:
             cell = bucket.cells.get(unit.id)
             if cell is None or cell.heard_s == 0:
                 missing += 1
                 continue
-            heard += 1
+            answering += 1
             load, extra = self.split(unit, cell.power_ws / cell.heard_s)
             aux += extra
             if unit.mining:
@@ -456,14 +456,14 @@ class Fold:
                 tokens += cell.tokens / cell.heard_s
         return IntervalRow(
             start=bucket.start,
-            mining_w=mining if heard else None,
-            inference_w=inference if heard else None,
-            aux_w=aux if heard else None,
+            mining_w=mining if answering else None,
+            inference_w=inference if answering else None,
+            aux_w=aux if answering else None,
             limit_w=sum(bucket.limits.get(s.id, s.interconnect.limit_w) for s in sites),
             hashrate_hs=hashes if hash_heard else None,
             modelled_tokens_s=tokens if token_heard else None,
             real_tokens=bucket.real_tokens,
-            heard=heard,
+            heard=answering,
             missing=missing,
         )
 

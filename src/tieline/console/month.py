@@ -122,9 +122,9 @@ class Month:
 
     def _say_once(self, left_out: tuple[str, ...]) -> None:
         """Each record once, however its reason is worded later: what a waiting sale lacks changes by the hour."""
-        told = {_named(line) for line in self.left_out}
+        names = {_named(line) for line in self.left_out}
         for line in left_out:
-            if _named(line) not in told:
+            if _named(line) not in names:
                 log.warning("left out of the month: %s", line)
         self.left_out = left_out
 

@@ -416,7 +416,7 @@ def markets_view(fold: Fold, now: datetime) -> Json:
 
 
 def _group_view(fold: Fold, unit: Unit, group: RigGroup) -> Json:
-    found, plan = strike_of(fold, unit), fold.plans.get(unit.site.id)
+    strike, plan = strike_of(fold, unit), fold.plans.get(unit.site.id)
     target = next((s.target_w for s in plan[1].setpoints if s.unit_id == unit.id), None) if plan else None
     return {
         "unit_id": unit.id,
@@ -426,8 +426,8 @@ def _group_view(fold: Fold, unit: Unit, group: RigGroup) -> Json:
         "j_per_th": round(group.rig.efficiency_j_th, 2),
         "rated_mw": mw(group.rated_w),
         "target_mw": mw(target),
-        "strike_usd_per_mwh": None if found is None else round(found[0], 2),
-        "strike_from": None if found is None else found[1],
+        "strike_usd_per_mwh": None if strike is None else round(strike[0], 2),
+        "strike_from": None if strike is None else strike[1],
     }
 
 

@@ -55,10 +55,10 @@ def claims_of_tagged(
     tagged: Tagged, source: str, kind: SourceKind, published: str | None, known_at: datetime
 ) -> list[Claim]:
     """Claims of tagged facts, each dated by its own filing where the file says."""
-    found: list[Claim] = []
+    claims: list[Claim] = []
     for fact, filed in zip(tagged.facts, tagged.filed, strict=True):
-        found.extend(_claims([fact], source, kind, filed or published, known_at, None))
-    return found
+        claims.extend(_claims([fact], source, kind, filed or published, known_at, None))
+    return claims
 
 
 def _claims(

@@ -56,17 +56,17 @@ def read(
     main = main_issuer(doc.text, doc.title)
     own = issuer or main
     frame = frame_of(doc.text, doc.title, ctx, own)
-    found, notes = _found(doc, ctx, frame)
-    several = _several(doc.text, found, ctx)
+    findings, notes = _found(doc, ctx, frame)
+    several = _several(doc.text, findings, ctx)
     if several is not None:
         return _refused(doc, own, published, several)
-    _attribute(doc.text, found, own, main)
+    _attribute(doc.text, findings, own, main)
     if issuer is not None:
-        found = _only(found, issuer, notes)
-    license_rows(doc.text, found, frame, ctx, doc.kind == "html")
-    kept, contested, remarks = settle(found, ctx.statement)
-    pairs = [(c, f) for c in (*kept, *contested) if supports(f := _fact(doc.text, c))]
-    own_words = source_kind in OWN_WORDS if source_kind else speaks_itself(doc.text, doc.title, found)
+        findings = _only(findings, issuer, notes)
+    license_rows(doc.text, findings, frame, ctx, doc.kind == "html")
+    settled, contested, remarks = settle(findings, ctx.statement)
+    pairs = [(c, f) for c in (*settled, *contested) if supports(f := _fact(doc.text, c))]
+    own_words = source_kind in OWN_WORDS if source_kind else speaks_itself(doc.text, doc.title, findings)
     facts, candidates = split(doc.text, pairs, ctx, frame, own_words, _of(known, own))
     notes = [*doc.notes, *context.date_notes(doc.text, given), *remarks, *notes]
     if not facts and not candidates:
@@ -77,11 +77,11 @@ def read(
     )  # fmt: skip
 
 
-def _only(found: list[Finding], issuer: str, notes: list[str]) -> list[Finding]:
+def _only(findings: list[Finding], issuer: str, notes: list[str]) -> list[Finding]:
     """The issuer's own figures; a note names whose others were left out."""
-    others = sorted({c.issuer for c in found if c.issuer is not None} - {issuer})
+    others = sorted({c.issuer for c in findings if c.issuer is not None} - {issuer})
     notes += [f"figures of {', '.join(others)} left out: another issuer's"] if others else []
-    return [c for c in found if c.issuer == issuer]
+    return [c for c in findings if c.issuer == issuer]
 
 
 def _of(known: Sequence[Claim], issuer: str | None) -> list[Claim]:
@@ -96,13 +96,13 @@ def _bounded(notes: list[str]) -> tuple[str, ...]:
 def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[list[Finding], list[str]]:
     """Every reading of the text, proven or not."""
     rows = layout.rows(doc.text, ctx.style)
-    found, notes = tabular.claims(doc.text, rows, ctx)
-    found.extend(statement.claims(doc.text, rows, ctx))
+    findings, notes = tabular.claims(doc.text, rows, ctx)
+    findings.extend(statement.claims(doc.text, rows, ctx))
     skip = [r.line for r in rows if len(r.values) > 1 or r.joined or r.columns]
     spans = [span for span in sentences(doc.text, skip) if not LEGAL.search(doc.text, *span)]
-    found.extend(open_claims(doc.text, spans, ctx, frame.quarter))
-    found.extend(proven(doc.text, spans, ctx, frame))
-    return found, notes
+    findings.extend(open_claims(doc.text, spans, ctx, frame.quarter))
+    findings.extend(proven(doc.text, spans, ctx, frame))
+    return findings, notes
 
 
 def _fact(text: str, c: Finding) -> Fact:

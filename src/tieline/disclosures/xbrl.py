@@ -60,7 +60,7 @@ def companyfacts(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) ->
     try:
         concepts = json.loads(body, parse_float=Decimal, parse_int=Decimal)["facts"]
         gaap: dict[str, Any] = concepts.get("us-gaap", {})
-        found = [
+        claims = [
             (concept, unit, entry)
             for concept in sorted(_CONCEPTS & set(gaap))
             for unit, entries in gaap[concept]["units"].items()
@@ -72,7 +72,7 @@ def companyfacts(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) ->
     facts, filed, notes = [], [], []
     vouched = frozenset(bitcoin_units)
     last: dict[tuple[str, str], Decimal] = {}
-    for concept, unit, entry in sorted(found, key=lambda row: str(row[2].get("filed", ""))):
+    for concept, unit, entry in sorted(claims, key=lambda row: str(row[2].get("filed", ""))):
         value, end = entry.get("val"), str(entry.get("end", ""))
         if not isinstance(value, Decimal) or not value.is_finite() or not _is_date(end):
             notes.append(f"{concept} [{unit}]: an entry without a value or date was left out")

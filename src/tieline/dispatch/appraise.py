@@ -100,14 +100,14 @@ def appraise(
     Raises KeyError for a site that is not there, ValueError for an offer that is over or too far ahead.
     """
     taken = [*outlook.commitments.values(), *sold]
-    found: list[Answer] = []
+    answers: list[Answer] = []
     for offer in offers:
         site = fleet.site(offer.promise.site_id)
         answer = _one(outlook, site, settings, now, offer, taken, commanded)
-        found.append(answer)
+        answers.append(answer)
         if isinstance(answer, Deliverable):
             taken.append(msgspec.structs.replace(offer.promise, status="accepted"))
-    return found
+    return answers
 
 
 def _one(
@@ -179,14 +179,14 @@ class _Ground:
         rest_w = np.minimum(arrays.sleep_w * (1.0 + ahead.aux) * (moves > 0), high_w)
         markets = (site.contract.market_15min, site.contract.market)
         needs_market = site.contract.basis != "fixed" or site.contract.resale
-        heard = any(m in outlook.price_slots for m in markets if m is not None)
+        has_price = any(m in outlook.price_slots for m in markets if m is not None)
         if no_hashprice:
             notes.append(f"{no_hashprice}: what the floor costs is not known")
-        elif needs_market and not heard:
+        elif needs_market and not has_price:
             notes.append(f"no price of {site.contract.market} is known: what the floor costs is not known")
         if site.cooling == "air" and (site.weather_station or "") not in outlook.temp_slots:
             notes.append("no weather is known here: no loss to heat is counted")
-        priced = hashprice_usd is not None and (heard or not needs_market)
+        priced = hashprice_usd is not None and (has_price or not needs_market)
         begins_s = steps.offset_s.astype(float)
         return cls(
             site, settings, arrays, ahead, start, begins_s, high_w, rest_w, sold, priced, tuple(dict.fromkeys(notes))
@@ -199,14 +199,14 @@ class _Ground:
             step = self._step(begin)
             can, most_w = self._can(step)
             piece = msgspec.structs.replace(promise, at=begin, until=end)
-            found = check(piece, can, most_w, self.sold)
-            if isinstance(found, NotKeepable) and found.missing_w > missing_w:
-                missing_w = found.missing_w
+            breach = check(piece, can, most_w, self.sold)
+            if isinstance(breach, NotKeepable) and breach.missing_w > missing_w:
+                missing_w = breach.missing_w
                 names = ", ".join(c.commitment_id for c in self._standing(begin))
-                why = f"{found.why}{f' ({names})' if names else ''}"
+                why = f"{breach.why}{f' ({names})' if names else ''}"
                 if promise.response_s < RIGS_SHED_S:
                     why += f"; rigs take {RIGS_SHED_S:.0f} s to stop"
-                worst = Broken(offer, promise.commitment_id, begin, why, found.missing_w, self.notes)
+                worst = Broken(offer, promise.commitment_id, begin, why, breach.missing_w, self.notes)
         return worst
 
     def broken_by_return(self, offer: Offer) -> Broken | None:

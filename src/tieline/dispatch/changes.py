@@ -32,7 +32,7 @@ class Change:
 
 def changes(before: Mapping[str, Setpoint], now: Iterable[Setpoint]) -> list[Change]:
     """Moves of at least one watt, one replica or one mode share, in the order to make them."""
-    found = []
+    rows = []
     for point in now:
         old = before.get(point.unit_id)
         same = (
@@ -42,8 +42,8 @@ def changes(before: Mapping[str, Setpoint], now: Iterable[Setpoint]) -> list[Cha
             and old.shares == point.shares
         )
         if not same:
-            found.append(Change(point, None if old is None else old.target_w, None if old is None else old.replicas))
-    return sorted(found, key=_order)
+            rows.append(Change(point, None if old is None else old.target_w, None if old is None else old.replicas))
+    return sorted(rows, key=_order)
 
 
 def _order(change: Change) -> tuple[int, int, str]:

@@ -90,10 +90,10 @@ def check(
 
 def by_site(commitments: Iterable[Commitment]) -> dict[str, list[Commitment]]:
     """Promises of each site that has some."""
-    found: dict[str, list[Commitment]] = {}
+    grouped: dict[str, list[Commitment]] = {}
     for one in commitments:
-        found.setdefault(one.site_id, []).append(one)
-    return found
+        grouped.setdefault(one.site_id, []).append(one)
+    return grouped
 
 
 def floor_w(commitments: Iterable[Commitment], start: datetime, end: datetime, lead: timedelta) -> float:
@@ -107,17 +107,17 @@ def unmet(
 ) -> list[str]:
     """Accepted promises that a load does not cover in [start, end), the newest first to give way, each by how much."""
     standing = [c for c in commitments if c.status == "accepted" and c.at < end and c.until > start and c.power_w > 0]
-    found, left_w = [], load_w
+    parts, left_w = [], load_w
     for one in sorted(standing, key=lambda c: (c.known_at, c.commitment_id)):
         short_w = one.power_w - max(0.0, left_w)
         left_w -= one.power_w
         if short_w > METER_W:
-            found.append(
+            parts.append(
                 f"promise {one.commitment_id} cannot be kept, short of {min(short_w, one.power_w) / 1e6:.1f} MW: "
                 f"{one.power_w / 1e6:.1f} MW must be drawing, and {limit} ({limit_w / 1e6:.1f} MW) or the rigs leave "
                 f"{max(0.0, one.power_w - short_w) / 1e6:.1f} MW for it"
             )
-    return found
+    return parts
 
 
 def _overlaps(one: Commitment, other: Commitment) -> bool:

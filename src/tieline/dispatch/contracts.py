@@ -54,11 +54,11 @@ def power_cost(
     """None where the contract needs a market price that is not known. Network charges and losses are those of `moment`;
     None: without them. They are paid for what is drawn, contracted or not."""
     charge, losses = NetworkNow() if moment is None else contract.network_at(moment)
-    found = _energy_cost(contract, market_usd_per_mwh, capacity_w, resale_discount)
-    if found is None or (charge == 0 and losses == 0):
-        return found
+    cost = _energy_cost(contract, market_usd_per_mwh, capacity_w, resale_discount)
+    if cost is None or (charge == 0 and losses == 0):
+        return cost
     energy = contract.fixed_usd_per_mwh if contract.basis == "fixed" else market_usd_per_mwh
-    return found.plus(charge + losses * (energy or 0.0) * (1.0 if contract.basis == "fixed" else contract.scale))
+    return cost.plus(charge + losses * (energy or 0.0) * (1.0 if contract.basis == "fixed" else contract.scale))
 
 
 def _energy_cost(

@@ -218,7 +218,7 @@ class Controller:
         arrays, seen = self.arrays, wish.seen
         need = [max(0.0, self._sold_w(s, interval) - base.get(s.id, 0.0)) for s in self.fleet.sites]
         floors, ups = held(arrays, seen.low_w, seen.high_w, np.array(need))
-        found = {}
+        targets = {}
         sure = np.isfinite(seen.run) & np.isfinite(seen.sleep)
         for g, unit_id in enumerate(arrays.unit_ids):
             site_id = arrays.site_ids[arrays.site[g]]
@@ -227,7 +227,7 @@ class Controller:
             floor = float(floors[g])
             off = bool(wish.off[g])
             rest = max(float(seen.sleep[g]), float(seen.off[g]))
-            found[unit_id] = GroupTarget(
+            targets[unit_id] = GroupTarget(
                 run=max(float(wish.run[g]), floor),
                 rest="off" if off else "sleep",
                 stay_usd=float(seen.run[g]) - rest,
@@ -236,7 +236,7 @@ class Controller:
                 floor_up=float(ups[g]),
                 split=self.fleet.site(site_id).contract.demand_usd_per_kw_month > 0,
             )
-        return found
+        return targets
 
     def _sold_w(self, site: Site, interval: Interval) -> float:
         """Load that accepted reserves need drawn: a floor, until each is called or released."""
@@ -279,8 +279,8 @@ class Controller:
             np.zeros(1, dtype=np.intp),
             np.array([self.settings.interval_s], dtype=np.intp),
         )
-        found = peak_adders(self.outlook, self.fleet, one, self.settings)
-        return {n: float(adder[0]) for n, adder in found.items()}
+        adders = peak_adders(self.outlook, self.fleet, one, self.settings)
+        return {n: float(adder[0]) for n, adder in adders.items()}
 
     def _serve_ahead(self, sight: FromOutlook, around: SiteConditions, views: dict[str, SiteView]) -> ServingTargets:
         """Replicas and batch work over the horizon, where a MWh is cheapest."""

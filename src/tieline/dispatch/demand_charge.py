@@ -80,15 +80,15 @@ class Demands:
     def ahead(self, steps: Grid) -> dict[int, tuple[float, Floats]]:
         """By site index what look-ahead needs: watts that cost nothing more, and (T,) USD/MWh above them. Steps of the
         next month are weighed against this month's level, which is too high for them in its last two days."""
-        found = {}
+        ahead = {}
         for n, site in enumerate(self.fleet.sites):
             if site.contract.demand_usd_per_kw_month <= 0:
                 continue
             contract, starts = site.contract, [steps.start + timedelta(seconds=int(s)) for s in steps.offset_s]
             hours = [Interval.holding(at, HOUR).start for at in starts]
             adder = {at: adder_usd_per_mwh(contract, at) if contract.charges_demand(at) else 0.0 for at in set(hours)}
-            found[n] = self.sunk_w(site), np.array([adder[at] for at in hours])
-        return found
+            ahead[n] = self.sunk_w(site), np.array([adder[at] for at in hours])
+        return ahead
 
 
 def adder_usd_per_mwh(contract: Contract, now: datetime) -> float:

@@ -56,8 +56,8 @@ class Fill:
             return {"off": 1.0 - up, bid.rest: up} if up > 0 else {"off": 1.0}
         levels = (1.0, *self.steps, 0.0)
         modes = (bid.rest, *(s.upper for s in bid.steps))
-        found = {m: a - b for m, (a, b) in zip(modes, pairwise(levels), strict=True)}
-        return {m: share for m, share in found.items() if share > 1e-9}
+        shares = {m: a - b for m, (a, b) in zip(modes, pairwise(levels), strict=True)}
+        return {m: share for m, share in shares.items() if share > 1e-9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +183,10 @@ def _overrides_and_inference(problem: SiteProblem, points: dict[str, Setpoint], 
 
 def _bids(problem: SiteProblem, groups: list[RigGroup]) -> dict[str, GroupBid]:
     site, view, settings = problem.view.site, problem.view, problem.settings
-    found = {}
+    bids = {}
     for group in groups:
         target = problem.target(group.id)
-        found[group.id] = rig_group_bid(
+        bids[group.id] = rig_group_bid(
             group,
             problem.hashprice_usd or 0.0,
             keeps=settings.keeps,
@@ -195,7 +195,7 @@ def _bids(problem: SiteProblem, groups: list[RigGroup]) -> dict[str, GroupBid]:
             share=1.0 - view.stuck_share,
             rest=settings.rest_mode if target is None else target.rest,
         )
-    return found
+    return bids
 
 
 def _mining(
@@ -315,9 +315,9 @@ def _clear(
     concave = cost.take_w > 0 and cost.below_usd_per_mwh > cost.price_usd_per_mwh
     for side in (cost.below_usd_per_mwh, cost.price_usd_per_mwh) if concave else (None,):
         trial = _MeritOrder(problem, cost, bids, side, _Room(room.site_w, dict(room.feeders)), drawn_w)
-        found, usd = trial.run(groups)
+        cleared, usd = trial.run(groups)
         if best is None or usd > best_usd:
-            best, best_usd = found, usd
+            best, best_usd = cleared, usd
     assert best is not None
     return best
 
@@ -451,7 +451,7 @@ def _kept(
     """What was last decided, under today's limits; least efficient rigs give way first. A floor that is promised holds
     whatever is not known."""
     view, why_unknown = problem.view, problem.why_unknown if problem.unknown else ""
-    found = {}
+    standing = {}
     for group in sorted(groups, key=lambda g: g.rig.efficiency_j_th):
         bid = bids[group.id]
         before = None if problem.last is None else problem.last.get(group.id)
@@ -473,8 +473,8 @@ def _kept(
             rule, text = "commitment", f"{text}; a reserve sold must be drawing {mw(floor_w)} here"
         if power_w < asked - EPS_W:
             rule, text = view.limit_rule, f"{text}; {view.limit_note} allows {mw(power_w)}"
-        found[group.id] = (_fill_of(bid, power_w), Reason(rule=rule, text=text, limit_w=view.limit_w))
-    return found
+        standing[group.id] = (_fill_of(bid, power_w), Reason(rule=rule, text=text, limit_w=view.limit_w))
+    return standing
 
 
 def _with_floors(problem: SiteProblem, groups: list[RigGroup], bids: Mapping[str, GroupBid]) -> SiteProblem:
@@ -501,15 +501,15 @@ def _floors(groups: list[RigGroup], bids: Mapping[str, GroupBid], floor_w: float
         shares.setdefault(name, []).append(share)
     return {
         name: GroupTarget(
-            found[0],
+            of_unit[0],
             bids[name].rest,
             0.0,
             0.0,
-            floor=found[0],
-            floor_up=found[1] if len(found) > 1 else 0.0,
+            floor=of_unit[0],
+            floor_up=of_unit[1] if len(of_unit) > 1 else 0.0,
             above_by_strike=True,
         )
-        for name, found in shares.items()
+        for name, of_unit in shares.items()
     }
 
 

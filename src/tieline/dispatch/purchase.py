@@ -67,14 +67,14 @@ class HourBid:
 
     @property
     def reason(self) -> str:
-        told = [f"{p.power_w / 1e6:.1f} MW {_limit(p)} ({p.what})" for p in self.curve] or ["nothing to buy"]
+        blocks = [f"{p.power_w / 1e6:.1f} MW {_limit(p)} ({p.what})" for p in self.curve] or ["nothing to buy"]
         if self.held_w > 0:
-            told.append(f"{self.held_w / 1e6:.1f} MW held by legs")
+            blocks.append(f"{self.held_w / 1e6:.1f} MW held by legs")
         if self.over_w > LEAST_W:
-            told.append(f"{self.over_w / 1e6:.1f} MW of it more than runs, settles at real time")
+            blocks.append(f"{self.over_w / 1e6:.1f} MW of it more than runs, settles at real time")
         if self.peak_usd_per_mwh >= 0.01:
-            told.append(f"the chance of a peak takes {self.peak_usd_per_mwh:,.0f} USD/MWh off each limit")
-        return "; ".join(told)
+            blocks.append(f"the chance of a peak takes {self.peak_usd_per_mwh:,.0f} USD/MWh off each limit")
+        return "; ".join(blocks)
 
 
 def _limit(point: CurvePoint) -> str:
@@ -126,15 +126,15 @@ def purchase(
     temps = sight.temperatures(steps)[:, place]
     peaks = sight.peaks(steps).get(place, np.zeros(len(hours)))
     series = outlook.prices.get(market.name)
-    found = []
+    bids = []
     for t, hour in enumerate(hours):
-        told = None if series is None else series.at(hour)
+        usd = None if series is None else series.at(hour)
         temp = None if np.isnan(temps[t]) else float(temps[t])
         worth = _worth(site, settings, hashprice_usd, temp, inference_w)
         curve = [_at_market(point, site, hour, float(peaks[t])) for point in worth]
         held = held_w(site.contract.legs, market.zone, hour)
         left, over = _beyond(_within(curve, site.interconnect.limit_w), held)
-        found.append(
+        bids.append(
             HourBid(
                 at=hour,
                 site_id=site.id,
@@ -143,11 +143,11 @@ def purchase(
                 held_w=held,
                 over_w=over,
                 expected_usd_per_mwh=None if np.isnan(price[t]) else float(price[t]),
-                known=told is not None and hour < told.at + told.length,
+                known=usd is not None and hour < usd.at + usd.length,
                 peak_usd_per_mwh=float(peaks[t]),
             )
         )
-    return found
+    return bids
 
 
 def _worth(
@@ -155,17 +155,17 @@ def _worth(
 ) -> list[CurvePoint]:
     """What each part of a site's load is worth at its meter, USD/MWh; None: it runs whatever power costs."""
     serving = sum(node.rated_w * (1.0 + GPU_AUX) for node in site.node_groups) if inference_w is None else inference_w
-    found = [CurvePoint(serving, None, "inference")] if serving > 0 else []
+    points = [CurvePoint(serving, None, "inference")] if serving > 0 else []
     aux, hot = aux_share(site.cooling, temp_c), derate(site.cooling, temp_c)
     for group in site.rig_groups:
         bid = rig_group_bid(group, hashprice_usd, keeps=settings.keeps, aux=aux, derate=hot, rest=settings.rest_mode)
         if bid.rest_w > 0:
-            found.append(CurvePoint(bid.rest_w, None, "rigs at rest"))
-        found += [
+            points.append(CurvePoint(bid.rest_w, None, "rigs at rest"))
+        points += [
             CurvePoint(step.power_w, step.bid_usd_per_mwh, f"{group.rig.name} to {step.upper}") for step in bid.steps
         ]
     # Dearest first; what has no limit before all.
-    return sorted(found, key=lambda p: (p.limit_usd_per_mwh is not None, -(p.limit_usd_per_mwh or 0.0)))
+    return sorted(points, key=lambda p: (p.limit_usd_per_mwh is not None, -(p.limit_usd_per_mwh or 0.0)))
 
 
 def _at_market(point: CurvePoint, site: Site, hour: datetime, peak_usd_per_mwh: float) -> CurvePoint:
@@ -182,37 +182,37 @@ def _at_market(point: CurvePoint, site: Site, hour: datetime, peak_usd_per_mwh: 
 
 def _within(curve: Iterable[CurvePoint], limit_w: float) -> list[CurvePoint]:
     """As much of a curve, dearest first, as the interconnect carries."""
-    found, left = [], limit_w
+    points, left = [], limit_w
     for point in curve:
         take = min(point.power_w, left)
         left -= take
         if take > 0:
-            found.append(CurvePoint(take, point.limit_usd_per_mwh, point.what))
-    return found
+            points.append(CurvePoint(take, point.limit_usd_per_mwh, point.what))
+    return points
 
 
 def _beyond(curve: Iterable[CurvePoint], held: float) -> tuple[list[CurvePoint], float]:
     """What is left of a curve, dearest first, when `held` watts of it are bought; and what of these nothing uses."""
-    found, left = [], held
+    points, left = [], held
     for point in curve:
         covered = min(point.power_w, left)
         left -= covered
         if point.power_w > covered:
-            found.append(CurvePoint(point.power_w - covered, point.limit_usd_per_mwh, point.what))
-    return found, left
+            points.append(CurvePoint(point.power_w - covered, point.limit_usd_per_mwh, point.what))
+    return points, left
 
 
 def _merged(curve: Iterable[CurvePoint]) -> list[CurvePoint]:
     """Points of one limit as one."""
-    found: list[CurvePoint] = []
+    points: list[CurvePoint] = []
     for point in curve:
-        last = found[-1] if found else None
+        last = points[-1] if points else None
         if last is not None and _same(last.limit_usd_per_mwh, point.limit_usd_per_mwh):
             words = last.what if point.what in last.what else f"{last.what}, {point.what}"
-            found[-1] = CurvePoint(last.power_w + point.power_w, last.limit_usd_per_mwh, words)
+            points[-1] = CurvePoint(last.power_w + point.power_w, last.limit_usd_per_mwh, words)
         else:
-            found.append(point)
-    return found
+            points.append(point)
+    return points
 
 
 def _same(one: float | None, other: float | None) -> bool:
@@ -223,7 +223,7 @@ def _same(one: float | None, other: float | None) -> bool:
 
 def totals(bids: Iterable[HourBid]) -> Mapping[str, float]:
     """MWh by site that are bought at the expected prices."""
-    found: dict[str, float] = {}
+    sums: dict[str, float] = {}
     for bid in bids:
-        found[bid.site_id] = found.get(bid.site_id, 0.0) + bid.expected_w / 1e6
-    return found
+        sums[bid.site_id] = sums.get(bid.site_id, 0.0) + bid.expected_w / 1e6
+    return sums

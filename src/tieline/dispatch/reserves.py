@@ -96,8 +96,8 @@ def steps_of(
             tried += [0.0, 30.0]  # the ends of what cooling draws
         elif error_c > 0.0:
             tried += [temp - error_c, temp + error_c]
-        found = [_at_heat(site, settings, hashprice_usd, one, float(limits_w[t])) for one in tried]
-        rows.append([(bid, min(row[k][1] for row in found)) for k, (bid, _) in enumerate(found[0])])
+        steps = [_at_heat(site, settings, hashprice_usd, one, float(limits_w[t])) for one in tried]
+        rows.append([(bid, min(row[k][1] for row in steps)) for k, (bid, _) in enumerate(steps[0])])
     wide = max((len(row) for row in rows), default=0)
     power, bid_usd = np.zeros((len(rows), wide)), np.zeros((len(rows), wide))
     for t, row in enumerate(rows):
@@ -194,9 +194,9 @@ def awarded(steps: Steps, limits: Sequence[Floats], clearing: Sequence[Floats]) 
     won = np.take_along_axis(gains, best[:, :, None], axis=2)[:, :, 0] >= 0.0
     # Load runs best first, so a step is held only with all better ones: a gap would be filled by them unsold.
     won = np.logical_and.accumulate(won | (steps.power_w <= 0.0), axis=1)
-    found = np.zeros_like(gains)
-    np.put_along_axis(found, best[:, :, None], np.where(won, steps.power_w, 0.0)[:, :, None], axis=2)
-    return found
+    awards = np.zeros_like(gains)
+    np.put_along_axis(awards, best[:, :, None], np.where(won, steps.power_w, 0.0)[:, :, None], axis=2)
+    return awards
 
 
 def products_of(fleet: Fleet, site: Site, hour: datetime) -> list[ReserveProduct]:
@@ -227,11 +227,11 @@ def offers(
     if taken_w is not None:
         curve = sold_first(curve, taken_w)
     peak = peaks_of(sight, place, steps)
-    found: list[ReserveOffer] = []
+    bids: list[ReserveOffer] = []
     for product in products_of(fleet, site, hours[0]):
         cost = costs(curve, price, peak, product, settings)
         limit = limits_of(cost, sight.reserve_paths(product.name, steps, price.shape[1]), peak)
-        found += [
+        bids += [
             ReserveOffer(
                 at=hours[t],
                 site_id=site.id,
@@ -245,7 +245,7 @@ def offers(
             )
             for t, k in np.argwhere((curve.power_w >= product.least_mw * 1e6) & np.isfinite(limit))
         ]
-    return found
+    return bids
 
 
 def offers_of_tomorrow(
@@ -259,14 +259,14 @@ def offers_of_tomorrow(
     hashprice_usd, why = outlook.hashprice(now)
     if hashprice_usd is None:
         raise ValueError(f"no offer without what a hash earns: {why}")
-    sight, found = FromOutlook(outlook, fleet, settings), []
+    sight, curves = FromOutlook(outlook, fleet, settings), []
     for site in able:
         zone = fleet.reserve_products[site.reserves[0]].zone
         hours = hours_of(zone, now.astimezone(zone_of(zone)).date() + timedelta(days=1))
         mine = [one for one in held if one.site_id == site.id]
         taken = [sum(c.power_w for c in mine if c.at < h + HOUR and c.until > h) for h in hours]
-        found += offers(sight, fleet, settings, site, hours, hashprice_usd, np.array(taken, dtype=float))
-    return found
+        curves += offers(sight, fleet, settings, site, hours, hashprice_usd, np.array(taken, dtype=float))
+    return curves
 
 
 def power_paths(sight: Foresight, site: Site, steps: Grid, settings: Settings) -> Floats:

@@ -155,8 +155,8 @@ def local_source(site_id: str) -> str:
 
 def _override(site: Site, orders: Orders, unit: UnitView) -> Override | None:
     """The newest word on this unit; who stands before the machines is heard before who does not."""
-    found = [o for o in reversed(orders.overrides) if o.unit_id == unit.unit_id and o.target_w is not None]
-    return next((o for o in found if o.source == local_source(site.id)), found[0] if found else None)
+    overrides = [o for o in reversed(orders.overrides) if o.unit_id == unit.unit_id and o.target_w is not None]
+    return next((o for o in overrides if o.source == local_source(site.id)), overrides[0] if overrides else None)
 
 
 def _asked(site: Site, now: datetime, orders: Orders, unit: UnitView) -> Target:
@@ -166,8 +166,8 @@ def _asked(site: Site, now: datetime, orders: Orders, unit: UnitView) -> Target:
         setpoint = Setpoint(unit_id=unit.unit_id, target_w=override.target_w, reason=reason)
         return Target(unit.unit_id, setpoint, override.at, override.known_at, "override")
     if orders.plan is not None:
-        found = next((s for s in orders.plan.setpoints if s.unit_id == unit.unit_id), None)
-        return Target(unit.unit_id, found, orders.plan.at, orders.plan.known_at, "economic")
+        planned = next((s for s in orders.plan.setpoints if s.unit_id == unit.unit_id), None)
+        return Target(unit.unit_id, planned, orders.plan.at, orders.plan.known_at, "economic")
     if orders.cut_off and _falls_off(site, unit):
         reason = Reason(rule="safe_default", text=f"no valid plan; {site.safe_default} is declared for this")
         setpoint = Setpoint(unit_id=unit.unit_id, target_w=0.0, reason=reason)

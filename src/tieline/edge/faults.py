@@ -62,11 +62,11 @@ class Faults:
         kind: Literal["measured", "simulated"],
     ) -> list[Fault]:
         """The same for several kinds at once: `lines` by kind, a kind without lines does not hold."""
-        told = []
+        changed = []
         for what in kinds:
-            found = lines.get(what)
-            told += self.hold(now, what, "; ".join(found) if found else None, kind)
-        return told
+            complaints = lines.get(what)
+            changed += self.hold(now, what, "; ".join(complaints) if complaints else None, kind)
+        return changed
 
     def open(self) -> dict[str, str]:
         """The line of each kind that holds now."""

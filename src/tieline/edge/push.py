@@ -49,14 +49,14 @@ class OutboxQueue:
             log.warning("%s: the store over there is another; %d items are sent again", self.origin, again)
             tell_losses([(f"store, as {self.origin} knew it", self.outbox)], self._now(), self._keep)
 
-    def _keep(self, kept: Sequence[Record]) -> None:
-        self.outbox.put([(f"{type(one).__name__}|{one.key}", encode(one)) for one in kept])
+    def _keep(self, records: Sequence[Record]) -> None:
+        self.outbox.put([(f"{type(one).__name__}|{one.key}", encode(one)) for one in records])
 
     async def aside(self, item: QueuedItem, why: str) -> None:
-        (kept,) = self.quarantine.add(self.origin, [(item.key, why, item.body)], self._now())
-        if not kept:
+        (recorded,) = self.quarantine.add(self.origin, [(item.key, why, item.body)], self._now())
+        if not recorded:
             self.quarantine.lose(self.origin, item.key, why, self._now())
-        where = f"set aside in {self.quarantine.path}" if kept else f"lost: {self.quarantine.path} is full"
+        where = f"set aside in {self.quarantine.path}" if recorded else f"lost: {self.quarantine.path} is full"
         log.error("%s: the store never takes %s (%s); %s", self.origin, item.key, why, where)
 
 

@@ -270,11 +270,11 @@ def _commanded(spec: EngineSpec, hardware: SiteHardware, group: NodeGroup, folde
 
 def _devices(host: SiteHost, site: Site, hardware: SiteHardware) -> list[Device]:
     register, pace = Register(host.folder(site)), BreakerPace(hardware.breakers)
-    found = [_device(host, site, unit, register, hardware.passwords) for unit in site.units]
-    for device in found:
+    devices = [_device(host, site, unit, register, hardware.passwords) for unit in site.units]
+    for device in devices:
         if isinstance(device, AsicGroup):
             device.pace = pace
-    return [device for device in found if device is not None]
+    return [device for device in devices if device is not None]
 
 
 def _device(

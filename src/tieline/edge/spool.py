@@ -59,16 +59,16 @@ class SiteSpool:
         self._held.extend(rows)
         if len(self._held) > MAX_HELD:
             # The same order as on disk: aggregates go first, and only then is anything refused.
-            kept = [row for row in self._held if row[0].partition("|")[0] not in THINNED]
-            lost = len(self._held) - min(len(kept), MAX_HELD)
-            self._held = deque(kept[-MAX_HELD:])
+            rest = [row for row in self._held if row[0].partition("|")[0] not in THINNED]
+            lost = len(self._held) - min(len(rest), MAX_HELD)
+            self._held = deque(rest[-MAX_HELD:])
             log.error("%s: %d records lost: %s", self.site_id, lost, why)
         log.error("%s: %d records wait in memory: %s", self.site_id, len(self._held), why)
 
     def _tell(self, now: datetime, line: str | None) -> None:
-        told: list[Fault] = self.faults.hold(now, "spool", line, once=True)
-        if told:
-            self._held.extend((f"Fault|{fault.key}", encode(fault)) for fault in told)
+        faults: list[Fault] = self.faults.hold(now, "spool", line, once=True)
+        if faults:
+            self._held.extend((f"Fault|{fault.key}", encode(fault)) for fault in faults)
 
 
 def _row(record: AnyRecord) -> tuple[str, bytes] | None:

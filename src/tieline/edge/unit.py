@@ -186,8 +186,8 @@ class UnitState:
         """The outcome in words."""
         reading = self.reading
         if result == "unreachable":
-            heard = "never heard" if reading is None else f"last heard {reading.at.isoformat()}"
-            return f"{self.silent}; {heard}; counted at {self.known_w / 1e6:.3f} MW"
+            last = "never heard" if reading is None else f"last heard {reading.at.isoformat()}"
+            return f"{self.silent}; {last}; counted at {self.known_w / 1e6:.3f} MW"
         if result == "refused" and self.refused is not None:
             return self.refused
         if reading is None:

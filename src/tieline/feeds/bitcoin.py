@@ -47,26 +47,26 @@ class BitcoinFeed:
 
     async def read(self, now: datetime) -> list[AnyRecord]:
         """One NetworkTick when something new was heard; Faults when a source failed or told an absurd value."""
-        found: list[AnyRecord] = []
+        records: list[AnyRecord] = []
         fresh = False
         for name, source in (("blocks", self._blocks), ("prices", self._prices)):
             answer = await source.get()
             if isinstance(answer, Unavailable):
-                found += self.faults.open(f"{name} unavailable", answer.why, now)
+                records += self.faults.open(f"{name} unavailable", answer.why, now)
                 continue
             if not isinstance(answer, Fetched):
                 continue
-            found += self.faults.close(f"{name} unavailable", now)
+            records += self.faults.close(f"{name} unavailable", now)
             wrong = self._take_blocks(answer.body) if name == "blocks" else self._take_price(answer.body)
             if wrong is not None:
                 detail = f"{source.url}: {wrong.field} {str(wrong.value)[:80]!r} is absurd; not used"
-                found += self.faults.open(f"{name} absurd", detail, now)
+                records += self.faults.open(f"{name} absurd", detail, now)
                 continue
-            found += self.faults.close(f"{name} absurd", now)
+            records += self.faults.close(f"{name} absurd", now)
             fresh = True
         if fresh and self._network is not None and self._usd is not None:
-            found.append(self._tick(self._network, self._usd, now))
-        return found
+            records.append(self._tick(self._network, self._usd, now))
+        return records
 
     def _tick(self, network: tuple[float, int, float], usd: float, now: datetime) -> NetworkTick:
         difficulty, height, fee_share = network

@@ -101,16 +101,16 @@ class CachedFetcher:
     async def get(self, url: str, *, immutable: bool = False) -> FetchedPage:
         """The page at `url`. Raises FetchError."""
         async with self._turn:
-            kept, meta = self._load(url)
-            if kept is not None and meta is not None and immutable:
-                return FetchedPage(url, kept, meta.content_type, "cached")
-            return await self._fetch(url, kept, meta)
+            cached, meta = self._load(url)
+            if cached is not None and meta is not None and immutable:
+                return FetchedPage(url, cached, meta.content_type, "cached")
+            return await self._fetch(url, cached, meta)
 
-    async def _fetch(self, url: str, kept: bytes | None, meta: _Meta | None) -> FetchedPage:
+    async def _fetch(self, url: str, cached: bytes | None, meta: _Meta | None) -> FetchedPage:
         why = ""
         for attempt in range(TRIES):
             try:
-                return await self._once(url, kept, meta)
+                return await self._once(url, cached, meta)
             except _AgainError as again:
                 why = str(again)
                 if again.wait_s is not None and again.wait_s > MAX_WAIT_S:
@@ -119,10 +119,10 @@ class CachedFetcher:
                     await self._sleep(again.wait_s if again.wait_s is not None else float(2**attempt))
         raise FetchError(f"{url}: {why}; tried {TRIES} times: come back later, what was fetched is kept")
 
-    async def _once(self, url: str, kept: bytes | None, meta: _Meta | None) -> FetchedPage:
+    async def _once(self, url: str, cached: bytes | None, meta: _Meta | None) -> FetchedPage:
         part, part_meta = self._load_part(url)
         headers = {}
-        if kept is not None and meta is not None:
+        if cached is not None and meta is not None:
             if meta.etag:
                 headers["If-None-Match"] = meta.etag
             if meta.last_modified:
@@ -140,7 +140,7 @@ class CachedFetcher:
                     if response.has_redirect_location:
                         target = urljoin(target, response.headers.get("location", ""))
                         continue
-                    return await self._take(url, response, kept, meta, part)
+                    return await self._take(url, response, cached, meta, part)
         except httpx.TransportError as error:
             raise _AgainError(f"{type(error).__name__} {error}".strip()) from error
         except httpx.InvalidURL as error:
@@ -148,11 +148,11 @@ class CachedFetcher:
         raise FetchError(f"{url}: more than {MAX_REDIRECTS} redirects")
 
     async def _take(
-        self, url: str, response: httpx.Response, kept: bytes | None, meta: _Meta | None, part: bytes
+        self, url: str, response: httpx.Response, cached: bytes | None, meta: _Meta | None, part: bytes
     ) -> FetchedPage:
         code = response.status_code
-        if code == 304 and kept is not None and meta is not None:
-            return FetchedPage(url, kept, meta.content_type, "unchanged")
+        if code == 304 and cached is not None and meta is not None:
+            return FetchedPage(url, cached, meta.content_type, "unchanged")
         self._refused(url, response)
         fresh = _Meta(
             url=url,
@@ -176,7 +176,7 @@ class CachedFetcher:
         self._save(url, body, fresh)
         self._drop_part(url)
         return FetchedPage(
-            url, body, fresh.content_type, "new" if kept is None else "unchanged" if body == kept else "changed"
+            url, body, fresh.content_type, "new" if cached is None else "unchanged" if body == cached else "changed"
         )
 
     def _refused(self, url: str, response: httpx.Response) -> None:
@@ -222,8 +222,8 @@ class CachedFetcher:
 
     def _read(self, url: str, body: str, meta: str) -> tuple[bytes | None, _Meta | None]:
         try:
-            told = read(self._path(url, meta).read_bytes(), _read_meta)
-            return self._path(url, body).read_bytes(), told
+            stated = read(self._path(url, meta).read_bytes(), _read_meta)
+            return self._path(url, body).read_bytes(), stated
         except (OSError, IntakeError):
             return None, None
 

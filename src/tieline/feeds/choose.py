@@ -92,11 +92,11 @@ async def choose(
     probes = await asyncio.gather(
         *(_probe(one.feed, now, GRID_PROBE_S if one.what == "prices" else probe_s) for one in asked)
     )
-    for one, (heard, why) in zip(asked, probes, strict=True):
-        choice = one.judged(heard, why, must=must)
+    for one, (records, why) in zip(asked, probes, strict=True):
+        choice = one.judged(records, why, must=must)
         choices.append(choice)
         if choice.live and one.feed is not None:
-            feeds.append(Probed(one.feed, heard))
+            feeds.append(Probed(one.feed, records))
             if one.what == "prices":
                 _other_markets(fleet, world, must, feeds, choices)
         elif choice.source == "synthetic":
@@ -130,11 +130,11 @@ class _LiveSource:
     feed: Feed | None
     why_none: str = ""
 
-    def judged(self, heard: Sequence[AnyRecord], why: str, *, must: bool) -> FeedChoice:
+    def judged(self, records: Sequence[AnyRecord], why: str, *, must: bool) -> FeedChoice:
         """`heard` by the probe, or `why` it heard nothing; `must`: nothing may be made up."""
         word = _WORDS[self.what]
-        if self.feed is not None and (must or heard):
-            return FeedChoice(word, True, self.feed.source, "" if heard else why)
+        if self.feed is not None and (must or records):
+            return FeedChoice(word, True, self.feed.source, "" if records else why)
         return FeedChoice(word, False, "none" if must else "synthetic", self.why_none or why)
 
 
@@ -184,9 +184,9 @@ async def _probe(feed: Feed | None, now: datetime, probe_s: float) -> tuple[list
         return [], ""
     try:
         async with asyncio.timeout(probe_s):
-            found = await feed.read(now)
+            records = await feed.read(now)
     except TimeoutError:
         return [], f"no answer within {probe_s:g} s"
-    if any(not isinstance(record, Fault) for record in found):
-        return found, ""
-    return [], next((r.detail for r in found if isinstance(r, Fault)), "nothing was told")
+    if any(not isinstance(record, Fault) for record in records):
+        return records, ""
+    return [], next((r.detail for r in records if isinstance(r, Fault)), "nothing was told")

@@ -102,6 +102,6 @@ async def from_page(web: CachedFetcher, url: str, kind: Kind) -> FetchedDocument
 def from_folder(folder: Path, now: datetime, kind: Kind) -> list[FetchedDocument]:
     """Files that a person dropped, by name; those left come with the reason."""
     return [
-        FetchedDocument(found.path.name, kind, "release", found.body or b"", None, found.body is not None, found.left)
-        for found in dropped(folder, now)
+        FetchedDocument(item.path.name, kind, "release", item.body or b"", None, item.body is not None, item.left)
+        for item in dropped(folder, now)
     ]

@@ -80,16 +80,16 @@ class Edgar:
         first = await self._json(f"{self._data}/submissions/CIK{cik:010d}.json")
         try:
             pages = first["filings"].get("files", [])[:MAX_PAGES]
-            found = _filings(cik, first["filings"]["recent"])
+            filings = _filings(cik, first["filings"]["recent"])
             for page in pages:
                 if str(page.get("filingTo", "9999")) >= since.isoformat():
                     name = str(page["name"])
                     if not re.fullmatch(r"[\w.-]+\.json", name):
                         raise FetchError(f"submissions of {cik} name a page {name!r}")
-                    found.extend(_filings(cik, await self._json(f"{self._data}/submissions/{name}")))
+                    filings.extend(_filings(cik, await self._json(f"{self._data}/submissions/{name}")))
         except (KeyError, TypeError, AttributeError) as error:
             raise FetchError(f"submissions of {cik} have another shape than expected: {error!r}") from error
-        wanted = [one for one in found if one.form in forms and one.filed >= since.isoformat()]
+        wanted = [one for one in filings if one.form in forms and one.filed >= since.isoformat()]
         return sorted(wanted, key=lambda one: (one.filed, one.accession), reverse=True)
 
     async def exhibits(self, filing: Filing) -> list[str]:
@@ -136,12 +136,12 @@ class Edgar:
 
 def _parsed(url: str, body: bytes) -> dict[str, Any]:
     try:
-        found = read(body, json.loads, MAX_JSON_BYTES)
+        content = read(body, json.loads, MAX_JSON_BYTES)
     except IntakeError as error:
         raise FetchError(f"{url}: no JSON ({error}); the server sent something else") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise FetchError(f"{url}: not the shape expected")
-    return found
+    return content
 
 
 def _filings(cik: int, columns: dict[str, list[Any]]) -> list[Filing]:

@@ -56,5 +56,5 @@ def number(value: object, low: float, high: float) -> float | None:
     """The value as a float within bounds; None for anything absurd (text, NaN, out of range)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    found = float(value)
-    return found if math.isfinite(found) and low <= found <= high else None
+    parsed = float(value)
+    return parsed if math.isfinite(parsed) and low <= parsed <= high else None

@@ -41,9 +41,9 @@ class _Checked(msgspec.Struct, frozen=True):
 
 def check_weights(path: Path, sha256: str) -> None:
     """Raises WrongWeightsError where the file's SHA-256 (hexadecimal) is another, OSError where it cannot be read."""
-    found = digest_of(path)
-    if found != sha256.lower():
-        raise WrongWeightsError(f"{path.name}: its SHA-256 is {found[:16]}..., {sha256[:16]}... was said; not served")
+    digest = digest_of(path)
+    if digest != sha256.lower():
+        raise WrongWeightsError(f"{path.name}: its SHA-256 is {digest[:16]}..., {sha256[:16]}... was said; not served")
 
 
 def digest_of(path: Path) -> str:
@@ -54,10 +54,10 @@ def digest_of(path: Path) -> str:
         if (held.size, held.mtime_ns) == (state.st_size, state.st_mtime_ns):
             return held.sha256
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     with contextlib.suppress(OSError):  # a folder that is not ours to write in: it is taken again the next time
-        beside.write_bytes(msgspec.json.encode(_Checked(state.st_size, state.st_mtime_ns, found)))
-    return found
+        beside.write_bytes(msgspec.json.encode(_Checked(state.st_size, state.st_mtime_ns, digest)))
+    return digest
 
 
 def fetch_gguf(

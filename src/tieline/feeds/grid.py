@@ -66,27 +66,27 @@ class GridFeed:
 
     async def read(self, now: datetime) -> list[AnyRecord]:
         """New PriceTicks of each market that may be asked again; Faults for what failed."""
-        found: list[AnyRecord] = []
+        records: list[AnyRecord] = []
         for market in self.supported(self.markets):
             answer, faults = await self.calls.ask(market, partial(self._both_days, market, now), now)
-            found += faults
+            records += faults
             if answer is None:
                 continue
             rows, late = answer
             what = f"{market} of tomorrow"
-            found += self.faults.open(what, f"{market}: {late}", now) if late else self.faults.close(what, now)
-            found += self._ticks(market, rows, now)
-        return found
+            records += self.faults.open(what, f"{market}: {late}", now) if late else self.faults.close(what, now)
+            records += self._ticks(market, rows, now)
+        return records
 
     def day(self, market: str, day: date) -> list[dict[str, Any]]:
         """A local day's prices as {"at", "usd_per_mwh"}; a price that cannot be true is left out. Raises whatever the
         library does."""
-        found = []
+        records = []
         for row in self._rows(CALLS[market], day.isoformat()):
             price, start = number(row.get(CALLS[market].price), *USD_PER_MWH), moment(row.get("Interval Start"))
             if price is not None and start is not None:
-                found.append({"at": start.isoformat(), "usd_per_mwh": price})
-        return found
+                records.append({"at": start.isoformat(), "usd_per_mwh": price})
+        return records
 
     async def _both_days(self, market: str, now: datetime) -> tuple[list[dict[str, Any]], str]:
         """Today's prices and tomorrow's, and what is wrong with the latter."""
@@ -117,8 +117,8 @@ class GridFeed:
         return rows[-MAX_ROWS:]
 
     def _ticks(self, market: str, rows: list[dict[str, Any]], now: datetime) -> list[AnyRecord]:
-        found: list[AnyRecord] = []
-        kept = self._kept.setdefault(market, set())
+        ticks: list[AnyRecord] = []
+        seen = self._kept.setdefault(market, set())
         bad: object = None
         for row in rows:
             price = number(row.get(CALLS[market].price), *USD_PER_MWH)
@@ -126,10 +126,10 @@ class GridFeed:
             if price is None or start is None or end is None or end <= start:
                 bad = row.get(CALLS[market].price) if price is None else row.get("Interval Start")
                 continue
-            if (start, price) in kept:
+            if (start, price) in seen:
                 continue
-            kept.add((start, price))
-            found.append(
+            seen.add((start, price))
+            ticks.append(
                 PriceTick(
                     at=start,
                     known_at=now,
@@ -140,9 +140,9 @@ class GridFeed:
                     length_s=int((end - start).total_seconds()),
                 )
             )
-        if len(kept) > 4 * MAX_ROWS:  # yesterday's are not sent again
-            kept.intersection_update(sorted(kept)[-2 * MAX_ROWS :])
+        if len(seen) > 4 * MAX_ROWS:  # yesterday's are not sent again
+            seen.intersection_update(sorted(seen)[-2 * MAX_ROWS :])
         if bad is not None:
             detail = f"{market}: {CALLS[market].price} {str(bad)[:80]!r} is absurd; not used"
-            return [*found, *self.faults.open(f"{market} absurd", detail, now)]
-        return [*found, *self.faults.close(f"{market} absurd", now)]
+            return [*ticks, *self.faults.open(f"{market} absurd", detail, now)]
+        return [*ticks, *self.faults.close(f"{market} absurd", now)]

@@ -85,12 +85,12 @@ class Source:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return Unavailable(f"{self.url} cannot be reached ({type(error).__name__})")
         try:
-            found = read_json(bytes(body), MAX_BODY_BYTES)
+            content = read_json(bytes(body), MAX_BODY_BYTES)
         except IntakeError:
             return Unavailable(f"{self.url} sent something that is not JSON")
         self._tags = {
-            ask: response.headers[told]
-            for told, ask in (("etag", "if-none-match"), ("last-modified", "if-modified-since"))
-            if told in response.headers
+            ask: response.headers[validator]
+            for validator, ask in (("etag", "if-none-match"), ("last-modified", "if-modified-since"))
+            if validator in response.headers
         }
-        return Fetched(found)
+        return Fetched(content)

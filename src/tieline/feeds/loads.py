@@ -33,8 +33,8 @@ MOST_ROWS = 2_000
 def paid_for(fleet: Fleet) -> tuple[str, ...]:
     """Operators whose peaks some site pays for and the library has a class of."""
     rules = fleet.peak_rules.values()
-    found = {rule.operator for rule in rules if any(fleet.pays(site, rule) for site in fleet.sites)}
-    return tuple(sorted(found & CLASSES.keys()))
+    operators = {rule.operator for rule in rules if any(fleet.pays(site, rule) for site in fleet.sites)}
+    return tuple(sorted(operators & CLASSES.keys()))
 
 
 @dataclass
@@ -54,22 +54,22 @@ class LoadFeed:
 
     async def read(self, now: datetime) -> list[AnyRecord]:
         """New hours of each operator, measured and forecast; Faults for what failed."""
-        found: list[AnyRecord] = []
+        records: list[AnyRecord] = []
         for operator in self.operators:
             for what in ("load", "load forecast"):
                 name = f"{operator} {what}"
                 call = partial(asyncio.to_thread, self._rows, operator, what)
                 rows, faults = await self.calls.ask(name, call, now)
-                found += faults
+                records += faults
                 if rows is None:
                     continue
                 hours, loads = _hours(rows, now, whole=what == "load")
                 if rows and not loads:
-                    found += self.faults.open(f"{name} absurd", f"none of its {len(rows)} rows is a load", now)
+                    records += self.faults.open(f"{name} absurd", f"none of its {len(rows)} rows is a load", now)
                     continue
-                found += self.faults.close(f"{name} absurd", now)
-                found += self._new(operator, what, hours, now)
-        return found
+                records += self.faults.close(f"{name} absurd", now)
+                records += self._new(operator, what, hours, now)
+        return records
 
     def _rows(self, operator: str, what: str) -> list[dict[str, Any]]:
         iso = getattr(self.library, CLASSES[operator])()
@@ -77,13 +77,13 @@ class LoadFeed:
         return list(frame.to_dict("records"))[-MOST_ROWS:]
 
     def _new(self, operator: str, what: str, hours: dict[datetime, float], now: datetime) -> list[SystemLoad]:
-        found = []
+        records = []
         for at, megawatts in sorted(hours.items()):
             key = (operator, what, at)
             if self._kept.get(key) == megawatts:
                 continue
             self._kept[key] = megawatts
-            found.append(
+            records.append(
                 SystemLoad(
                     at=at,
                     known_at=now,
@@ -94,7 +94,7 @@ class LoadFeed:
                 )
             )
         self._kept = {key: mw for key, mw in self._kept.items() if key[2] > now - AHEAD}
-        return found
+        return records
 
 
 def _hours(rows: list[dict[str, Any]], now: datetime, *, whole: bool) -> tuple[dict[datetime, float], int]:
@@ -105,13 +105,13 @@ def _hours(rows: list[dict[str, Any]], now: datetime, *, whole: bool) -> tuple[d
         if (step := _step(row, measured=whole)) is not None:
             start, seconds, megawatts = step
             steps[start.replace(minute=0, second=0, microsecond=0)].append((seconds, megawatts))
-    found = {}
+    hours = {}
     for at, parts in steps.items():
         seconds = sum(s for s, _ in parts)
         over = at + HOUR <= now and seconds >= 3600.0
         if seconds > 0 and (over if whole else now - HOUR < at <= now + AHEAD):
-            found[at] = round(sum(s * mw for s, mw in parts) / seconds, 1)
-    return found, sum(len(parts) for parts in steps.values())
+            hours[at] = round(sum(s * mw for s, mw in parts) / seconds, 1)
+    return hours, sum(len(parts) for parts in steps.values())
 
 
 def _step(row: dict[str, Any], *, measured: bool) -> tuple[datetime, float, float] | None:

@@ -103,29 +103,29 @@ class SimulatedBlocks:
         mine = mean_hashrate_hs * (1 - self.rejects) * seconds / work  # blocks expected of what is not rejected
         if self.method == "solo":
             return self._own(start, mean_hashrate_hs, network, _drawn(draw, mine), draw)
-        found = _drawn(draw, mine + self.others_hs * seconds / work)
+        blocks = _drawn(draw, mine + self.others_hs * seconds / work)
         share = mine / (mine + self.others_hs * seconds / work) if mine else 0.0
-        fees = found * share * network.fee_share
-        subsidies = mine if self.method == "pps+" else found * share
+        fees = blocks * share * network.fee_share
+        subsidies = mine if self.method == "pps+" else blocks * share
         sats = math.floor((subsidies + fees) * network.subsidy_btc * (1 - self.fee) * SATS_PER_BTC)
         if sats < 1:
             return []
         end = start + self.span
-        kept = math.floor((subsidies + fees) * network.subsidy_btc * SATS_PER_BTC) - sats
+        fee = math.floor((subsidies + fees) * network.subsidy_btc * SATS_PER_BTC) - sats
         of_fees = math.floor(fees * network.subsidy_btc * (1 - self.fee) * SATS_PER_BTC)
         common = self._common(start, mean_hashrate_hs, network)
-        return [Payout(at=end, span_start=start, span_end=end, sats=sats, fee_sats=kept, tx_fees_sats=of_fees,
+        return [Payout(at=end, span_start=start, span_end=end, sats=sats, fee_sats=fee, tx_fees_sats=of_fees,
                        payout_id=f"sim-{self.method}:{start:%Y-%m-%dT%H%MZ}:0", **common)]  # fmt: skip
 
     def _own(
-        self, start: datetime, rate_hs: float, network: NetworkTick, found: int, draw: random.Random
+        self, start: datetime, rate_hs: float, network: NetworkTick, blocks: int, draw: random.Random
     ) -> list[Payout]:
         """Blocks of one's own, each at its moment within the span, above the height that is known."""
         reward = network.subsidy_btc * (1 + network.fee_share) * SATS_PER_BTC
         sats = math.floor(reward * (1 - self.fee))
         common = self._common(start, rate_hs, network)
         made = []
-        for number, after in enumerate(sorted(draw.random() for _ in range(found))):
+        for number, after in enumerate(sorted(draw.random() for _ in range(blocks))):
             at = start + self.span * after
             made.append(
                 Payout(at=at, span_start=at, span_end=at, sats=sats, fee_sats=math.floor(reward) - sats,
@@ -148,10 +148,10 @@ MOST_BLOCKS = 1_000
 
 def _drawn(draw: random.Random, expected: float) -> int:
     """Blocks found where so many are expected: Poisson, by the waiting times between them."""
-    found, waited = 0, draw.expovariate(1.0)
-    while waited < expected and found < MOST_BLOCKS:
-        found, waited = found + 1, waited + draw.expovariate(1.0)
-    return found
+    blocks, waited = 0, draw.expovariate(1.0)
+    while waited < expected and blocks < MOST_BLOCKS:
+        blocks, waited = blocks + 1, waited + draw.expovariate(1.0)
+    return blocks
 
 
 def _possible(rate_hs: float, network: NetworkTick) -> None:

@@ -35,8 +35,8 @@ def known_at(day: date) -> datetime:
 
 def needed(fleet: Fleet) -> tuple[str, ...]:
     """Currencies that some contract is priced in. No market with a live source here has another one than dollars."""
-    found = {site.contract.currency for site in fleet.sites if site.contract.local}
-    return tuple(sorted(found))[:MOST_CURRENCIES]
+    currencies = {site.contract.currency for site in fleet.sites if site.contract.local}
+    return tuple(sorted(currencies))[:MOST_CURRENCIES]
 
 
 @dataclass
@@ -63,31 +63,31 @@ class RatesFeed:
             return [*self.faults.open("unavailable", answer.why, now)]
         if not isinstance(answer, Fetched):
             return []
-        found: list[AnyRecord] = [*self.faults.close("unavailable", now)]
+        records: list[AnyRecord] = [*self.faults.close("unavailable", now)]
         per_euro = _observations(answer.body)
         if per_euro is None:
-            return [*found, *self.faults.open("absurd", f"{self._asked.url}: no rates in its answer; not used", now)]
-        found += self.faults.close("absurd", now)
+            return [*records, *self.faults.open("absurd", f"{self._asked.url}: no rates in its answer; not used", now)]
+        records += self.faults.close("absurd", now)
         dollars = per_euro.get("USD", {})
         for currency in self.currencies:
             units = per_euro.get(currency, {}) if currency != "EUR" else dict.fromkeys(dollars, Decimal(1))
             days = sorted(set(units) & set(dollars))
             what = f"{currency} missing"
             if not days:
-                found += self.faults.open(what, f"{self._asked.url}: no rate of {currency}; it has none to give", now)
+                records += self.faults.open(what, f"{self._asked.url}: no rate of {currency}; it has none to give", now)
                 continue
-            found += self.faults.close(what, now)
-            found += self._new(currency, {day: dollars[day] / units[day] for day in days}, now)
-        return found
+            records += self.faults.close(what, now)
+            records += self._new(currency, {day: dollars[day] / units[day] for day in days}, now)
+        return records
 
     def _new(self, currency: str, rates: dict[date, Decimal], now: datetime) -> list[ExchangeRate]:
-        found = []
+        records = []
         for day, exact in rates.items():
             usd = exact.quantize(PLACES)
             if (currency, day, usd) in self._told or known_at(day) > now:
                 continue
             self._told.add((currency, day, usd))
-            found.append(
+            records.append(
                 ExchangeRate(
                     at=known_at(day),
                     known_at=now,
@@ -99,7 +99,7 @@ class RatesFeed:
             )
         if len(self._told) > 4 * DAYS * MOST_CURRENCIES:
             self._told = {one for one in self._told if one[1] >= min(rates)}
-        return found
+        return records
 
 
 def _observations(body: Any) -> dict[str, dict[date, Decimal]] | None:
@@ -110,13 +110,13 @@ def _observations(body: Any) -> dict[str, dict[date, Decimal]] | None:
         place = next(n for n, one in enumerate(dimensions["series"]) if one["id"] == "CURRENCY")
         names = [value["id"] for value in dimensions["series"][place]["values"]]
         days = [date.fromisoformat(value["id"]) for value in dimensions["observation"][0]["values"]]
-        found: dict[str, dict[date, Decimal]] = {}
+        observations: dict[str, dict[date, Decimal]] = {}
         for key, one in body["dataSets"][0]["series"].items():
-            held = found.setdefault(names[int(key.split(":")[place])], {})
+            held = observations.setdefault(names[int(key.split(":")[place])], {})
             for at, values in one["observations"].items():
                 rate = number(values[0], *PER_EURO)
                 if rate is not None:
                     held[days[int(at)]] = Decimal(repr(rate))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration):
         return None
-    return found or None
+    return observations or None

@@ -136,22 +136,22 @@ class Synthetic:
     ) -> list[AnyRecord]:
         """Everything that begins in [start, end), in order of `at`; forecasts and published prices keep their
         own earlier `known_at`."""
-        found: list[AnyRecord] = []
+        records: list[AnyRecord] = []
         for one in what:
             if one == "prices":
                 for market in self.markets:
                     length = timedelta(seconds=self.shape(market).length_s)
                     for at in _steps(start, end, length):
-                        found.append(self.price_tick(market, at))
+                        records.append(self.price_tick(market, at))
                         if forecasts and not self.shape(market).ahead:
-                            found.append(self.forecast_tick(market, at))
+                            records.append(self.forecast_tick(market, at))
             elif one == "network":
-                found += [self.network(at) for at in _steps(start, end, NETWORK_EVERY)]
+                records += [self.network(at) for at in _steps(start, end, NETWORK_EVERY)]
             elif one == "weather":
-                found += [self.weather(s, at) for at in _steps(start, end, HOUR) for s in self.stations]
+                records += [self.weather(s, at) for at in _steps(start, end, HOUR) for s in self.stations]
             else:
-                found += [self.demand(*w, at) for at in _steps(start, end, DEMAND_EVERY) for w in self.served]
-        return sorted(found, key=lambda r: (r.at, type(r).__name__, r.subject, r.known_at))
+                records += [self.demand(*w, at) for at in _steps(start, end, DEMAND_EVERY) for w in self.served]
+        return sorted(records, key=lambda r: (r.at, type(r).__name__, r.subject, r.known_at))
 
     def price_tick(self, market: str, at: datetime) -> PriceTick:
         """The price of the interval that begins at `at`."""
@@ -333,10 +333,10 @@ class SyntheticFeed:
         published = datetime.combine(now.date(), PUBLISHED, tzinfo=UTC)
         published = published if published <= now else published - DAY
         ahead = now + 2 * DAY if first or published > since else now + timedelta(microseconds=1)
-        told = self.world.records(since, ahead, [one for one in self.what if one == "prices"])
-        told += self.world.records(since, now + timedelta(microseconds=1), [w for w in self.what if w != "prices"])
+        records = self.world.records(since, ahead, [one for one in self.what if one == "prices"])
+        records += self.world.records(since, now + timedelta(microseconds=1), [w for w in self.what if w != "prices"])
         after = None if first else since
-        return [record for record in told if self._is_new(record, after, now)]
+        return [record for record in records if self._is_new(record, after, now)]
 
     def _is_new(self, record: AnyRecord, after: datetime | None, now: datetime) -> bool:
         """Known by `now` and not by `after`; of prices, those of this feed's markets."""

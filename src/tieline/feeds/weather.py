@@ -71,15 +71,15 @@ class WeatherFeed:
             return [*self.faults.open("unavailable", answer.why, now)]
         if not isinstance(answer, Fetched):
             return []
-        found: list[AnyRecord] = [*self.faults.close("unavailable", now)]
-        told = answer.body if isinstance(answer.body, list) else [answer.body]
-        if len(told) != len(self._names):
-            detail = f"{self.api}: {len(told)} places for {len(self._names)} asked; not used"
-            return [*found, *self.faults.open("absurd", detail, now)]
-        for name, place in zip(self._names, told, strict=True):
-            found += self._station(name, place, now)
-            found += self._ahead(name, place, now)
-        return found
+        records: list[AnyRecord] = [*self.faults.close("unavailable", now)]
+        bodies = answer.body if isinstance(answer.body, list) else [answer.body]
+        if len(bodies) != len(self._names):
+            detail = f"{self.api}: {len(bodies)} places for {len(self._names)} asked; not used"
+            return [*records, *self.faults.open("absurd", detail, now)]
+        for name, place in zip(self._names, bodies, strict=True):
+            records += self._station(name, place, now)
+            records += self._ahead(name, place, now)
+        return records
 
     def _ahead(self, name: str, place: object, now: datetime) -> list[AnyRecord]:
         """Hours to come whose forecast is new or has moved; none where the source tells none."""
@@ -91,7 +91,7 @@ class WeatherFeed:
         if not (isinstance(times, list) and isinstance(temps, list) and isinstance(humid, list)):
             return []
         self._forecast_at[name] = now
-        found: list[AnyRecord] = []
+        records: list[AnyRecord] = []
         for stamp, one, wet in zip(times, temps, humid, strict=False):
             unix, temp, rh = number(stamp, 946_684_800, 4_102_444_800), number(one, *TEMP_C), number(wet, *RH_PCT)
             if unix is None or temp is None:
@@ -103,9 +103,9 @@ class WeatherFeed:
             ):
                 continue
             self._foretold[name, at] = temp
-            found.append(self._tick("forecast", name, at, now, temp, rh))
+            records.append(self._tick("forecast", name, at, now, temp, rh))
         self._foretold = {key: temp for key, temp in self._foretold.items() if key[1] > now}
-        return found
+        return records
 
     def _tick(
         self,
@@ -134,10 +134,10 @@ class WeatherFeed:
             field_name = "temperature_2m" if temp is None else "time"
             detail = f"{self.api}: {field_name} {str(value)[:80]!r} at {name} is absurd; not used"
             return [*self.faults.open(f"absurd at {name}", detail, now)]
-        found: list[AnyRecord] = [*self.faults.close(f"absurd at {name}", now)]
+        records: list[AnyRecord] = [*self.faults.close(f"absurd at {name}", now)]
         at = min(from_micros(int(unix) * 1_000_000), now)  # a reading is never from the future
         if self._last.get(name) == at:
-            return found
+            return records
         self._last[name] = at
-        found.append(self._tick("measured", name, at, now, temp, rh))
-        return found
+        records.append(self._tick("measured", name, at, now, temp, rh))
+        return records

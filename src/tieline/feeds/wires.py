@@ -58,14 +58,14 @@ def host_of(url: str) -> str:
 async def items(web: CachedFetcher, url: str, matching: str | None = None) -> list[WireItem]:
     """A feed's items whose title matches. Raises FetchError."""
     answer = await web.get(url)
-    found = list(parse(answer.body, url))
+    entries = list(parse(answer.body, url))
     if matching is not None:
         try:
             wanted = re.compile(matching, re.IGNORECASE)
         except re.error as error:
             raise FetchError(f"{matching!r} is no pattern: {error}") from error
-        found = [item for item in found if wanted.search(item.title)]
-    return found
+        entries = [item for item in entries if wanted.search(item.title)]
+    return entries
 
 
 def parse(body: bytes, url: str) -> Iterator[WireItem]:

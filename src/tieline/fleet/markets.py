@@ -108,8 +108,8 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
         zone = zone_of(self.zone)
         day = at.astimezone(zone).date()
         rule = self._published(day)
-        told = datetime.combine(day - timedelta(days=rule.days_before), rule.clock, tzinfo=zone)
-        return told.astimezone(UTC)
+        published = datetime.combine(day - timedelta(days=rule.days_before), rule.clock, tzinfo=zone)
+        return published.astimezone(UTC)
 
     def publication(self, now: datetime) -> Publication:
         """When a day's prices are out, by the rule in force."""
@@ -163,7 +163,7 @@ def read_markets(text: str, file: str) -> dict[str, Market]:
     raw = tables.parsed(text, file, _File)
     for name, operator in raw.operator.items():
         _check(f"{file}: operator.{name}", operator)
-    found = {}
+    markets = {}
     for name, listed in raw.market.items():
         shared = raw.operator.get(listed.operator)
         if shared is None:
@@ -171,7 +171,7 @@ def read_markets(text: str, file: str) -> dict[str, Market]:
             raise TableError(f"{file}: market.{name}: no operator {listed.operator!r}; the file has {known}")
         if not 60 <= listed.length_s <= 86_400 or 86_400 % listed.length_s:
             raise TableError(f"{file}: market.{name}: length_s {listed.length_s} is no part of a day; give 3600 or 900")
-        found[name] = Market(
+        markets[name] = Market(
             name=name,
             kind=listed.kind,
             zone=shared.zone,
@@ -185,7 +185,7 @@ def read_markets(text: str, file: str) -> dict[str, Market]:
             limits=shared.limits,
             source=listed.source,
         )
-    return found
+    return markets
 
 
 def _check(where: str, operator: _Operator) -> None:

@@ -104,7 +104,7 @@ class Admin:
     ) -> None:
         number = connection.request_id
         try:
-            status, found = await self._do(head, words, body, account.key.id)
+            status, content = await self._do(head, words, body, account.key.id)
         except ChangeRefusedError as error:
             refusal: Refusal | None = error.refusal
         except (StoreError, OSError, SettingsError) as error:
@@ -119,10 +119,10 @@ class Admin:
                 connection.answer(405, refusal.headers() + b"allow: GET, POST, DELETE\r\n", refusal.body())
             else:
                 connection.refuse(refusal)
-        elif isinstance(found, Csv):
-            connection.answer(status, Csv.HEADERS, found.text, head_only=head.method == "HEAD")
+        elif isinstance(content, Csv):
+            connection.answer(status, Csv.HEADERS, content.text, head_only=head.method == "HEAD")
         else:
-            connection.answer(status, JSON_HEADERS, _encode(found), head_only=head.method == "HEAD")
+            connection.answer(status, JSON_HEADERS, _encode(content), head_only=head.method == "HEAD")
 
     async def _do(self, head: RequestHead, words: list[str], body: bytes, by: str) -> tuple[int, Any]:
         method = "GET" if head.method == "HEAD" else head.method
@@ -171,24 +171,24 @@ class Admin:
     async def _usage(self, asked: _AskedOfAdmin) -> Any:
         """What a tenant used, by project, key and model: a page of it, and the sum of all."""
         self.changes.tenant(asked.name)
-        found = await self.reading.usage(asked.name, asked.query)
-        if isinstance(found, Refusal):
-            raise ChangeRefusedError(found)
-        if not isinstance(found, Csv):
-            found["budgets"] = self._budgets(asked.name)
-        return found
+        usage = await self.reading.usage(asked.name, asked.query)
+        if isinstance(usage, Refusal):
+            raise ChangeRefusedError(usage)
+        if not isinstance(usage, Csv):
+            usage["budgets"] = self._budgets(asked.name)
+        return usage
 
     def _budgets(self, tenant: str) -> list[dict[str, Any]]:
         """The tenant's budgets and, where they are not leased out in slices, what is left of them."""
-        found = []
+        budgets = []
         for scope in self.svc.book.scopes.values():
             mine = scope.id == f"tenant:{tenant}" or scope.id.startswith(f"project:{tenant}/")
             if not mine or scope.budget is None:
                 continue
             budget = scope.budget
             left = None if budget.leased else {"limit_nano_usd": budget.granted, "free_nano_usd": budget.free}
-            found.append({"scope": scope.id, "period": scope.period, **(left or {})})
-        return found
+            budgets.append({"scope": scope.id, "period": scope.period, **(left or {})})
+        return budgets
 
     async def _trail(self, asked: _AskedOfAdmin) -> Any:
         """Who did what, newest first: a page of it."""
@@ -196,10 +196,10 @@ class Admin:
         if isinstance(limit, Refusal):
             raise ChangeRefusedError(limit)
         before = asked.query.get("before", "")
-        found = await asyncio.to_thread(lambda: history.trail(self.folders(), before, limit))
-        if isinstance(found, Refusal):
-            raise ChangeRefusedError(found)
-        data, more = found
+        deeds = await asyncio.to_thread(lambda: history.trail(self.folders(), before, limit))
+        if isinstance(deeds, Refusal):
+            raise ChangeRefusedError(deeds)
+        data, more = deeds
         return {"data": data, "has_more": more is not None, "next": more}
 
 

@@ -302,11 +302,11 @@ class Changes:
             made(lambda: over(fresh, before))
             return msgspec.structs.replace(before, loads=before.loads + 1)
 
-        kept, self.configured = self.configured, fresh
+        previous, self.configured = self.configured, fresh
         try:
             after = await self._change(change, by, "reload", "configuration")
         except BaseException:
-            self.configured = kept
+            self.configured = previous
             raise
         self._loads = after.loads
         return {"reloaded": True, "after_restart": fixed}
@@ -314,9 +314,9 @@ class Changes:
     async def hang_up(self) -> None:
         """SIGHUP: the same, and what is wrong goes to the log."""
         try:
-            told = await self.reload("signal")
+            answer = await self.reload("signal")
             self.svc.log.warning(
-                "the configuration was read anew; after a restart: %s", told["after_restart"] or "none"
+                "the configuration was read anew; after a restart: %s", answer["after_restart"] or "none"
             )
         except ChangeRefusedError as error:
             self.svc.log.error("%s", error.refusal.message)
@@ -423,8 +423,8 @@ def _new_secret() -> str:
 
 
 def _given(form: msgspec.Struct) -> dict[str, Any]:
-    found = {name: getattr(form, name) for name in form.__struct_fields__}
-    return {name: value for name, value in found.items() if value is not msgspec.UNSET}
+    fields = {name: getattr(form, name) for name in form.__struct_fields__}
+    return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
 
 
 def read_form(body: bytes, kind: type[T]) -> T:

@@ -43,8 +43,8 @@ _models = json_reader(_ModelList)
 class Engines:
     """Those of one process; the registry keeps the tasks that ask them."""
 
-    def __init__(self, svc: Service, kept: Registry) -> None:
-        self.svc, self.kept = svc, kept
+    def __init__(self, svc: Service, registry: Registry) -> None:
+        self.svc, self.kept = svc, registry
         self._given: dict[str, Engine] = {}
         self._tasks: dict[str, str] = {}  # by engine
         self._leaving: list[tuple[str, str]] = []  # (replica, its task)

@@ -68,9 +68,9 @@ def _post(summary: str, required: list[str], properties: dict[str, Any], stream:
 
 def _get(summary: str, kind: str = "application/json") -> dict[str, Any]:
     schema = {"type": "object"} if kind == "application/json" else _TEXT
-    found = {"description": summary, "content": {kind: {"schema": schema}}}
+    success = {"description": summary, "content": {kind: {"schema": schema}}}
     refused = {code: _ERRORS[code] for code in ("400", "401", "403", "404", "503")}
-    return {"get": {"summary": summary, "security": [{"key": []}, {}], "responses": {"200": found, **refused}}}
+    return {"get": {"summary": summary, "security": [{"key": []}, {}], "responses": {"200": success, **refused}}}
 
 
 _PART = {
@@ -131,9 +131,9 @@ _BATCH = {
 
 def _call(summary: str, schema: dict[str, Any], *refused: str, **more: Any) -> dict[str, Any]:
     """An operation of files or batches."""
-    found = {"description": summary, "content": {"application/json": {"schema": schema}}}
+    success = {"description": summary, "content": {"application/json": {"schema": schema}}}
     codes = ("400", "401", "403", "408", "413", "415", "503", *refused)
-    responses = {"200": found, **{code: _ERRORS[code] for code in codes}}
+    responses = {"200": success, **{code: _ERRORS[code] for code in codes}}
     return {"summary": summary, "security": [{"key": []}, {}], "responses": responses} | more
 
 

@@ -54,12 +54,12 @@ class TenantReading:
 
     async def _answer(self, connection: ClientConnection, head: RequestHead, account: KeyAccount) -> None:
         number = connection.request_id
-        found: dict[str, Any] | Csv | Refusal
+        content: dict[str, Any] | Csv | Refusal
         try:
             if head.path == "/v1/limits":
-                found = {"data": [self._limits(scope) for scope in account.scopes]}
+                content = {"data": [self._limits(scope) for scope in account.scopes]}
             elif head.path == "/v1/prices":
-                found = {"data": self._prices(account)}
+                content = {"data": self._prices(account)}
             else:
                 query = {
                     key: values[-1]
@@ -67,19 +67,19 @@ class TenantReading:
                 }
                 # A user's key reads what its project used, one for billing or an admin's all of its tenant's.
                 project = account.key.project if account.key.role == "user" else None
-                found = await self.usage(account.tenant.id, query, project)
+                content = await self.usage(account.tenant.id, query, project)
         except StoreError as error:
             self.svc.log.error("%s", error)
-            found = Refusal(503, "this cannot be read now", "unavailable", retry_after_s=5)
+            content = Refusal(503, "this cannot be read now", "unavailable", retry_after_s=5)
         if connection.transport is None or connection.request_id != number:
             return
         head_only = head.method == "HEAD"
-        if isinstance(found, Refusal):
-            connection.refuse(found)
-        elif isinstance(found, Csv):
-            connection.answer(200, Csv.HEADERS, found.text, head_only=head_only)
+        if isinstance(content, Refusal):
+            connection.refuse(content)
+        elif isinstance(content, Csv):
+            connection.answer(200, Csv.HEADERS, content.text, head_only=head_only)
         else:
-            connection.answer(200, JSON_HEADERS, _encode(found), head_only=head_only)
+            connection.answer(200, JSON_HEADERS, _encode(content), head_only=head_only)
 
     async def usage(
         self, tenant: str, query: dict[str, str], project: str | None = None
@@ -99,10 +99,10 @@ class TenantReading:
         assert isinstance(until, datetime)
         assert isinstance(limit, int)
         await asyncio.to_thread(self.svc.spool.totals)  # it sees all that was put before: what is used is on disk
-        found = await asyncio.to_thread(lambda: history.usage(self.folders(), tenant, since, until, now))
-        if isinstance(found, Refusal):
-            return found
-        lines = [line for line in found.lines if project is None or line.project == project]
+        usage = await asyncio.to_thread(lambda: history.usage(self.folders(), tenant, since, until, now))
+        if isinstance(usage, Refusal):
+            return usage
+        lines = [line for line in usage.lines if project is None or line.project == project]
         if form == "csv":
             return Csv(_table(lines))
         page, more = history.page(lines, query.get("after", ""), limit)
@@ -110,7 +110,7 @@ class TenantReading:
             "tenant": tenant,
             "since": since,
             "until": until,
-            "complete_since": found.complete_since,
+            "complete_since": usage.complete_since,
             "total": {one: sum(getattr(line, one) for line in lines) for one in history.NUMBERS},
             "data": page,
             "has_more": more is not None,
@@ -122,32 +122,32 @@ class TenantReading:
         that none of them knows."""
         now = self.svc.loop.time()
         shared = {share.kind for share in scope.shares}
-        found: dict[str, Any] = {"scope": scope.id}
+        limits: dict[str, Any] = {"scope": scope.id}
         for name, bucket in (("requests", scope.requests), ("tokens", scope.tokens)):
             if bucket is not None:
                 bucket.refill(now)
                 left = None if name in shared else max(0, int(bucket.level))
-                found[f"{name}_per_minute"] = {"limit": bucket.per_minute, "remaining": left}
+                limits[f"{name}_per_minute"] = {"limit": bucket.per_minute, "remaining": left}
         if scope.concurrent is not None:
             left = None if shared else max(0, scope.concurrent - len(scope.live))
-            found["concurrent"] = {"limit": scope.concurrent, "remaining": left}
+            limits["concurrent"] = {"limit": scope.concurrent, "remaining": left}
         if scope.budget is not None:
             budget = scope.budget
             limit = None if budget.leased else _usd(budget.granted)
             left_usd = None if budget.leased else _usd(max(0, budget.free))
-            found["budget_usd"] = {"limit": limit, "remaining": left_usd, "period": scope.period}
-        return found
+            limits["budget_usd"] = {"limit": limit, "remaining": left_usd, "period": scope.period}
+        return limits
 
     def _prices(self, account: KeyAccount) -> list[dict[str, Any]]:
         """USD per million tokens now, and what is already known of later."""
         now = self.svc.clock.now()
-        found = []
+        prices = []
         for model in self.svc.settings.models:
             if account.models and model.name not in account.models:
                 continue
             offer = self.svc.models[model.name]
             later = sorted((one for one in model.tariffs if one.since > now), key=lambda one: one.since)
-            found.append(
+            prices.append(
                 {
                     "model": model.name,
                     "aliases": model.aliases,
@@ -158,7 +158,7 @@ class TenantReading:
                     "later": later,
                 }
             )
-        return found
+        return prices
 
 
 def limit_of(query: dict[str, str]) -> int | Refusal:
@@ -172,10 +172,10 @@ def _time(query: dict[str, str], name: str, otherwise: datetime) -> datetime | R
     if name not in query:
         return otherwise
     try:
-        found = datetime.fromisoformat(query[name])
+        moment = datetime.fromisoformat(query[name])
     except ValueError:
         return bad_request(f"{name} must be a time such as 2026-12-01T00:00:00Z", "invalid_value", name)
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _usd(nano: int) -> str:

@@ -303,10 +303,10 @@ class Paths:
             ready = any(b.state is State.READY for b in svc.backends.values())
             troubles = svc.troubles()
             well = not (svc.draining or troubles)
-            told = {"ok": well, "ready": ready, "troubles": len(troubles), "ignored": sum(svc.ignored().values()),
+            health = {"ok": well, "ready": ready, "troubles": len(troubles), "ignored": sum(svc.ignored().values()),
                     "replicas": svc.table.shown(brief=True)}  # fmt: skip
             # A balancer takes out who says 503: a gateway with a sick task of another kind goes on serving.
-            connection.answer(503 if svc.draining else 200, JSON_HEADERS, _encode(told), head_only=head_only)
+            connection.answer(503 if svc.draining else 200, JSON_HEADERS, _encode(health), head_only=head_only)
             return
         if path == "/openapi.json":
             connection.answer(200, JSON_HEADERS, self._openapi, head_only=head_only)
@@ -337,15 +337,21 @@ class Paths:
         names = dict.fromkeys(model.name for model in svc.settings.models)
         if svc.any_model:
             names = dict.fromkeys(sorted({name for b in svc.backends.values() for name in b.models}))
-        found: dict[str, dict[str, object]] = {}
+        models: dict[str, dict[str, object]] = {}
         for name in names:
             offer = svc.models.get(name)
             serving = [b for b in svc.backends.values() if name in b.models and b.state is State.READY]
             label = (offer.label if offer is not None else "") or next((b.label for b in serving if b.label), "")
-            found[name] = {"id": name, "object": "model", "created": 0, "owned_by": "tieline", "replicas": len(serving)}
+            models[name] = {
+                "id": name,
+                "object": "model",
+                "created": 0,
+                "owned_by": "tieline",
+                "replicas": len(serving),
+            }
             if label:
-                found[name]["description"] = label
-        return found
+                models[name]["description"] = label
+        return models
 
 
 def _key(head: RequestHead) -> bytes | None:

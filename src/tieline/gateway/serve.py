@@ -268,13 +268,13 @@ async def _close(
 
 def spent_before(folders: Iterable[Path]) -> dict[str, int]:
     """What processes that no longer run have spent, from their disks. Raises StoreError."""
-    found: Counter[str] = Counter()
+    spent: Counter[str] = Counter()
     for folder in folders:
         if (folder / "usage.db").exists():
             spool = Spool(folder / "usage.db")
-            found.update(spool.totals())
+            spent.update(spool.totals())
             spool.close()
-    return dict(found)
+    return dict(spent)
 
 
 async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:
@@ -331,8 +331,8 @@ def _own(subject: str, record: records.AnyRecord) -> None:
     """A heartbeat is taken on the subject of its own site and replica, which only that site may speak on, and its name
     begins with its site's: none can be taken by another site first. Raises IntakeError."""
     if subject.startswith("replica.") and isinstance(record, ReplicaState):
-        _, _, told = subject.partition(".")
-        site, _, replica = told.partition(".")
+        _, _, tail = subject.partition(".")
+        site, _, replica = tail.partition(".")
         own = replica == site or replica.startswith(f"{site}-")
         address = urlsplit(record.base_url)
         own = own and (address.scheme != TUNNEL or address.netloc == replica)

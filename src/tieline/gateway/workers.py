@@ -135,12 +135,12 @@ async def coordinate(settings: Settings, data: Path, path: Path) -> CoordinatorS
 
 def limits_of(settings: Settings) -> dict[str, int]:
     """Every budget by its scope's name, in nano-dollars, and every limit by its account's."""
-    found: dict[str, int] = {}
+    by_name: dict[str, int] = {}
 
     def take(scope: str, limits: Limits) -> None:
         if limits.budget_nano_usd is not None:
-            found[scope] = limits.budget_nano_usd
-        found.update({f"{scope}|{kind}": limit for kind, limit in shared_limits(limits).items()})
+            by_name[scope] = limits.budget_nano_usd
+        by_name.update({f"{scope}|{kind}": limit for kind, limit in shared_limits(limits).items()})
 
     for tenant in settings.tenants:
         take(f"tenant:{tenant.id}", tenant.limits)
@@ -148,7 +148,7 @@ def limits_of(settings: Settings) -> dict[str, int]:
             take(f"project:{tenant.id}/{project.id}", project.limits)
     for key in settings.keys:
         take(f"key:{key.id}", key.limits)
-    return found
+    return by_name
 
 
 def audit(data: Path, name: str) -> dict[str, int] | None:

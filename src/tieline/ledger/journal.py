@@ -167,8 +167,8 @@ class MemoryJournal:
 
     def newest(self, account: Account, before: int, limit: int) -> list[tuple[int, Entry]]:
         numbers = range(min(before, len(self.entries)) - 1, -1, -1)
-        found = ((n, self.entries[n]) for n in numbers if not account or touches(self.entries[n], account))
-        return list(islice(found, limit))
+        numbered = ((n, self.entries[n]) for n in numbers if not account or touches(self.entries[n], account))
+        return list(islice(numbered, limit))
 
     def changes(self, span: JournalSpan, account: Account | None = None) -> dict[Slot, Decimal]:
         """Whole months are summed already; of the others each entry is."""

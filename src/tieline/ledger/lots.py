@@ -52,8 +52,8 @@ class LotPolicy:
         if not self.rules:
             return self.default
         year = 0 if at is None else at.astimezone(self.zone).year
-        found = (one.method for one in reversed(self.rules) if one.covers(account, commodity, year))
-        return next(found, self.default)
+        methods = (one.method for one in reversed(self.rules) if one.covers(account, commodity, year))
+        return next(methods, self.default)
 
 
 @dataclass(frozen=True, slots=True)

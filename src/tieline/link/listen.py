@@ -64,10 +64,10 @@ async def heed(
         try:
             async for said_on, data in link.follow(subject):
                 try:
-                    found = decode(data)
+                    frame = decode(data)
                     if check is not None:
-                        check(said_on, found)
-                    take(found)
+                        check(said_on, frame)
+                    take(frame)
                 except Exception as error:  # any: one message costs itself, never the listener
                     ignored.add(error)
         except (OSError, RuntimeError) as error:
@@ -86,13 +86,13 @@ async def heed_records(
     await heed(link, subject, lambda data: checked(read_record(data), now(), SLOW_CLOCK), take, check)
 
 
-def page_after(found: Iterable[AnyRecord], asked: bytes) -> bytes:
+def page_after(records: Iterable[AnyRecord], asked: bytes) -> bytes:
     """The answer to one asking: what comes after the record that the question names (all, where it names none), in the
     order of `_place`, as much of it as one message holds."""
     after = asked.decode("utf-8", "replace")
     page: list[bytes] = []
     size = 0
-    for one in sorted(found, key=_place):
+    for one in sorted(records, key=_place):
         if _place(one) > after:
             page.append(encode(one))
             size += len(page[-1]) + 1
@@ -109,15 +109,15 @@ async def ask(link: Link, subject: str, now: datetime, timeout_s: float) -> list
     """All records that the far side answers with, one or a list of them, asked page by page; those that are none are
     left out and named. Raises LinkDownError where nobody answers, IntakeError where an answer is neither, or goes on
     without an end."""
-    found: list[AnyRecord] = []
+    records: list[AnyRecord] = []
     for _ in range(MOST_PAGES):
-        after = _place(found[-1]) if found else ""
+        after = _place(records[-1]) if records else ""
         data = (await link.request(subject, after.encode(), timeout_s)).strip()
         page = _admitted(subject, data, now)
-        found += [one for one in page if _place(one) > after]
+        records += [one for one in page if _place(one) > after]
         full = data.startswith(b"[") and (len(page) >= PAGE or len(data) > PAGE_BYTES)
         if not full:
-            return found
+            return records
         if _place(page[-1]) <= after:
             break
     raise IntakeError(f"the answer to {subject} does not end")
@@ -126,12 +126,12 @@ async def ask(link: Link, subject: str, now: datetime, timeout_s: float) -> list
 def _admitted(subject: str, data: bytes, now: datetime) -> list[AnyRecord]:
     if not data:
         return []
-    found = admit(data if data.startswith(b"[") else b"[" + data + b"]", now, SLOW_CLOCK, MAX_MESSAGE)
-    taken = [one.record for one in found if isinstance(one, Accepted)]
-    for one in found:
+    admitted = admit(data if data.startswith(b"[") else b"[" + data + b"]", now, SLOW_CLOCK, MAX_MESSAGE)
+    taken = [one.record for one in admitted if isinstance(one, Accepted)]
+    for one in admitted:
         if not isinstance(one, Accepted):
             log.warning("of the answer to %s, %s is not let in: %s", subject, one.name, one.why)
             break
-    if found and not taken:
+    if admitted and not taken:
         raise IntakeError(f"nothing in the answer to {subject} is a record")
     return taken

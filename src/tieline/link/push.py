@@ -103,11 +103,11 @@ async def push_once(link: Link, origin: str, queue: Queue, limit: int = MAX_BATC
     """Send the oldest items; returns how many left the queue. With `ask` an empty batch is sent where none waits, to
     hear which store answers. Raises LinkDownError, LaterError where the
     store cannot take them now, NeverError where it never will."""
-    found = _fitting([QueuedItem(*one) for one in await queue.take(limit)])
-    items = _whole(found)
-    if found and not items:
-        await queue.aside(found[0], _odd(found[0].body) or "it is no item of a list")
-        await queue.done([found[0].number])
+    fitting = _fitting([QueuedItem(*one) for one in await queue.take(limit)])
+    items = _whole(fitting)
+    if fitting and not items:
+        await queue.aside(fitting[0], _odd(fitting[0].body) or "it is no item of a list")
+        await queue.done([fitting[0].number])
         return 1
     if not items and not ask:
         return 0
@@ -146,11 +146,11 @@ def _whole(items: list[QueuedItem]) -> list[QueuedItem]:
 
 def _are_whole(items: list[QueuedItem]) -> bool:
     try:
-        found = read(b"[" + b",".join(item.body for item in items) + b"]", _pieces)
+        pieces = read(b"[" + b",".join(item.body for item in items) + b"]", _pieces)
     except IntakeError:
         return False
-    return len(found) == len(items) and all(
-        bytes(piece) == item.body.strip() for piece, item in zip(found, items, strict=True)
+    return len(pieces) == len(items) and all(
+        bytes(piece) == item.body.strip() for piece, item in zip(pieces, items, strict=True)
     )
 
 

@@ -137,10 +137,10 @@ def last_number(folder: Path) -> int:
 
 def split_seal(message: bytes) -> Sealed:
     """Raises NotSealedError for what is not sealed at all."""
-    found = _HEAD.match(message)
-    if found is None:
+    match = _HEAD.match(message)
+    if match is None:
         raise NotSealedError("it is not signed")
-    return Sealed(int(found[1]), bytes.fromhex(found[2].decode()), message[found.end() :])
+    return Sealed(int(match[1]), bytes.fromhex(match[2].decode()), message[match.end() :])
 
 
 def opened(public: bytes, subject: str, message: bytes, question: bytes = b"") -> Sealed:

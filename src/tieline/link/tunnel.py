@@ -77,10 +77,10 @@ def hello(site_id: str, secret: str) -> bytes:
 
 def read_hello(line: bytes) -> tuple[str, str]:
     """Site and secret. Raises IntakeError."""
-    found = _HELLO.fullmatch(line)
-    if found is None:
+    match = _HELLO.fullmatch(line)
+    if match is None:
         raise IntakeError("it does not begin as a site's connection does")
-    return found[1].decode(), found[2].decode()
+    return match[1].decode(), match[2].decode()
 
 
 def opening(replica_id: str) -> bytes:
@@ -90,10 +90,10 @@ def opening(replica_id: str) -> bytes:
 
 def read_opening(line: bytes) -> str:
     """The replica's id. Raises IntakeError."""
-    found = _OPEN.fullmatch(line)
-    if found is None:
+    match = _OPEN.fullmatch(line)
+    if match is None:
         raise IntakeError("a gateway said what opens nothing")
-    return found[1].decode()
+    return match[1].decode()
 
 
 def address(replica_id: str) -> str:

@@ -160,12 +160,12 @@ class People:
             if row is None:
                 raise PeopleError(f"id: no account {account.id!r}")
             before = _account(row)
-            kept = replace(account, has_password=before.has_password)
-            self.store.put_account(_row(kept, made=row.made, password=row.password, subject=row.subject))
+            changed = replace(account, has_password=before.has_password)
+            self.store.put_account(_row(changed, made=row.made, password=row.password, subject=row.subject))
             if account.disabled:
                 self.store.drop_sessions(account.id)
             self._need_an_admin(before)
-            self._note(by, now, "change account", account.id, before, kept)
+            self._note(by, now, "change account", account.id, before, changed)
 
     def remove(self, id_: str, by: Who, now: datetime) -> None:
         """Raises PeopleError, also for the last admin."""
@@ -210,10 +210,10 @@ class People:
         name = _name(name)
         hashed = self._hasher.hash(password)
         with self.store.write():
-            found = self.store.invitation(_digest(secret))
-            if found is None or found[1] <= _s(now):
+            invitation = self.store.invitation(_digest(secret))
+            if invitation is None or invitation[1] <= _s(now):
                 raise PeopleError("link: it was used, has ended or was replaced; ask for a new one")
-            row = self.store.account(found[0])
+            row = self.store.account(invitation[0])
             if row is None or row.disabled:
                 raise PeopleError("link: its account is gone; ask for a new one")
             self.store.put_account(replace(row, name=name, password=hashed))
@@ -365,10 +365,10 @@ def _told(account: Account | None) -> str:
     """An account as the trail keeps it: nothing secret is in it."""
     if account is None:
         return ""
-    told = {"roles": account.roles, "places": account.places, "tenant": account.tenant, "name": account.name}
+    fields = {"roles": account.roles, "places": account.places, "tenant": account.tenant, "name": account.name}
     if account.disabled:
-        told["disabled"] = "yes"
-    return json.dumps({k: v for k, v in told.items() if v}, ensure_ascii=False)
+        fields["disabled"] = "yes"
+    return json.dumps({k: v for k, v in fields.items() if v}, ensure_ascii=False)
 
 
 def _check(account: Account) -> None:

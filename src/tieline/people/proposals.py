@@ -86,9 +86,9 @@ def digest_of(proposal: Proposal) -> str:
     return hashlib.sha256("\x1f".join(words).encode()).hexdigest()[:16]
 
 
-def standing(found: Iterable[Proposed], what: ProposalKind, target: str, now: datetime) -> Proposed | None:
+def standing(proposals: Iterable[Proposed], what: ProposalKind, target: str, now: datetime) -> Proposed | None:
     """The last proposal of this kind for this target that is approved and not yet done; None where none is."""
-    fitting = [one for one in found if (one.proposal.what, one.proposal.target) == (what, target)]
+    fitting = [one for one in proposals if (one.proposal.what, one.proposal.target) == (what, target)]
     return next((one for one in reversed(fitting) if one.state(now) == "approved"), None)
 
 

@@ -52,15 +52,15 @@ def admit(
         batch = read_batch(data, most)
     except IntakeError:
         return [_one(index, body, now, clock_ahead) for index, body in enumerate(items(data, most))]
-    found: list[Accepted | SetAside] = []
+    admitted: list[Accepted | SetAside] = []
     bodies: list[bytes] | None = None
     for index, record in enumerate(batch):
         try:
-            found.append(Accepted(index, checked(record, now, clock_ahead)))
+            admitted.append(Accepted(index, checked(record, now, clock_ahead)))
         except IntakeError as error:
             bodies = bodies if bodies is not None else items(data, most)
-            found.append(_aside(index, bodies[index], error))
-    return found
+            admitted.append(_aside(index, bodies[index], error))
+    return admitted
 
 
 def fit(batch: Sequence[Record], now: datetime) -> tuple[list[Record], list[SetAside]]:
@@ -121,14 +121,14 @@ class _Names(NamedTuple):
 
 def _names(kind: type[Record]) -> _Names:
     """The fields of a type that are spelt in an alphabet; looked up once."""
-    found = _KNOWN.get(kind)
-    if found is None:
+    names = _KNOWN.get(kind)
+    if names is None:
         fields = [(field, one) for field, hint in kind.hints.items() for one in parts(hint)]
         # Twice the first, so that the getter gives a tuple also of one.
         labels = ("source", *(field for field, one in fields if one == Label and None not in parts(kind.hints[field])))
         others = tuple((field, _KINDS[one]) for field, one in fields if one in _KINDS)
-        found = _KNOWN[kind] = _Names(labels, attrgetter(*labels), others)
-    return found
+        names = _KNOWN[kind] = _Names(labels, attrgetter(*labels), others)
+    return names
 
 
 # Small words for the kinds: hashing a type's annotation costs more than the look-up saves.

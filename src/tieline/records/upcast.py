@@ -30,11 +30,11 @@ def lifted(line: bytes | str) -> bytes | None:
     neither."""
     if not UPCASTS or _tag(line).type not in UPCASTS:
         return None
-    found: dict[str, Any] = msgspec.json.decode(line)
-    while (step := UPCASTS.get(found["type"])) is not None:
+    fields: dict[str, Any] = msgspec.json.decode(line)
+    while (step := UPCASTS.get(fields["type"])) is not None:
         tag, lift = step
         try:
-            found = {**lift(found), "type": tag}
+            fields = {**lift(fields), "type": tag}
         except Exception as error:  # a stranger's bytes may carry an old tag and nothing that belongs to it
-            raise msgspec.ValidationError(f"no {found['type']}: {type(error).__name__} {error}") from error
-    return msgspec.json.encode(found)
+            raise msgspec.ValidationError(f"no {fields['type']}: {type(error).__name__} {error}") from error
+    return msgspec.json.encode(fields)

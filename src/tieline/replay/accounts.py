@@ -142,7 +142,7 @@ class HourlySettlement:
             np.sum([getattr(part, name) for part in parts], axis=0)
             for name in ("mining_wh", "inference_wh", "aux_wh", "cost_usd")
         )
-        found: list[PowerBill | Payout] = [
+        records: list[PowerBill | Payout] = [
             PowerBill(
                 at=hour.start,
                 known_at=hour.end,
@@ -162,21 +162,21 @@ class HourlySettlement:
         if network is not None:
             rate = sum(part.hashes for part in parts) / hour.length.total_seconds()
             for payout in self.pool.payouts(hour.start, round(rate, -6), network):
-                found.append(payout)
+                records.append(payout)
                 self.total.sats += payout.sats
-        return found
+        return records
 
     def _by_site(self, values: Floats) -> Floats:
         return np.bincount(self.world.site_of, values, len(self.fleet.sites)).astype(np.float64, copy=False)
 
     def _usd_per_token(self, truth: Truth, moment: datetime) -> Floats:
         """(units,) USD per output token, its input included, at the tariffs of the settings."""
-        found = np.zeros(len(self.world.units))
+        rates = np.zeros(len(self.world.units))
         for where, places in self.world.places.items():
             per_mtok = self.settings.output_usd_per_mtok
             per_mtok += truth.input_share(where, moment) * self.settings.input_usd_per_mtok
-            found[places] = per_mtok / 1e6
-        return found
+            rates[places] = per_mtok / 1e6
+        return rates
 
 
 def _btc_per_hash(network: NetworkTick) -> float:

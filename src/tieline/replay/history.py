@@ -106,7 +106,7 @@ def history(config: Config, past: Past) -> Iterator[list[AnyRecord]]:
     accounts = HourlySettlement(fleet, plant.world, base, pool, SOURCE)
     lived = Lived(fleet, base.keeps, SOURCE)
     given = 0
-    told: list[AnyRecord] = []
+    records: list[AnyRecord] = []
     fresh: list[AnyRecord] = []
     for start, end, length in ((past.start, past.fine_from, HOUR), (past.fine_from, past.end, FINE)):
         seconds = int(length.total_seconds())
@@ -117,32 +117,32 @@ def history(config: Config, past: Past) -> Iterator[list[AnyRecord]]:
             while upto < len(recorded) and recorded[upto].known_at <= interval.start:
                 upto += 1
             own.append(recorded[given:upto])
-            told += [*recorded[given:upto], *fresh]
+            records += [*recorded[given:upto], *fresh]
             given, fresh = upto, []
             plans = [_as_history(plan) for plan in controller.decide(interval.start)]
             own.append(plans)
-            told += plans
+            records += plans
             lived.add(plans)
             plant.deliver(plans, interval.start, truth)
             span = plant.begin(interval)
             plant.run(span, interval.start, interval.end, truth)
-            heard = plant.samples(span, truth)
-            lived.add(heard)
-            fresh += heard
+            samples = plant.samples(span, truth)
+            lived.add(samples)
+            fresh += samples
             accounts.add(span, truth)
             hour = Interval.holding(interval.start, HOUR)
             if interval.end == hour.end:
                 closed = accounts.close_hour(hour, truth)
                 sold = [sale_of(one, config.treasury.sell_share) for one in closed if isinstance(one, Payout)]
-                told += [*fresh, *closed, *(sale for sale in sold if sale is not None)]
-                told += lived.close_hour(hour, truth)
+                records += [*fresh, *closed, *(sale for sale in sold if sale is not None)]
+                records += lived.close_hour(hour, truth)
                 fresh = []
-                yield told
-                told = []
+                yield records
+                records = []
             else:
                 yield []
     own.close()
-    yield [*told, *fresh, *recorded[given : _known_by(recorded, given, past.end)]]
+    yield [*records, *fresh, *recorded[given : _known_by(recorded, given, past.end)]]
 
 
 def _synthetic_records(fleet: Fleet, seed: int, past: Past) -> list[AnyRecord]:

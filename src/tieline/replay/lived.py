@@ -71,17 +71,17 @@ class Did:
 def world_of(store: Store, start: datetime, end: datetime) -> list[AnyRecord]:
     """Everything from outside that bears on [start, end), sorted by when it was known. A fault of a feed is no site's;
     a promise that was declined was the platform's own deed."""
-    found: list[Any] = []
+    records: list[Any] = []
     for kind in WORLD:
         back = LOAD_HISTORY if kind is SystemLoad else HISTORY
-        found += [
+        records += [
             one
             for one in store.between(kind, start - back, end + AHEAD)
             if one.known_at <= end
             and not (isinstance(one, Fault) and one.site_id.startswith("feed:"))
             and not (isinstance(one, Commitment) and one.status == "declined")
         ]
-    return sorted(found, key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
+    return sorted(records, key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
 
 
 def _worth(payouts: Iterable[Payout], prices: Sequence[tuple[datetime, Decimal]]) -> tuple[Decimal, int]:

@@ -171,16 +171,16 @@ class ReplayFleet:
         power, peak = np.round(span.power_w, 1).tolist(), np.round(span.max_w, 1).tolist()
         hashrate = np.round(span.hashes / seconds, -6).tolist()
         tokens = np.rint(span.tokens).tolist()
-        found = self._come_back(silent)
+        samples = self._come_back(silent)
         for n, unit_id in enumerate(self.world.units):
             site_id, rig = self._site_id_of[n], bool(self.world.is_rig[n])
             last = self._last_reading.get(unit_id) if site_id in stale else None
             temp, devices = self._temps.get(site_id), self._rig_counts[n] if rig else None
             if last is not None:
-                told = (last.power_w, last.power_max_w, last.hashrate_hs, last.tokens, last.last_heard)
+                reading = (last.power_w, last.power_max_w, last.hashrate_hs, last.tokens, last.last_heard)
             else:
                 made = (hashrate[n], None) if rig else (None, int(tokens[n]))
-                told = (power[n], peak[n], *made, end)
+                reading = (power[n], peak[n], *made, end)
             sample = Sample(
                 at=at,
                 known_at=end,
@@ -190,29 +190,29 @@ class ReplayFleet:
                 unit_id=unit_id,
                 length_s=int(seconds),
                 readings=1,
-                power_w=told[0],
-                power_max_w=told[1],
-                hashrate_hs=told[2],
+                power_w=reading[0],
+                power_max_w=reading[1],
+                hashrate_hs=reading[2],
                 temp_c=None if temp is None else round(temp, 2),
                 devices=devices,
                 devices_heard=devices,
-                tokens=told[3],
-                last_heard=told[4],
+                tokens=reading[3],
+                last_heard=reading[4],
             )
             if last is None:
                 self._last_reading[unit_id] = sample
             if site_id in silent:
                 self._held_back.setdefault(site_id, []).append(sample)
             else:
-                found.append(sample)
-        return [s if s.known_at >= end else _told_at(s, end) for s in found]
+                samples.append(sample)
+        return [s if s.known_at >= end else _told_at(s, end) for s in samples]
 
     def _come_back(self, silent: set[str]) -> list[Sample]:
         """Samples of sites whose link is there again."""
-        found: list[Sample] = []
+        samples: list[Sample] = []
         for site_id in [s for s in self._held_back if s not in silent]:
-            found += self._held_back.pop(site_id)
-        return found
+            samples += self._held_back.pop(site_id)
+        return samples
 
 
 def _all_on(unit: RigGroup | NodeGroup) -> Setpoint:

@@ -128,7 +128,7 @@ def report_of(asked: Asked, accounts: HourlySettlement, truth: Truth, store: Sto
     for what in [*named, *(fault.what for fault in truth.faults)]:
         injected[what] = injected.get(what, 0) + 1
     splits = store.between(Shortfall, asked.start, asked.end)
-    kept = store.between(Performance, asked.start - WARM_UP, asked.end)
+    performances = store.between(Performance, asked.start - WARM_UP, asked.end)
     return Report(
         version=__version__,
         data=asked.label,
@@ -151,7 +151,7 @@ def report_of(asked: Asked, accounts: HourlySettlement, truth: Truth, store: Sto
         money=_money(accounts, None),
         short_mwh={c: mwh for c in CAUSES if (mwh := round(sum(s.short_wh.get(c, 0) for s in splits) / 1e6, 3))},
         lost_btc={c: f"{sats / 1e8:.8f}" for c in CAUSES if (sats := sum(s.lost_sats.get(c, 0) for s in splits))},
-        performances=tuple(one.line for one in kept[:MOST_LINES]),
+        performances=tuple(one.line for one in performances[:MOST_LINES]),
         injected=dict(sorted(injected.items())),
         markets=tuple(_coverage(asked, truth, store, market) for market in fleet.markets),
         by_site=lines,

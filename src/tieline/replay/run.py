@@ -83,9 +83,9 @@ async def replay_kept(
             plant.deliver(plans, moment, truth)
             plant.run(span, moment, until, truth)
         clock.set(interval.end)
-        told = plant.samples(span, truth)
-        lived.add(told)
-        fresh += told
+        samples = plant.samples(span, truth)
+        lived.add(samples)
+        fresh += samples
         if interval.start < asked.start:
             continue
         accounts.add(span, truth)
@@ -119,9 +119,9 @@ def _check(asked: Asked) -> None:
 
 
 def _by_known(asked: Asked) -> list[AnyRecord]:
-    found = [*asked.records, *asked.faults]
-    found.sort(key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
-    return found
+    records = [*asked.records, *asked.faults]
+    records.sort(key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
+    return records
 
 
 def _known_by(recorded: Sequence[AnyRecord], given: int, moment: datetime) -> int:

@@ -43,68 +43,70 @@ def price_at(store: Store | None, given: Mapping[datetime, Decimal]) -> PriceAt:
         if mine is not None:
             return given[mine]
         ticks = [] if store is None else store.between(NetworkTick, moment - FRESH, moment + timedelta(microseconds=1))
-        told = [one for one in ticks if one.kind != "forecast" and one.btc_usd > 0]
-        if not told:
+        measured = [one for one in ticks if one.kind != "forecast" and one.btc_usd > 0]
+        if not measured:
             raise ValueError(
                 f"no price of {moment:%Y-%m-%d %H:%M} UTC is known; give a sheet of time and price with --prices"
             )
-        return max(told, key=lambda one: (one.at, one.known_at)).btc_usd
+        return max(measured, key=lambda one: (one.at, one.known_at)).btc_usd
 
     return found
 
 
-def payouts_of(stated: Iterable[StatedReward], told: Told, policy: AccountingPolicy, price: PriceAt) -> list[AnyRecord]:
+def payouts_of(
+    stated: Iterable[StatedReward], terms: Told, policy: AccountingPolicy, price: PriceAt
+) -> list[AnyRecord]:
     """Rewards at the price that the policy names: when the day's contract began, or when it was credited. Raises
     ValueError where that is not known."""
-    method: PoolMethod = next((one.method for one in policy.pool if one.name == told.pool), "")
+    method: PoolMethod = next((one.method for one in policy.pool if one.name == terms.pool), "")
     return [
         Payout(
-            at=one.end, known_at=told.now, source=told.source, kind="measured", payout_id=one.name, pool=told.pool,
+            at=one.end, known_at=terms.now, source=terms.source, kind="measured", payout_id=one.name, pool=terms.pool,
             sats=one.sats, span_start=one.start, span_end=one.end, hashrate_hs=one.hashrate_hs, fee_sats=one.kept_sats,
-            btc_usd=price(one.start if policy.income == "inception" else one.end), place=told.place, method=method,
+            btc_usd=price(one.start if policy.income == "inception" else one.end), place=terms.place, method=method,
             tx_fees_sats=one.tx_fees_sats,
         )
         for one in stated
     ]  # fmt: skip
 
 
-def receipts_of(arrived: Iterable[Arrival], told: Told, from_place: str, price: PriceAt) -> list[AnyRecord]:
+def receipts_of(arrived: Iterable[Arrival], terms: Told, from_place: str, price: PriceAt) -> list[AnyRecord]:
     """Payments as receipts, rewards of blocks of one's own as payouts of that block's moment. Raises ValueError where
     its price is not known."""
-    found: list[AnyRecord] = []
+    records: list[AnyRecord] = []
     for one in arrived:
         if one.coinbase:
-            found.append(
+            records.append(
                 Payout(
-                    at=one.at, known_at=told.now, source=told.source, kind="measured", payout_id=one.name,
-                    pool=told.pool, sats=one.sats, span_start=one.at, span_end=one.at, btc_usd=price(one.at),
+                    at=one.at, known_at=terms.now, source=terms.source, kind="measured", payout_id=one.name,
+                    pool=terms.pool, sats=one.sats, span_start=one.at, span_end=one.at, btc_usd=price(one.at),
                     method="solo", block=one.block,
                 )
             )  # fmt: skip
         else:
-            found.append(
+            records.append(
                 Receipt(
-                    at=one.at, known_at=told.now, source=told.source, kind="measured", receipt_id=one.name,
-                    address=one.address, sats=one.sats, block=one.block, pool=told.pool, place=told.place,
+                    at=one.at, known_at=terms.now, source=terms.source, kind="measured", receipt_id=one.name,
+                    address=one.address, sats=one.sats, block=one.block, pool=terms.pool, place=terms.place,
                     from_place=from_place,
                 )
             )  # fmt: skip
-    return found
+    return records
 
 
-def matured(keeper: Bookkeeper, payouts: Sequence[Payout], tip: int, told: Told) -> list[AnyRecord]:
+def matured(keeper: Bookkeeper, payouts: Sequence[Payout], tip: int, terms: Told) -> list[AnyRecord]:
     """The moves of those rewards that may be spent at a height of the chain, and still lie apart."""
-    found: list[AnyRecord] = []
+    records: list[AnyRecord] = []
     for one in payouts:
         done = keeper.standing(f"transfer {matured_id(one.payout_id)}") is not None
         if one.block is None or not one.sats or done or matures_in(one.block, tip):
             continue
         pooled = keeper.book.policy.method(IMMATURE, BTC, one.at) == "average"
-        found.append(
+        records.append(
             Transfer(
-                at=max(told.now, one.at), known_at=told.now, source=f"{told.source}, block {tip}", kind="measured",
-                transfer_id=matured_id(one.payout_id), sats=one.sats, from_place=IMMATURE_PLACE, to_place=told.place,
+                at=max(terms.now, one.at), known_at=terms.now, source=f"{terms.source}, block {tip}", kind="measured",
+                transfer_id=matured_id(one.payout_id), sats=one.sats, from_place=IMMATURE_PLACE, to_place=terms.place,
                 lots=() if pooled else (one.payout_id,),
             )
         )  # fmt: skip
-    return found
+    return records

@@ -56,9 +56,11 @@ def bridge_of(store: Store, fleet: Fleet, month: str, now: datetime, lots: Metho
     drafts = [draft_of(store, fleet, one, now, lots, policy) for one in (before, month)]
     claims = [claim for draft in drafts for claim in _claims(draft.release, now)]
     start, end = month_span(before)[0], month_span(month)[1]
-    found = bridge(ClaimBook(claims), OWN, month, _chain(network_of(store, start, end), start, min(end, now)), before)
+    explained = bridge(
+        ClaimBook(claims), OWN, month, _chain(network_of(store, start, end), start, min(end, now)), before
+    )
     updates = [update_of(store, fleet, one, now, lots) for one in (before, month)]
-    return OwnBridge(found, tuple(_causes(*updates)))
+    return OwnBridge(explained, tuple(_causes(*updates)))
 
 
 def _claims(release: MonthlyRelease, now: datetime) -> list[Claim]:
@@ -75,9 +77,11 @@ def _claims(release: MonthlyRelease, now: datetime) -> list[Claim]:
 
 def _chain(ticks: Sequence[NetworkTick], start: datetime, end: datetime) -> Chain:
     """Of the network as it was told, where it was told from before `start` on."""
-    told = sorted((t for t in ticks if t.kind != "forecast" and t.difficulty > LEAST), key=lambda t: (t.at, t.known_at))
+    measured = sorted(
+        (t for t in ticks if t.kind != "forecast" and t.difficulty > LEAST), key=lambda t: (t.at, t.known_at)
+    )
     epochs: list[Epoch] = []
-    for tick in told:
+    for tick in measured:
         if not epochs or epochs[-1].difficulty != tick.difficulty or epochs[-1].subsidy_btc != tick.subsidy_btc:
             epochs.append(Epoch(tick.at, tick.difficulty, tick.subsidy_btc))
     if not epochs or epochs[0].start > start:
@@ -86,7 +90,7 @@ def _chain(ticks: Sequence[NetworkTick], start: datetime, end: datetime) -> Chai
 
 
 def _causes(before: MonthlyUpdate, after: MonthlyUpdate) -> list[CauseShift]:
-    found = []
+    causes = []
     for cause in CAUSES:
         name = f"bitcoin_lost_{cause}"
         old, new = (
@@ -94,5 +98,5 @@ def _causes(before: MonthlyUpdate, after: MonthlyUpdate) -> list[CauseShift]:
             for one in (before, after)
         )
         if old or new:
-            found.append(CauseShift(cause, old, new))
-    return found
+            causes.append(CauseShift(cause, old, new))
+    return causes

@@ -20,10 +20,10 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ORDERS_BACK = timedelta(days=14)
 
 
-def call_orders(store: Store, told: Iterable[object]) -> list[Instruction]:
+def call_orders(store: Store, records: Iterable[object]) -> list[Instruction]:
     """The order that each call or release among `told` means; none for one that was told before."""
-    found: list[Instruction] = []
-    for one in told:
+    orders: list[Instruction] = []
+    for one in records:
         if not isinstance(one, Commitment) or one.status not in ("deployed", "released"):
             continue
         name = f"{CALLED}{one.commitment_id}"
@@ -35,7 +35,7 @@ def call_orders(store: Store, told: Iterable[object]) -> list[Instruction]:
         last = max(held, key=lambda o: o.known_at, default=None)
         if one.status == "released":
             if last is not None and last.until > one.known_at:
-                found.append(msgspec.structs.replace(last, until=one.known_at, known_at=one.known_at))
+                orders.append(msgspec.structs.replace(last, until=one.known_at, known_at=one.known_at))
             continue
         if last is not None and last.until > one.known_at:
             continue  # called already
@@ -43,7 +43,7 @@ def call_orders(store: Store, told: Iterable[object]) -> list[Instruction]:
         before_w = _load_before(store, one.site_id, start)
         if start >= one.until or before_w is None:
             continue
-        found.append(
+        orders.append(
             Instruction(
                 at=start,
                 known_at=one.known_at,
@@ -57,7 +57,7 @@ def call_orders(store: Store, told: Iterable[object]) -> list[Instruction]:
                 penalty_usd_per_mwh=one.nonperformance_usd_per_mwh,
             )
         )
-    return found
+    return orders
 
 
 def _ended(order: Instruction, now: datetime) -> Instruction:

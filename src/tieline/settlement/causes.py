@@ -73,11 +73,11 @@ class Causes:
         for sample in log.samples:
             spans[sample.at, sample.length_s].append(sample)
         total = Lost()
-        for (at, length_s), heard in sorted(spans.items()):
+        for (at, length_s), samples in sorted(spans.items()):
             interval = Interval(at, timedelta(seconds=length_s))
             plan = _in_force(plans, interval)
             temp_c, before = temp_at(site.id, at), self._before[site.id]
-            add_interval(total, site, interval, plan, replace(log, samples=heard), temp_c, before)
+            add_interval(total, site, interval, plan, replace(log, samples=samples), temp_c, before)
         if total.full_wh <= 0:
             return None
         simulated = any(s.kind == "simulated" for s in log.samples)
@@ -89,7 +89,7 @@ class Causes:
     ) -> list[Shortfall]:
         """Those of one hour for these sites, from the store."""
         network = store.latest(NetworkTick, hour.end)
-        found = []
+        records = []
         for site in sites:
             plans = store.between(Plan, hour.start - PLANS_BACK, hour.end, subject=site.id)
             samples = store.between(Sample, hour.start, hour.end, subject=site.id)
@@ -100,8 +100,8 @@ class Causes:
             log = SiteLog(samples, outcomes, orders, faults)
             one = self.split(site, hour, plans, log, tick, temp_at, f"site:{site.id}")
             if one is not None:
-                found.append(one)
-        return found
+                records.append(one)
+        return records
 
 
 class Lived:
@@ -121,7 +121,7 @@ class Lived:
 
     def close_hour(self, hour: Interval, truth: Truth) -> list[Shortfall]:
         """One per site whose samples of the hour are in; a site without its link tells too late for this."""
-        found = []
+        records = []
         network = truth.network(hour.start)
         for site in self.causes.fleet.sites:
             samples = [s for s in self._samples.pop(site.id, []) if s.at in hour]
@@ -131,8 +131,8 @@ class Lived:
             one = self.causes.split(site, hour, mine, log, network, truth.temperature, self.source)
             self._plans[site.id] = mine[-1:]
             if one is not None:
-                found.append(one)
-        return found
+                records.append(one)
+        return records
 
 
 def events(store: Store, fleet: Fleet, settings: Settings, now: datetime) -> list[Performance]:
@@ -150,9 +150,9 @@ def _of_site(
     store: Store, site: Site, rules: Sequence[PeakRule], now: datetime, done: set[str]
 ) -> Iterator[Performance]:
     start, soon = now - ORDERS_BACK, now + timedelta(microseconds=1)
-    told = store.between(Commitment, start, now + ORDERS_BACK, subject=site.id, now=now)
+    commitments = store.between(Commitment, start, now + ORDERS_BACK, subject=site.id, now=now)
     orders = newest(store.between(Instruction, start, soon, subject=site.id))
-    calls = calls_of(told)
+    calls = calls_of(commitments)
     days = {a.date() for _, a, _ in calls} | {o.at.date() for o in orders}
     meter = StoreMeter(store, site)
 
@@ -167,7 +167,7 @@ def _of_site(
         return meter.unheard_s(at, until) == 0 or now >= until + LATE
 
     source = f"site:{site.id}"
-    for promise in newest_promises(told):
+    for promise in newest_promises(commitments):
         if due(promise.at, promise.until, f"reserve|{promise.commitment_id}|{promise.at.isoformat()}"):
             mine = [(a, b) for c, a, b in calls if c.commitment_id == promise.commitment_id]
             yield reserve(promise, mine, orders, meter, source=source, kind=meter.kind)
@@ -210,12 +210,12 @@ def loads_of(samples: Iterable[Sample], site: Site) -> list[Load]:
     for sample in samples:
         spans[sample.at, sample.length_s][sample.unit_id] = sample.power_w
     units = {unit.id for unit in site.units}
-    found = []
-    for (at, length_s), heard in sorted(spans.items()):
-        known = [w for w in heard.values() if w is not None]
-        whole = set(heard) >= units and len(known) == len(heard)
-        found.append(Load(at, at + timedelta(seconds=length_s), sum(known) if whole else None))
-    return found
+    loads = []
+    for (at, length_s), readings in sorted(spans.items()):
+        known = [w for w in readings.values() if w is not None]
+        whole = set(readings) >= units and len(known) == len(readings)
+        loads.append(Load(at, at + timedelta(seconds=length_s), sum(known) if whole else None))
+    return loads
 
 
 def newest(orders: Iterable[Instruction]) -> list[Instruction]:
@@ -226,10 +226,10 @@ def newest(orders: Iterable[Instruction]) -> list[Instruction]:
     return sorted(held.values(), key=lambda o: (o.at, o.instruction_id))
 
 
-def newest_promises(told: Iterable[Commitment]) -> list[Commitment]:
+def newest_promises(commitments: Iterable[Commitment]) -> list[Commitment]:
     """Each promise that was accepted, as it was accepted last; one that was let go ends there."""
     held: dict[str, Commitment] = {}
-    for one in sorted(told, key=lambda c: c.known_at):
+    for one in sorted(commitments, key=lambda c: c.known_at):
         if one.status == "accepted":
             held[one.commitment_id] = one
         elif one.status == "released" and one.commitment_id in held:
@@ -254,10 +254,10 @@ def _ends(faults: Iterable[Fault]) -> list[Fault]:
 
 def _windows(store: Store, rules: Sequence[PeakRule], now: datetime) -> Iterator[tuple[PeakRule, PeakOdds]]:
     for rule in rules:
-        told: dict[datetime, PeakOdds] = {}
+        newest: dict[datetime, PeakOdds] = {}
         for odds in store.between(PeakOdds, now - LOOK_BACK - HOUR, now, subject=rule.name, now=now):
             if odds.known_at <= odds.at:
-                told[odds.at] = odds
-        for at in sorted(told):
-            if told[at].probability >= PEAK_ODDS:
-                yield rule, told[at]
+                newest[odds.at] = odds
+        for at in sorted(newest):
+            if newest[at].probability >= PEAK_ODDS:
+                yield rule, newest[at]

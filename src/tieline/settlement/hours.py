@@ -184,8 +184,8 @@ class Settler:
         truth = self._truth(hour)
         bills = [bill for s in due if (bill := self._bill(s, hour, samples, s.id in whole, truth)) is not None]
         # A correction is known now; a first word at the end of the hour, however often it is made.
-        told = [msgspec.structs.replace(b, known_at=now) if b.site_id in state.stands else b for b in bills]
-        self._store.append([*told, *self._causes.hour(self._store, hour, ready, truth.temperature)])
+        dated = [msgspec.structs.replace(b, known_at=now) if b.site_id in state.stands else b for b in bills]
+        self._store.append([*dated, *self._causes.hour(self._store, hour, ready, truth.temperature)])
         return bills
 
     def _standing_bills(self, hour: Interval) -> dict[str, PowerBill]:
@@ -257,7 +257,7 @@ class Settler:
         known = self._store.latest(Deployed, at)
         if known and (known[0].hashrate_hs, known[0].sites) == (fleet.deployed_hs, len(fleet.sites)):
             return
-        told = Deployed(
+        deployed = Deployed(
             at=at,
             known_at=at,
             source="configuration",
@@ -265,7 +265,7 @@ class Settler:
             hashrate_hs=fleet.deployed_hs,
             sites=len(fleet.sites),
         )
-        self._store.append([told])
+        self._store.append([deployed])
 
     def open_books(self, at: datetime, simulated: bool) -> None:
         """Opening balances, once: the store's first word on money."""

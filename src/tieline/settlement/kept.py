@@ -67,21 +67,21 @@ class LedgerOfStore:
     # --- what stands of each happening -------------------------------------------------------
 
     def get(self, name: str) -> BookedRecord | None:
-        found = self._new.get(name)
-        if found is not None:
-            return found
+        standing = self._new.get(name)
+        if standing is not None:
+            return standing
         body = self.ledger.standing(name)
         return None if body is None else self._unpacked(_standing(body))
 
     def __setitem__(self, name: str, standing: BookedRecord) -> None:
         self._new[name] = standing
 
-    def _unpacked(self, kept: PackedStanding) -> BookedRecord:
-        record = self._record(kept.seq)
-        if kept.alone:
-            return BookedRecord(record, tuple(unpack(one) for one in kept.alone), kept.lots, kept.seq)
-        entries = [self.ledger.find(key) for key in kept.keys]
-        return BookedRecord(record, tuple(one for one in entries if one is not None), kept.lots, kept.seq)
+    def _unpacked(self, packed: PackedStanding) -> BookedRecord:
+        record = self._record(packed.seq)
+        if packed.alone:
+            return BookedRecord(record, tuple(unpack(one) for one in packed.alone), packed.lots, packed.seq)
+        entries = [self.ledger.find(key) for key in packed.keys]
+        return BookedRecord(record, tuple(one for one in entries if one is not None), packed.lots, packed.seq)
 
     def _packed(self, standing: BookedRecord) -> bytes:
         assert standing.seq is not None
@@ -91,10 +91,10 @@ class LedgerOfStore:
         return _pack(PackedStanding(standing.seq, tuple(one.key for one in standing.entries), standing.lots, alone))
 
     def _record(self, seq: int) -> Record:
-        found = self._store.get(seq)
-        if not isinstance(found, Record):
+        stored = self._store.get(seq)
+        if not isinstance(stored, Record):
             raise EntryError(f"record {seq}, which is booked, cannot be read by this version")
-        return found
+        return stored
 
     # --- where it was left -------------------------------------------------------------------
 
@@ -103,16 +103,16 @@ class LedgerOfStore:
         mark = self.ledger.watermark
         state = KeeperState()
         if mark is not None:
-            kept = _state(mark.state)
+            keeper = _state(mark.state)
             state = KeeperState(
-                kept.corrections,
-                kept.open_from,
-                kept.prices,
-                None if kept.policy is None else (cast("PolicyChosen", self._record(kept.policy)), kept.policy),
-                {name: (cast("Loan", self._record(seq)), seq) for name, seq in kept.loans.items()},
-                {name: (Unbookable(self._record(seq), why), seq) for name, (seq, why) in kept.aside.items()},
-                {name: (self._record(seq), seq) for name, seq in kept.waiting.items()},
-                {name: (cast("RateFixing", self._record(seq)), seq) for name, seq in kept.fixings.items()},
+                keeper.corrections,
+                keeper.open_from,
+                keeper.prices,
+                None if keeper.policy is None else (cast("PolicyChosen", self._record(keeper.policy)), keeper.policy),
+                {name: (cast("Loan", self._record(seq)), seq) for name, seq in keeper.loans.items()},
+                {name: (Unbookable(self._record(seq), why), seq) for name, (seq, why) in keeper.aside.items()},
+                {name: (self._record(seq), seq) for name, seq in keeper.waiting.items()},
+                {name: (cast("RateFixing", self._record(seq)), seq) for name, seq in keeper.fixings.items()},
             )
         if state.policy is not None:
             policy_of(state.policy[0].text)  # what is counted besides, before amounts of it are read
@@ -126,7 +126,7 @@ class LedgerOfStore:
         for name, standing in self._new.items():
             self.ledger.stand(name, self._packed(standing))
         state = keeper.state
-        kept = PackedState(
+        packed = PackedState(
             state.corrections,
             state.open_from,
             {name: seq for name, (_, seq) in _numbered(state.loans)},
@@ -136,7 +136,7 @@ class LedgerOfStore:
             None if state.policy is None else state.policy[1],
             {name: seq for name, (_, seq) in _numbered(state.fixings)},
         )
-        self.ledger.flush(Watermark(self._read, seq, _pack(kept)))
+        self.ledger.flush(Watermark(self._read, seq, _pack(packed)))
         self._new = {}
 
 

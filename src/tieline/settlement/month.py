@@ -267,13 +267,13 @@ def hashes_by_site(store: Store, start: datetime, end: datetime) -> dict[str, fl
 
 def counted_hashes(store: Store, start: datetime, end: datetime) -> tuple[dict[str, float], int]:
     """(by site, samples that say so)."""
-    found: dict[str, float] = {}
+    hashes: dict[str, float] = {}
     count = 0
     for sample in store.each(Sample, start, end):
         if sample.hashrate_hs is not None and sample.hashrate_hs >= 0:
-            found[sample.site_id] = found.get(sample.site_id, 0.0) + sample.hashrate_hs * sample.length_s
+            hashes[sample.site_id] = hashes.get(sample.site_id, 0.0) + sample.hashrate_hs * sample.length_s
             count += 1
-    return found, count
+    return hashes, count
 
 
 def hashes_of(store: Store, start: datetime, end: datetime) -> tuple[float, int]:

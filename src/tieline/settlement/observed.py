@@ -77,12 +77,12 @@ def observed_days(
 def observed_in(store: Store, sites: Iterable[Site], now: datetime, days: int, keeps: float) -> list[ObservedDay]:
     """The last `days` days of a store, today's included, site by site. Raises StoreError."""
     start = (now - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    found: list[ObservedDay] = []
+    observed: list[ObservedDay] = []
     for one in sites:
         plans = store.each(Plan, start, now, subject=one.id)
         samples = store.each(Sample, start, now, subject=one.id)
-        found += observed_days([one], plans, samples, keeps)
-    return found
+        observed += observed_days([one], plans, samples, keeps)
+    return observed
 
 
 def _asked(plans: Iterable[Plan], units: Container[str]) -> dict[tuple[str, datetime], tuple[Plan, Setpoint]]:

@@ -118,51 +118,51 @@ class PoolMonth:
         """From what the hashes earn on average to what was stated, BTC: the first and the last are the two, those
         between sum to their difference. Without the pool's terms its fee is in the last step, and rejects and what the
         pool counted otherwise than the machines are where it does not say them of each day."""
-        heard = [one for one in self.days if one.expected is not None]
-        found, rest = self._to_due(heard)
-        apart = _saying(heard)
+        expecting = [one for one in self.days if one.expected is not None]
+        steps, rest = self._to_due(expecting)
+        apart = _saying(expecting)
         if apart:
-            found.append((MEASUREMENT, sum(one.misread for one in apart)))
-            found.append((REJECTS, -sum(one.lost for one in apart)))
+            steps.append((MEASUREMENT, sum(one.misread for one in apart)))
+            steps.append((REJECTS, -sum(one.lost for one in apart)))
             rest = [name for name in rest if name not in ("rejects", "measurement")]
         last = rest[0] if len(rest) == 1 else f"{', '.join(rest[:-1])} and {rest[-1]}"
-        of_heard = sum((one.stated for one in heard), Decimal(0))
+        of_heard = sum((one.stated for one in expecting), Decimal(0))
         unheard = sum((one.stated for one in self.days), Decimal(0)) - of_heard
-        found.append((last, float(of_heard) - sum(btc for _, btc in found)))
+        steps.append((last, float(of_heard) - sum(btc for _, btc in steps)))
         if unheard:
-            found.append(("stated of days of which nothing was heard", float(unheard)))
-        return [*found, ("stated", float(of_heard + unheard))]
+            steps.append(("stated of days of which nothing was heard", float(unheard)))
+        return [*steps, ("stated", float(of_heard + unheard))]
 
-    def _to_due(self, heard: Sequence[PoolDay]) -> tuple[list[tuple[str, float]], list[str]]:
+    def _to_due(self, days: Sequence[PoolDay]) -> tuple[list[tuple[str, float]], list[str]]:
         """(the steps to what is due, what lies between that and what was stated)."""
-        expected = sum(one.expected or 0.0 for one in heard)
-        fees = sum(one.tx_fees or 0.0 for one in heard)
-        found, rest = (
+        expected = sum(one.expected or 0.0 for one in days)
+        fees = sum(one.tx_fees or 0.0 for one in days)
+        steps, rest = (
             [("expected of the subsidy", expected), ("transaction fees", fees)],
             ["rejects", "measurement", "luck"],
         )
-        if not heard or any(one.due is None for one in heard):
-            return found, ["pool's fee", *rest]
-        found.append(("pool's fee", sum(one.due or 0.0 for one in heard) - expected - fees))
-        return found, rest
+        if not days or any(one.due is None for one in days):
+            return steps, ["pool's fee", *rest]
+        steps.append(("pool's fee", sum(one.due or 0.0 for one in days) - expected - fees))
+        return steps, rest
 
     @property
     def epochs(self) -> list[tuple[float, float]]:
         """(difficulty, expected of the subsidy in it), in the order in which they came."""
-        found: dict[float, float] = {}
+        epochs: dict[float, float] = {}
         for difficulty, btc in (part for one in self.days for part in one.by_difficulty):
-            found[difficulty] = found.get(difficulty, 0.0) + btc
-        return list(found.items())
+            epochs[difficulty] = epochs.get(difficulty, 0.0) + btc
+        return list(epochs.items())
 
     @property
     def remarks(self) -> list[str]:
-        found = [f"{one.day:%Y-%m-%d}: {one.remark}" for one in self.days if one.remark]
+        remarks = [f"{one.day:%Y-%m-%d}: {one.remark}" for one in self.days if one.remark]
         if self.luck is not None and self.luck.chance < UNLIKELY:
-            found.append(
+            remarks.append(
                 f"{self.luck.found} blocks of one's own where {self.luck.expected:.2f} were expected: by chance so in "
                 f"{self.luck.chance:.2g} of months"
             )
-        return found
+        return remarks
 
 
 Hashed = Callable[[datetime, datetime], tuple[float, int]]
@@ -176,8 +176,8 @@ def pool_month(
     days = pool_days(store, month, now, terms, hashed)
     own = any(one.method == "solo" for one in terms) or any(one.blocks for one in days)
     expected = sum(one.blocks_expected or 0.0 for one in days)
-    found = luck(sum(one.blocks for one in days), expected) if own else None
-    return PoolMonth(month, tuple(days), tuple(terms), found)
+    fortune = luck(sum(one.blocks for one in days), expected) if own else None
+    return PoolMonth(month, tuple(days), tuple(terms), fortune)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,12 +216,12 @@ class _Heard:
         )
 
     def _by_difficulty(self, day: datetime, until: datetime, mean: float | None) -> tuple[tuple[float, float], ...]:
-        found = []
+        spans = []
         for difficulty in dict.fromkeys(tick.difficulty for tick in self.ticks if tick.at < until):
             btc = _expected(mean, self.ticks, day, until, partial(_subsidy_at, difficulty))
             if btc:
-                found.append((difficulty, btc))
-        return tuple(found)
+                spans.append((difficulty, btc))
+        return tuple(spans)
 
 
 def pool_days(
@@ -231,42 +231,42 @@ def pool_days(
     start, end = span_of(store, month, now)
     ticks = [t for t in network_of(store, start, end) if t.kind != "forecast" and t.difficulty > LEAST]
     paid = newest_of(store.between(Payout, BEGINNING, end + timedelta(microseconds=1)))
-    heard = _Heard(
+    received = _Heard(
         sorted(ticks, key=lambda t: (t.at, t.known_at)),
         [one for one in paid if one.sats > 0],
         newest_of(store.between(Receipt, BEGINNING, end)),
         # With several pools it is not measured which hashes went to which.
         terms[0] if len(terms) == 1 else None,
     )
-    found = []
+    days = []
     day = start
     while day < min(end, now):
         until = min(day + DAY, now)
         hashes, samples = hashes_of(store, day, until) if hashed is None else hashed(day, until)
-        found.append(heard.day(day, until, hashes / (until - day).total_seconds() if samples else None))
+        days.append(received.day(day, until, hashes / (until - day).total_seconds() if samples else None))
         day += DAY
-    return found
+    return days
 
 
 def _said(payouts: Sequence[Payout], measured: float | None) -> dict[str, float]:
     """What the pool said of a day's hashes, beside those that were measured; nothing where it does not of each
     payout."""
-    told = [
+    stated = [
         (one.hashrate_hs * (one.span_end - one.span_start).total_seconds(), one.rejected)
         for one in payouts
         if one.hashrate_hs is not None
     ]
-    counted = sum(hashes for hashes, _ in told)
-    if not measured or not counted or len(told) < len(payouts):
+    counted = sum(hashes for hashes, _ in stated)
+    if not measured or not counted or len(stated) < len(payouts):
         return {}
-    lost = [hashes * rejected for hashes, rejected in told if rejected is not None]
-    share = {"rejected": sum(lost) / counted} if len(lost) == len(told) else {}
+    lost = [hashes * rejected for hashes, rejected in stated if rejected is not None]
+    share = {"rejected": sum(lost) / counted} if len(lost) == len(stated) else {}
     return {"counted": counted / measured, **share}
 
 
-def _saying(heard: Sequence[PoolDay]) -> list[PoolDay]:
+def _saying(days: Sequence[PoolDay]) -> list[PoolDay]:
     """Days with payouts, where the pool says of each what it counted and what it did not pay; else none."""
-    paid = [one for one in heard if one.payouts]
+    paid = [one for one in days if one.payouts]
     return paid if all(one.counted is not None and one.rejected is not None for one in paid) else []
 
 

@@ -122,16 +122,16 @@ def _active(start: datetime, end: datetime, began: datetime | None) -> Decimal |
 
 def _published(steps: list[ReleaseStep], month: str) -> list[MonthlyRelease]:
     """What was published of a month, the newest first."""
-    found = [one for one in steps if one.month == month and one.state == "published"]
-    newest = sorted(found, key=lambda one: one.known_at, reverse=True)
+    releases = [one for one in steps if one.month == month and one.state == "published"]
+    newest = sorted(releases, key=lambda one: one.known_at, reverse=True)
     return [msgspec.json.decode(one.json, type=MonthlyRelease) for one in newest]
 
 
 def _quarter(steps: list[ReleaseStep], month: str) -> tuple[MonthlyRelease, ...]:
     """What stands published of the quarter's months before this one, in their order."""
     names = [f"{month[:5]}{number:02}" for number in range((int(month[5:]) - 1) // 3 * 3 + 1, int(month[5:]))]
-    found = [next(iter(_published(steps, name)), None) for name in names]
-    return tuple(one for one in found if one is not None)
+    months = [next(iter(_published(steps, name)), None) for name in names]
+    return tuple(one for one in months if one is not None)
 
 
 def _otherwise(published: MonthlyRelease, release: MonthlyRelease) -> bool:

@@ -61,15 +61,15 @@ class Truth:
         self.rates = RateBook()
         self.orders: list[Instruction] = []
         self.faults: list[Fault] = []
-        told: set[str] = set()
+        stated: set[str] = set()
         for record in sorted(records, key=lambda r: (r.at, r.known_at)):
             if record.kind == "forecast":
                 continue
             match record:
                 case PriceTick():
-                    if record.key in told or not plausible(record, fleet, settings):
+                    if record.key in stated or not plausible(record, fleet, settings):
                         continue
-                    told.add(record.key)
+                    stated.add(record.key)
                     length = timedelta(seconds=record.length_s)
                     self.prices.setdefault(record.market, Held()).add(record.at, length, record.price_usd_per_mwh)
                 case WeatherTick():
@@ -124,8 +124,8 @@ class Truth:
 
     def demand(self, moment: datetime) -> dict[tuple[str, str], float]:
         """Output tokens per second by (model, region), where it is known to have been."""
-        found = ((where, held.at(moment)) for where, held in self._demand.items())
-        return {where: asked for where, asked in found if asked is not None}
+        paths = ((where, held.at(moment)) for where, held in self._demand.items())
+        return {where: asked for where, asked in paths if asked is not None}
 
     def input_share(self, where: tuple[str, str], moment: datetime) -> float:
         """Input tokens per output token asked for."""

@@ -60,8 +60,8 @@ class FakeVtn:
         if path.path == "/events":
             query = parse_qs(path.query)
             wanted, skip = query.get("programID", [""])[0], int(query.get("skip", ["0"])[0])
-            found = [event for event in self.events if not isinstance(event, dict) or event.get("programID") == wanted]
-            return PageAnswer(found[skip : skip + int(query.get("limit", ["50"])[0])])
+            events = [event for event in self.events if not isinstance(event, dict) or event.get("programID") == wanted]
+            return PageAnswer(events[skip : skip + int(query.get("limit", ["50"])[0])])
         return PageAnswer({"title": "not found"}, 404)
 
 

@@ -28,8 +28,8 @@ def copy(source: Store, target: Store, progress: Callable[[int], None] = lambda 
     last, done = start, 0
     while rows := source.tables.rows(_ROWS, (last, PAGE)):
         with target.tables.write() as transaction:
-            kept = target.tables.many(INSERT, rows)
-            if len(kept) != len(rows):
+            copied = target.tables.many(INSERT, rows)
+            if len(copied) != len(rows):
                 raise StoreError(f"record {rows[0][0]} and those behind it name keys that {target.place} holds already")
             last = int(rows[-1][0])
             transaction.keep((row[-1] for row in rows), last)

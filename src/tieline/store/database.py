@@ -218,15 +218,15 @@ class Database(TailState):
         """Look through every page and index, and make the digest anew where rows stay. Raises DamagedError."""
         self.check_pages("integrity_check")
         if self.kind.chained is not None:
-            found = chained(EMPTY, (body for (body,) in self.each(self.kind.chained)))
-            if found != self.tail().digest:
+            chain = chained(EMPTY, (body for (body,) in self.each(self.kind.chained)))
+            if chain != self.tail().digest:
                 raise damaged(self.path, "the digest over its rows is not the one it was written with")
 
     def check_pages(self, pragma: str = "quick_check") -> None:
         """Raises DamagedError."""
-        ((found,),) = self.rows(f"PRAGMA {pragma}(1)")
-        if found != "ok":
-            raise damaged(self.path, str(found).replace("\n", " "))
+        ((answer,),) = self.rows(f"PRAGMA {pragma}(1)")
+        if answer != "ok":
+            raise damaged(self.path, str(answer).replace("\n", " "))
 
     def copy_to(self, path: Path) -> None:
         """A consistent copy under load, as one file. Raises StoreError."""

@@ -55,8 +55,8 @@ def write_private(path: Path, data: bytes, *, sync: bool = True) -> None:
 
 
 def _close_to_others(path: Path, mode: int) -> None:
-    found = path.stat()
-    if not found.st_mode & 0o077 or found.st_mode & _SHARED or found.st_uid != os.geteuid():
+    status = path.stat()
+    if not status.st_mode & 0o077 or status.st_mode & _SHARED or status.st_uid != os.geteuid():
         return
     path.chmod(mode)
-    log.warning("%s could be read by others (mode %o); it is now private (%o)", path, found.st_mode & 0o777, mode)
+    log.warning("%s could be read by others (mode %o); it is now private (%o)", path, status.st_mode & 0o777, mode)

@@ -189,16 +189,16 @@ class LedgerStore:
         return _Entries(self)
 
     def count(self, known: datetime) -> int:
-        ((found,),) = self._db.rows("SELECT count(*) FROM entry WHERE known_at <= ?", (us(known),))
-        return int(found) + self.tail.count(known)
+        ((counted,),) = self._db.rows("SELECT count(*) FROM entry WHERE known_at <= ?", (us(known),))
+        return int(counted) + self.tail.count(known)
 
     def append(self, entry: Entry) -> None:
         self.tail.append(entry)
 
     def find(self, key: str) -> Entry | None:
-        found = self.tail.find(key)
-        if found is not None or not self._count:
-            return found
+        entry = self.tail.find(key)
+        if entry is not None or not self._count:
+            return entry
         return next((unpack(body) for (body,) in self._db.rows("SELECT body FROM entry WHERE key = ?", (key,))), None)
 
     def between(self, span: JournalSpan, account: Account | None = None) -> Iterator[Entry]:
@@ -226,7 +226,7 @@ class LedgerStore:
 
     def newest(self, account: Account, before: int, limit: int) -> list[tuple[int, Entry]]:
         tail = self.tail.newest(account, before - self._count, limit) if before > self._count else []
-        found = [(self._count + n, entry) for n, entry in tail]
+        entries = [(self._count + n, entry) for n, entry in tail]
         numbers = "SELECT number FROM entry WHERE number <= ? ORDER BY number DESC LIMIT ?"
         if account:
             slots = ",".join(map(str, self._under(account)))
@@ -235,8 +235,8 @@ class LedgerStore:
                 " ORDER BY number DESC LIMIT ?"
             )
         sql = f"SELECT number, body FROM entry WHERE number IN ({numbers}) ORDER BY number DESC"
-        rows = self._db.rows(sql, (min(before, self._count), limit - len(found)))
-        return found + [(number_ - 1, unpack(body)) for number_, body in rows]
+        rows = self._db.rows(sql, (min(before, self._count), limit - len(entries)))
+        return entries + [(number_ - 1, unpack(body)) for number_, body in rows]
 
     def changes(self, span: JournalSpan, account: Account | None = None) -> dict[Slot, Decimal]:
         """Sums of whole days, and the postings of the days that are not whole."""
@@ -349,9 +349,9 @@ class LedgerStore:
     # --- standings, as their keeper encodes them --------------------------------------------
 
     def standing(self, name: str) -> bytes | None:
-        found = self._standing.get(name)
-        if found is not None or not self._count:
-            return found
+        standing = self._standing.get(name)
+        if standing is not None or not self._count:
+            return standing
         return next((body for (body,) in self._db.rows("SELECT body FROM standing WHERE name = ?", (name,))), None)
 
     def stand(self, name: str, body: bytes) -> None:
@@ -434,8 +434,8 @@ class LedgerStore:
     def digests(self, start: int = 0) -> Iterator[str]:
         """The digest of each entry from number `start` (from 0) on, as it was kept when it was booked."""
         last = self._digest
-        for (kept,) in self._db.each("SELECT digest FROM entry WHERE number > ? ORDER BY number", (start,)):
-            yield kept.hex()
+        for (stored,) in self._db.each("SELECT digest FROM entry WHERE number > ? ORDER BY number", (start,)):
+            yield stored.hex()
         for place, entry in enumerate(self.tail.entries, self._count):
             last = digest(entry, last)
             if place >= start:
@@ -451,14 +451,14 @@ class LedgerStore:
                 (start, min(start + PAGE, self._count)),
             )
             if len(rows) != min(PAGE, self._count - start):
-                found = {entry for entry, _, _ in rows}
-                raise AlteredError(next(n for n in range(start, start + PAGE) if n + 1 not in found))
-            for entry, kept, body in rows:
+                numbers = {entry for entry, _, _ in rows}
+                raise AlteredError(next(n for n in range(start, start + PAGE) if n + 1 not in numbers))
+            for entry, stored, body in rows:
                 try:
                     last = digest(unpack(body), last)
                 except ValueError as error:
                     raise AlteredError(entry - 1) from error
-                if kept.hex() != last:
+                if stored.hex() != last:
                     raise AlteredError(entry - 1)
                 yield last
         yield from self.digests(self._count)
@@ -469,8 +469,8 @@ class LedgerStore:
         self._db.verify()
         at, known = _DAY_OF.format("at"), _DAY_OF.format("known_at")
         sums = f"SELECT slot, {at}, {known}, sum(units) FROM posting GROUP BY 1, 2, 3"
-        kept = "SELECT slot, at, known, units FROM day"
-        ((apart,),) = self._db.rows(f"SELECT count(*) FROM (SELECT * FROM ({sums}) EXCEPT SELECT * FROM ({kept}))")
+        days = "SELECT slot, at, known, units FROM day"
+        ((apart,),) = self._db.rows(f"SELECT count(*) FROM (SELECT * FROM ({sums}) EXCEPT SELECT * FROM ({days}))")
         if apart:
             raise StoreError(f"{self.path}: {apart:,} sums by day are not those of their postings; remove the file, "
                              "the books are made anew from the records")  # fmt: skip
@@ -542,15 +542,15 @@ def _locked(path: Path) -> int | None:
     try:
         private_folder(path.parent)
         private_file(lock)
-        found = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        lock_fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        os.close(found)
+        os.close(lock_fd)
         return None
-    return found
+    return lock_fd
 
 
 def remove(path: Path) -> None:

@@ -80,11 +80,11 @@ def packed(mark: Mark) -> bytes:
 
 def newest(data: bytes) -> Mark | None:
     """The newer of the marks in a mark file's bytes."""
-    found = []
+    marks = []
     for start in (0, _PLACE):
         line = data[start : start + _FORM.size]
         if len(line) == _FORM.size and data[start + _FORM.size :][:4] == zlib.crc32(line).to_bytes(4):
             magic, commits, last, digest = _FORM.unpack(line)
             if magic == _MAGIC:
-                found.append(Mark(commits, last, digest))
-    return max(found, default=None)
+                marks.append(Mark(commits, last, digest))
+    return max(marks, default=None)

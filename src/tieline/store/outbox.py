@@ -76,12 +76,12 @@ class Outbox:
             raise StoreError(f"outbox {self.path} holds its bound of {self.max_items} items; restore the link")
         with self._db.write() as transaction:
             gone = self._thin(over, thin) if over > 0 else 0
-            kept = self._db.many("INSERT OR IGNORE INTO item (key, body) VALUES (?, ?) RETURNING id, body", rows)
-            if kept:
-                transaction.keep((body for _, body in kept), kept[-1][0])
-        self._waiting += len(kept) - gone
+            inserted = self._db.many("INSERT OR IGNORE INTO item (key, body) VALUES (?, ?) RETURNING id, body", rows)
+            if inserted:
+                transaction.keep((body for _, body in inserted), inserted[-1][0])
+        self._waiting += len(inserted) - gone
         self.thinned += gone
-        return len(kept)
+        return len(inserted)
 
     def _thinnable(self, kinds: Sequence[str]) -> int:
         return sum(int(self._db.rows(_COUNT_KIND, (kind, kind))[0][0]) for kind in kinds)

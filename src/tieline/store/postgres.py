@@ -220,11 +220,11 @@ class ServerDatabase(TailState):
     def _inserted(self, rows: Sequence[Sequence[Value]]) -> list[Row]:
         if len(rows) < _LEAST_AT_ONCE or any(row[0] is not None for row in rows):
             return list(itertools.chain.from_iterable(self._ask("write to", INSERT, row) for row in rows))
-        found: list[Row] = []
+        inserted: list[Row] = []
         for first in range(0, len(rows), _AT_ONCE):
             columns = list(zip(*rows[first : first + _AT_ONCE], strict=True))[1:]
-            found += sorted(self._ask("write to", _INSERT_ALL, [_array(column) for column in columns]))
-        return found
+            inserted += sorted(self._ask("write to", _INSERT_ALL, [_array(column) for column in columns]))
+        return inserted
 
     @contextlib.contextmanager
     def write(self) -> Iterator[ServerTransaction]:
@@ -251,11 +251,11 @@ class ServerDatabase(TailState):
         with self._lock:
             self._begin("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
-                found = chained(EMPTY, (body for (body,) in self.each(self.kind.chained)))
+                chain = chained(EMPTY, (body for (body,) in self.each(self.kind.chained)))
                 digest = self.tail().digest
             finally:
                 self._end("ROLLBACK")
-        if found != digest:
+        if chain != digest:
             raise DamagedError(
                 f"{self.url} is damaged (the digest over its rows is not the one it was written with). Nothing was "
                 "changed or removed. Keep a copy of it, then bring back a backup of the server"
@@ -294,13 +294,13 @@ class ServerDatabase(TailState):
             connection = self._dialled()
             if not values:
                 asked: Any = connection
-                found = connection.run(sql)
+                rows = connection.run(sql)
             elif keep:
                 asked = self._statement(connection, sql)
-                found = asked.run(**_named(values))
+                rows = asked.run(**_named(values))
             else:
                 asked = connection
-                found = connection.run(_marked(sql), **_named(values))
+                rows = connection.run(_marked(sql), **_named(values))
             # The connection's own count is of what was not prepared.
             self._changed = max(0, int(asked._context.row_count))
         except (InterfaceError, OSError, EOFError) as error:
@@ -308,7 +308,7 @@ class ServerDatabase(TailState):
             raise NotReachedError(f"cannot {what} {self.url}: {error}") from error
         except DatabaseError as error:
             raise _refused(what, self.url, error) from error
-        return [tuple(row) for row in found or ()]
+        return [tuple(row) for row in rows or ()]
 
     def _statement(self, connection: pg8000.native.Connection, sql: str) -> Any:
         statement = self._prepared.get(sql)
@@ -448,10 +448,10 @@ def _secret(path: Path) -> str:
 
 
 def _refused(what: str, url: ServerUrl, error: DatabaseError) -> StoreError:
-    told = error.args[0] if error.args else {}
-    if not isinstance(told, dict):
+    fields = error.args[0] if error.args else {}
+    if not isinstance(fields, dict):
         return StoreError(f"cannot {what} {url}: {error}")
-    code, message = told.get("C", ""), told.get("M", str(error))
+    code, message = fields.get("C", ""), fields.get("M", str(error))
     if code in (
         "57P01",
         "57P02",

@@ -102,7 +102,7 @@ class Quarantine:
         """Keep (name, why, body) items of one origin in one durable transaction. For each: True, it is kept (again,
         where it came before), or False, a bound is reached. Raises StoreError."""
         db = self._open()
-        kept: list[bool] = []
+        recorded: list[bool] = []
         with db.write():
             count, size = self._fill(db, None)
             count_of_one, size_of_one = self._fill(db, origin)
@@ -112,7 +112,7 @@ class Quarantine:
                     "UPDATE item SET times = times + 1, last_at = ?, why = ? WHERE origin = ? AND digest = ?",
                     (micros(now), why[:MAX_WHY], origin, digest),
                 ):
-                    kept.append(True)
+                    recorded.append(True)
                     continue
                 fits = (
                     count < self.max_items
@@ -129,8 +129,8 @@ class Quarantine:
                     )
                     count, count_of_one = count + 1, count_of_one + 1
                     size, size_of_one = size + len(body), size_of_one + len(body)
-                kept.append(fits)
-        return kept
+                recorded.append(fits)
+        return recorded
 
     def lose(self, origin: str, name: str, why: str, now: datetime) -> None:
         """Count an item that is let go because nobody has room for it. Raises StoreError."""
@@ -195,12 +195,12 @@ class Quarantine:
 
 def quarantines(data: Path, *, read_only: bool = False) -> dict[str, Quarantine]:
     """All that a data folder holds, by the place in it: "core", "sites/na-tx-01" and so on."""
-    found = [data / NAME, *sorted(data.glob(f"*/{NAME}")), *sorted(data.glob(f"*/*/{NAME}"))]
+    files = [data / NAME, *sorted(data.glob(f"*/{NAME}")), *sorted(data.glob(f"*/*/{NAME}"))]
     return {
         "core" if path.parent == data else path.parent.relative_to(data).as_posix(): Quarantine(
             path, read_only=read_only
         )
-        for path in found
+        for path in files
         if path.exists()
     }
 

@@ -235,30 +235,30 @@ class Store:
             if self.fence is not None:
                 refuse_older(self._db, self.fence)
                 take_turns(self._db, self.fence, turns)
-            kept: list[Row] = []
-            while self._skip_to is not None and rows and not kept:
-                kept = self._db.many(INSERT, [(self._skip_to, *rows.pop(0)[1:])])
-            kept += self._db.many(INSERT, rows)
-            if kept:
-                transaction.keep((body for _, body in kept), kept[-1][0])
-        if kept:
+            inserted: list[Row] = []
+            while self._skip_to is not None and rows and not inserted:
+                inserted = self._db.many(INSERT, [(self._skip_to, *rows.pop(0)[1:])])
+            inserted += self._db.many(INSERT, rows)
+            if inserted:
+                transaction.keep((body for _, body in inserted), inserted[-1][0])
+        if inserted:
             self._skip_to = None
-        return len(kept)
+        return len(inserted)
 
     def latest(self, type_: type[R], now: datetime, subject: str | None = None) -> list[R]:
         """For each subject, the newest record that was known at `now` and holds at or before it."""
         where = "AND subject = ?" if subject is not None else ""
         subjects = f"SELECT DISTINCT subject FROM record WHERE stream = ? {where}"
         stream = type_.__name__
-        found: list[Stored] = []
+        latest: list[Stored] = []
         for (one,) in self._db.rows(subjects, (stream,) if subject is None else (stream, subject)):
             rows = self._db.rows(
                 "SELECT seq, stream, body FROM record WHERE stream = ? AND subject = ? AND at <= ? AND known_at <= ?"
                 " ORDER BY at DESC, known_at DESC LIMIT 1",
                 (stream, one, micros(now), micros(now)),
             )
-            found += self._read(rows)
-        return [cast("R", s.record) for s in found]
+            latest += self._read(rows)
+        return [cast("R", s.record) for s in latest]
 
     def each(
         self,
@@ -325,7 +325,7 @@ class Store:
     def holds(self, stream: type[Storable]) -> bool:
         """Whether anything of a stream is stored."""
         sql = "SELECT EXISTS (SELECT 1 FROM record WHERE stream = ?)"
-        return any(found for (found,) in self._db.rows(sql, (stream.__name__,)))
+        return any(held for (held,) in self._db.rows(sql, (stream.__name__,)))
 
     def get(self, seq: int) -> object | None:
         """One record by its sequence number."""
@@ -419,13 +419,13 @@ class Store:
 
     def _read(self, rows: Sequence[Row]) -> list[Stored]:
         """(seq, stream, body) decoded; what cannot be is set aside."""
-        found = []
+        records = []
         for seq, stream, body in rows:
             try:
-                found.append(Stored(seq, self._decode(body)))
+                records.append(Stored(seq, self._decode(body)))
             except Exception as error:  # whatever one row does to its decoder, the rows behind it are read
                 self._set_aside(seq, stream, error)
-        return found
+        return records
 
     def _set_aside(self, seq: int, stream: str, error: Exception) -> None:
         aside = self._aside.get(stream)

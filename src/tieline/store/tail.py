@@ -33,14 +33,14 @@ class Loss(NamedTuple):
     since: str | None  # ISO time from which on things may be missing, where it is known
 
     def __str__(self) -> str:
-        told = [self.why]
+        lines = [self.why]
         if self.since is not None:
-            told.append(f"what came after {self.since} may be missing")
+            lines.append(f"what came after {self.since} may be missing")
         if self.commits is not None:
-            told.append(f"{self.commits:,} commits")
+            lines.append(f"{self.commits:,} commits")
         if self.first_lost is not None and self.last_lost is not None and self.last_lost >= self.first_lost:
-            told.append(f"rows {self.first_lost:,} to {self.last_lost:,}")
-        return ", ".join(told)
+            lines.append(f"rows {self.first_lost:,} to {self.last_lost:,}")
+        return ", ".join(lines)
 
 
 class TailState:

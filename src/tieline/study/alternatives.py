@@ -48,8 +48,8 @@ class Cash:
 
     @cached_property
     def total(self) -> Floats:
-        found: Floats = np.sum([self.by[name] for name in CATEGORIES], axis=0)
-        return found
+        total: Floats = np.sum([self.by[name] for name in CATEGORIES], axis=0)
+        return total
 
 
 class Block:
@@ -108,8 +108,8 @@ class Block:
             does = [[by_name[name] for name in one.does if by_name[name].site == site.id] for one in (plan, first)]
             if does[0] != does[1]:
                 for sign, here in zip((1.0, -1.0), does, strict=True):
-                    found = self._site(site, here).by
-                    total += sign * np.sum([found[name] for name in CATEGORIES if name in found], axis=0)
+                    added = self._site(site, here).by
+                    total += sign * np.sum([added[name] for name in CATEGORIES if name in added], axis=0)
         return self.reported(total)
 
     def _site(self, site: StudySite, does: list[Alternative]) -> SiteFlows:
@@ -147,8 +147,8 @@ class Block:
         if one.wait.of == "power":
             market = self.surfaces.by_site[one.site].market
             return np.ones_like(self.hashprice) if market is None else self.drivers.power[:, :, market]
-        found: Floats = getattr(self.drivers, one.wait.of)
-        return found
+        driver: Floats = getattr(self.drivers, one.wait.of)
+        return driver
 
 
 @dataclass(frozen=True)
@@ -365,13 +365,13 @@ class Building:
         """What was paid so far, each part written down evenly from its opening over its life to its residual."""
 
         def left(age: Ints, life: int) -> Floats:
-            kept: Floats = 1.0 - (1.0 - self.one.residual) * np.clip(age / life, 0.0, 1.0)
-            return kept
+            share: Floats = 1.0 - (1.0 - self.one.residual) * np.clip(age / life, 0.0, 1.0)
+            return share
 
-        found = np.cumsum(self.shell, axis=1) * left(self.age, self.one.shell_life_months)
+        value = np.cumsum(self.shell, axis=1) * left(self.age, self.one.shell_life_months)
         for (month, _), paid in zip(self.ramp, self.nodes_paid(), strict=True):
-            found += np.cumsum(paid, axis=1) * left(self.age - month, self.one.life_months)
-        return np.asarray(found)
+            value += np.cumsum(paid, axis=1) * left(self.age - month, self.one.life_months)
+        return np.asarray(value)
 
     def residual(self) -> Floats:
         """A share of what was paid, when the last of it stops running or at the end of the study."""
@@ -430,9 +430,9 @@ def contract_usd(one: Alternative) -> float:
 
 def _steps(one: Alternative) -> list[tuple[int, float]]:
     """(month after opening, share that opens then); the rest opens after the ramp's last month."""
-    found, before = [], 0.0
+    steps, before = [], 0.0
     for month, share in enumerate((*one.ramp, 1.0)):
         if share > before:
-            found.append((month, share - before))
+            steps.append((month, share - before))
             before = share
-    return found
+    return steps

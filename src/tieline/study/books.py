@@ -25,7 +25,7 @@ def opened(study: Study, holding: Holding, loans: Mapping[str, Loan], now: datet
     file's terms. Raises MistakeError where the books do not know a loan's rate or end."""
     own = {loan.name for loan in study.loan if loan.opening}
     owed = [one for one in holding.loans if one.debt > 0]
-    found = tuple(_opening(study, one, loans[one.loan_id]) for one in owed if one.loan_id not in own)
+    opening = tuple(_opening(study, one, loans[one.loan_id]) for one in owed if one.loan_id not in own)
     words = f"books at {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {holding.free + holding.held:f} BTC not pledged"
     owes = "loan that owes" if len(owed) == 1 else "loans that owe"
     words += f", {len(owed)} {owes} {holding.debt:,.2f}" if owed else ", no loans"
@@ -35,7 +35,7 @@ def opened(study: Study, holding: Holding, loans: Mapping[str, Loan], now: datet
         opening_btc=float(holding.free + holding.held),
         opening_source=words,
     )
-    return msgspec.structs.replace(study, money=money, loan=(*study.loan, *found))
+    return msgspec.structs.replace(study, money=money, loan=(*study.loan, *opening))
 
 
 def _opening(study: Study, one: Secured, terms: Loan) -> StudyLoan:

@@ -48,8 +48,8 @@ class Drivers:
     def hashprice(self) -> Floats:
         """USD per PH/s and day; as economics.hashprice, for arrays."""
         blocks = 1e15 * 86_400 / (self.difficulty * HASHES_PER_DIFFICULTY)
-        found: Floats = blocks * self.subsidy * (1.0 + self.fee_share) * self.btc_usd
-        return found
+        price: Floats = blocks * self.subsidy * (1.0 + self.fee_share) * self.btc_usd
+        return price
 
     def scaled(self, name: str, factor: float) -> Drivers:
         """The same paths with one driver times a factor; a utilisation stays a share. `fx`: all other currencies."""
@@ -125,14 +125,14 @@ def _pairs(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
 def subsidies(study: Study) -> Floats:
     """(months,) mean subsidy of each month's blocks; a halving within a month is shared by days."""
     first = HEIGHT_2026 + study.month("2026-01") * -1 * BLOCKS_PER_MONTH
-    found = np.empty(study.months)
+    path = np.empty(study.months)
     for n in range(study.months):
         begin, end = first + n * BLOCKS_PER_MONTH, first + (n + 1) * BLOCKS_PER_MONTH
         turn = (int(begin) // BLOCKS_PER_HALVING + 1) * BLOCKS_PER_HALVING
         before, after = subsidy_btc(max(0, int(begin))), subsidy_btc(max(0, turn))
         share = min(1.0, (turn - begin) / (end - begin))
-        found[n] = share * before + (1.0 - share) * after
-    return found
+        path[n] = share * before + (1.0 - share) * after
+    return path
 
 
 def _path(one: Assumption, shocks: Floats, picks: Ints) -> Floats:
@@ -149,8 +149,8 @@ def _path(one: Assumption, shocks: Floats, picks: Ints) -> Floats:
         drawn = (np.repeat(begin, KEPT_TOGETHER, axis=1)[:, :months] + np.arange(months) % KEPT_TOGETHER) % len(changes)
         moved = changes[drawn]
         moved[:, 0] = 0.0
-        found: Floats = one.start * np.exp(np.cumsum(moved, axis=1))
-        return found
+        path: Floats = one.start * np.exp(np.cumsum(moved, axis=1))
+        return path
     trend = np.log1p(one.drift) * years
     if one.model == "walk":
         moved = np.cumsum(shocks * step, axis=1) - shocks[:, :1] * step
@@ -171,8 +171,8 @@ def _difficulty(study: Study, revenue: Floats, shocks: Floats) -> Floats:
         felt[:, n] = felt[:, n - 1] * keep + pull[:, n] * (1.0 - keep)
     noise = np.cumsum(shocks * one.volatility / np.sqrt(12.0), axis=1)
     years = np.arange(pull.shape[1]) / 12.0
-    found: Floats = one.start * np.exp(np.log1p(one.growth) * years + one.answer * felt + noise - noise[:, :1])
-    return found
+    path: Floats = one.start * np.exp(np.log1p(one.growth) * years + one.answer * felt + noise - noise[:, :1])
+    return path
 
 
 def _gpu(study: Study, shocks: Floats) -> Floats:
@@ -181,5 +181,5 @@ def _gpu(study: Study, shocks: Floats) -> Floats:
     fall = np.log1p(-min(one.decline, 0.999)) * months / 12.0
     fall += np.log1p(-min(one.generation_drop, 0.999)) * (months // one.generation_months)
     noise = np.cumsum(shocks * one.volatility / np.sqrt(12.0), axis=1)
-    found: Floats = one.start * np.exp(fall + noise - noise[:, :1])
-    return found
+    path: Floats = one.start * np.exp(fall + noise - noise[:, :1])
+    return path

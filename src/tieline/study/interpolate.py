@@ -88,9 +88,9 @@ class NodesReading:
             table[month, base + more, low] * (1.0 - t[..., None]) + table[month, base + more, low + 1] * t[..., None]
             for more in (0, 1)
         )
-        found = near + (far - near) * s[..., None]
-        own = {name: found[..., len(READ) + n] for n, name in enumerate(OWN)}
-        more = found[..., : len(READ)]
+        value = near + (far - near) * s[..., None]
+        own = {name: value[..., len(READ) + n] for n, name in enumerate(OWN)}
+        more = value[..., : len(READ)]
         more[..., _BILL] += own["gpu_usd"]
         more[..., _MWH] += own["gpu_mwh"]
         return cls(own, more)
@@ -99,9 +99,9 @@ class NodesReading:
 def _together(surface: SiteSurface) -> Floats:
     """(12, shares, levels, columns) of rigs and nodes run together, less the nodes' own bill and energy, less rigs in
     the room that the nodes' mean draw leaves."""
-    found = np.stack([surface.beside[name] for name in READ], axis=-1)
-    found[..., _BILL] -= surface.beside["gpu_usd"]
-    found[..., _MWH] -= surface.beside["gpu_mwh"]
+    stacked = np.stack([surface.beside[name] for name in READ], axis=-1)
+    stacked[..., _BILL] -= surface.beside["gpu_usd"]
+    stacked[..., _MWH] -= surface.beside["gpu_mwh"]
     alone = np.stack([surface.at[name] for name in READ], axis=-1)
     alone = np.concatenate([np.zeros_like(alone[:, :1]), alone], axis=1)
     month, level = np.arange(12)[:, None], np.arange(len(surface.levels))[None, :]
@@ -111,8 +111,8 @@ def _together(surface: SiteSurface) -> Floats:
         near, far = (alone[month, at.base + more, level] for more in (0, 1))
         rigs = near + (far - near) * at.share[..., None]
         rigs[..., _HASHES] *= at.gain
-        found[:, n] -= rigs
-    return found
+        stacked[:, n] -= rigs
+    return stacked
 
 
 @dataclass(frozen=True)
@@ -143,24 +143,24 @@ class _RoomPlace:
 def _table(surface: SiteSurface, coupling: Coupling) -> Floats:
     """(12, rooms + 1, levels + 1, columns), nothing at no room and at no hashprice; rigs that never rest do at every
     hashprice what they do at one."""
-    found = np.zeros((12, len(surface.rooms) + 1, len(surface.levels) + 1, len(READ)))
+    table = np.zeros((12, len(surface.rooms) + 1, len(surface.levels) + 1, len(READ)))
     for n, name in enumerate(READ):
         if coupling.curtails and (coupling.avoids_peaks or name != "peaks_usd"):
-            found[:, 1:, 1:, n] = surface.at[name]
+            table[:, 1:, 1:, n] = surface.at[name]
         else:
-            found[:, 1:, :, n] = surface.always[name][:, :, None]
-    return found
+            table[:, 1:, :, n] = surface.always[name][:, :, None]
+    return table
 
 
 def _between(table: Floats, row: Ints, share: Floats, width: Floats) -> Floats:
     """(paths, months, columns) between each row and the next, which are `width` of hashprice apart."""
     low = table[row]
-    found = table[row + 1]
-    found -= low
-    found *= share[..., None]
-    found[..., _BILL] -= found[..., _HASHES] * (1.0 - share) * width / 2.0
-    found += low
-    return found
+    value = table[row + 1]
+    value -= low
+    value *= share[..., None]
+    value[..., _BILL] -= value[..., _HASHES] * (1.0 - share) * width / 2.0
+    value += low
+    return value
 
 
 def _place(grid: Floats, at: Floats, beyond: bool = False) -> tuple[Ints, Floats]:

@@ -105,10 +105,10 @@ class Loans:
     def _cover(self, earned: Floats) -> Floats:
         """(paths, months) a year's operating cash over its debt service; inf until service has run for a year."""
         served = self._served()
-        found = cover(earned, served)
+        ratio = cover(earned, served)
         begun = np.flatnonzero(served.any(axis=0))
-        found[:, : (int(begun[0]) + 12 if len(begun) else self.study.months)] = np.inf
-        return found
+        ratio[:, : (int(begun[0]) + 12 if len(begun) else self.study.months)] = np.inf
+        return ratio
 
     def _over(self, loan: StudyLoan, one: LoanMonths, value: dict[str, Floats]) -> NDArray[np.bool_]:
         """(paths, months) whether more is owed than what secures it allows."""
@@ -129,14 +129,14 @@ class Loans:
 
     def _trapped(self, earned: Floats, traps: NDArray[np.bool_]) -> Floats:
         """(paths, months) what lenders hold at each month's end."""
-        found = np.zeros(traps.shape)
+        trapped = np.zeros(traps.shape)
         if not traps.any():
-            return found
+            return trapped
         left = np.maximum(0.0, earned - self._served())
         for n in range(traps.shape[1]):
-            before = found[:, n - 1] if n else 0.0
-            found[:, n] = np.where(traps[:, n], before + left[:, n], 0.0)
-        return found
+            before = trapped[:, n - 1] if n else 0.0
+            trapped[:, n] = np.where(traps[:, n], before + left[:, n], 0.0)
+        return trapped
 
 
 def _binds(loan: StudyLoan) -> bool:

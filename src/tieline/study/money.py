@@ -23,14 +23,14 @@ _HALVINGS: Final = 60
 
 def discounting(rate: float, months: int) -> Floats:
     """(months,) factors: cash of month n is worth 1 / (1 + rate) ** (n / 12) of the first month's."""
-    found: Floats = (1.0 + rate) ** (-np.arange(months) / 12.0)
-    return found
+    factors: Floats = (1.0 + rate) ** (-np.arange(months) / 12.0)
+    return factors
 
 
 def npv(cash: Floats, rate: float) -> Floats:
     """Net present value in the first month."""
-    found: Floats = (cash * discounting(rate, cash.shape[-1])).sum(axis=-1)
-    return found
+    value: Floats = (cash * discounting(rate, cash.shape[-1])).sum(axis=-1)
+    return value
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,6 @@ def cover(operating: Floats, served: Floats) -> Floats:
 def _last_year(values: Floats) -> Floats:
     """(paths, months) sums of the last twelve months, each month's own included."""
     sums = np.cumsum(values, axis=1)
-    found = sums.copy()
-    found[:, 12:] -= sums[:, :-12]
-    return found
+    yearly = sums.copy()
+    yearly[:, 12:] -= sums[:, :-12]
+    return yearly

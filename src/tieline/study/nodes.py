@@ -81,9 +81,9 @@ class InteractiveTokens(Tokens):
     """All that is asked for is asked for now."""
 
     def asked(self, first: int, seconds: int) -> dict[tuple[str, str], float]:
-        found = super().asked(first, seconds)
+        asked = super().asked(first, seconds)
         self.backlog.serve(np.inf)
-        return {place: tokens / (1.0 - BATCH_SHARE) for place, tokens in found.items()}
+        return {place: tokens / (1.0 - BATCH_SHARE) for place, tokens in asked.items()}
 
 
 class InteractiveSight(Recorded):

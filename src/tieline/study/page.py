@@ -80,7 +80,7 @@ def write(results: Results, out: Path) -> Path:
 
 def page(results: Results) -> str:
     study, plans = results.study, results.plans
-    told = "".join(f"<li>{escape(line)}</li>" for line in notes(results))
+    remarks = "".join(f"<li>{escape(line)}</li>" for line in notes(results))
     marks = f"{'Invented fleet and sites. ' if study.invented else ''}Assumed paths, not a forecast."
     hashes = _fan(study, results.hashprice_p10, results.hashprice_p50, results.hashprice_p90, "USD per PH/s and day")
     body = (
@@ -88,7 +88,7 @@ def page(results: Results) -> str:
         f"<figure>{_ranges(results)}<figcaption>Net present value, M {results.currency}: the bar from P10 to P90, the "
         "mark and the figure at P50</figcaption></figure>"
         f'{_compared(results)}<p class="soft">Money in {results.currency}. {REGRET} Each figure opens to what it is '
-        f'made of.</p><ul class="soft">{told}</ul>'
+        f'made of.</p><ul class="soft">{remarks}</ul>'
         f"{''.join(_plan(results, n) for n in range(len(plans)))}"
         f'<h2 id="inputs">What it stands on</h2>{_inputs(results)}'
         f"<h3>Hashprice on these paths</h3><figure>{hashes}<figcaption>Assumed: P10 to P90, and the median</figcaption>"
@@ -156,14 +156,14 @@ def _row(results: Results, n: int, plan: PlanResult, empty: set[str]) -> str:
     values = _values(plan, n)
     bad = {6} if plan.runs_out_share > results.study.money.may_run_out else set()
     bad |= {9 + m for m, one in enumerate(broken) if one is not None and one > results.study.money.may_run_out}
-    found = "".join(
+    cells = "".join(
         f"<td{' class=bad' if m in bad else ''}>"
         + (f'<a href="#p{n}-{name}">{escape(value)}</a>' if value else "")
         + "</td>"
         for m, ((_, name), value) in enumerate(zip(_COLUMNS, values, strict=True))
         if name not in empty
     )
-    return f'<tr><td><a href="#p{n}">{escape(plan.name)}</a></td>{found}</tr>'
+    return f'<tr><td><a href="#p{n}">{escape(plan.name)}</a></td>{cells}</tr>'
 
 
 def _ranges(results: Results) -> str:
@@ -219,11 +219,11 @@ def _plan(results: Results, n: int) -> str:
     )
 
 
-def _figure(n: int, key: str, name: str, value: str, told: str, more: str = "") -> str:
+def _figure(n: int, key: str, name: str, value: str, caption: str, more: str = "") -> str:
     """One figure that opens to what it is made of."""
     return (
         f"<details><summary><span>{escape(name)}</span><b>{escape(value)}</b></summary>"
-        f'<div id="p{n}-{key}"><p>{told}</p>{more}</div></details>'
+        f'<div id="p{n}-{key}"><p>{caption}</p>{more}</div></details>'
     )
 
 
@@ -232,7 +232,7 @@ def _figures(results: Results, n: int) -> str:
     first = escape(results.plans[0].name)
     loans = _links("loan", [loan.name for loan in study.loans_of(study.plan[n])]) or "none"
     paths = f"{_input('btc_usd')}, {_input('difficulty')}, {_input('power')}, {_input('money', 'money')}"
-    found = _figure(
+    html = _figure(
         n, "npv", "NPV, P10 / P50 / P90", three(plan.npv),
         f"Each month's cash over (1 + {study.money.discount:.0%}) ^ years, summed on each of {study.paths:,} paths; by "
         f"where it comes from, on the mean. From {paths}, {_input('operation', 'dispatch')} and loans: {loans}.",
@@ -240,29 +240,29 @@ def _figures(results: Results, n: int) -> str:
     )  # fmt: skip
     if n:
         parts = bridge(results, results.plans[0].name, plan.name)
-        found += _figure(
+        html += _figure(
             n, "added", f"Added to {results.plans[0].name}", three(plan.added_npv),
             "On each path this plan's NPV less the first one's; the bridge takes their means apart and sums exactly.",
             _table([(name, value) for name, value in parts.items() if value], code),
         )  # fmt: skip
-        found += _figure(
+        html += _figure(
             n, "rate", "Internal rate of what is added", three(plan.added_rate, "rate"),
             f"The yearly rate at which what the plan adds to {first}, before loans, is worth nothing; of the "
             f"{share(plan.added_rate.share)} of paths that have exactly one ({share(plan.several_rates_share)} have "
             "several).",
         )  # fmt: skip
-        found += _figure(
+        html += _figure(
             n, "payback", "Pays back after, months", three(plan.payback_months, "months"),
             f"From when on the sum of what is added stays above nothing; it does on "
             f"{share(plan.payback_months.share)} of paths.",
         )  # fmt: skip
     opening = f"Begins with the {_input('money', 'opening position')}; loans: {loans}."
-    found += _figure(
+    html += _figure(
         n, "lowest", "Lowest cash, P10 / P50 / P90", three(plan.lowest_cash),
         f"Of each path's monthly balances the least; the median balance is lowest in {plan.lowest_cash_month}. "
         f"{opening}",
     )  # fmt: skip
-    found += _figure(
+    html += _figure(
         n, "out", "Paths that run out of cash", share(plan.runs_out_share),
         f"Paths on which a month's balance is below nothing; over {study.money.may_run_out:.0%} the plan is called "
         f"infeasible. First: {plan.first_short_month or 'never'}. Missing on those paths: {three(plan.short)}. "
@@ -274,36 +274,36 @@ def _figures(results: Results, n: int) -> str:
     ):
         have = [loan.name for loan in study.loans_of(study.plan[n]) if getattr(loan, limit) is not None]
         if have:
-            told = {
+            series = {
                 "cover": "Operating cash of the last twelve months over what all loans took in them, tested each month",
                 "value": "What is owed over what secures it, tested each month",
             }[key]
-            found += _figure(n, key, f"Paths that break {what}", share(value), f"{told}. {_links('loan', have)}.")
-    return found
+            html += _figure(n, key, f"Paths that break {what}", share(value), f"{series}. {_links('loan', have)}.")
+    return html
 
 
 def _more(results: Results, n: int) -> str:
     plan, study = results.plans[n], results.study
-    found = _figure(
+    html = _figure(
         n, "best", "Paths on which it is the best plan", share(plan.best_share),
         f"Paths on which no plan's NPV is higher, of {study.paths:,}; what money it lacks is not asked here.",
     )  # fmt: skip
-    found += _figure(n, "regret", "Regret", money(plan.regret), escape(REGRET))
+    html += _figure(n, "regret", "Regret", money(plan.regret), escape(REGRET))
     sampled = "On the first paths, all months of the driver times one factor"
-    for name, told in zip(plan.breakeven, breakevens(plan), strict=True):
-        level = told[len(name.replace("_", " ")) + 1 :]
+    for name, breakeven in zip(plan.breakeven, breakevens(plan), strict=True):
+        level = breakeven[len(name.replace("_", " ")) + 1 :]
         what = "adds nothing to the first plan" if n else "is worth nothing"
         driver = "btc_usd" if name == "hashprice" else name
-        found += _figure(
+        html += _figure(
             n, f"even-{name}", f"Break-even {name.replace('_', ' ')}", level,
             f"The mean level at which the plan {what} on the median path. {sampled}. From {_input(driver)}.",
         )  # fmt: skip
     for name, value in couplings(plan).items():
-        found += _figure(
+        html += _figure(
             n, f"worth-{_key(name)}", f"Worth of {name}", money(value),
             f"Median NPV less that without it. From {_input('operation', 'dispatch on recorded days')}.",
         )  # fmt: skip
-    return found
+    return html
 
 
 def _table(rows: Sequence[tuple[str, float]], code: str) -> str:
@@ -395,10 +395,10 @@ def _inputs(results: Results) -> str:
         f"room {_steps(study.operation.rooms)}{_nodes(study)}; surface {results.surface}",
         **assumptions(study),
     }
-    listed = {name: f"{told} (swing ±{VARIED[name]:.0%})" if name in VARIED else told for name, told in listed.items()}
+    listed = {name: f"{text} (swing ±{VARIED[name]:.0%})" if name in VARIED else text for name, text in listed.items()}
     terms = "".join(
-        f'<dt id="input-{_key(name)}">{escape(name.replace("_", " "))}</dt><dd>{escape(told)}</dd>'
-        for name, told in listed.items()
+        f'<dt id="input-{_key(name)}">{escape(name.replace("_", " "))}</dt><dd>{escape(text)}</dd>'
+        for name, text in listed.items()
     )
     own = "".join(
         f"<h3>{title}</h3><dl>{''.join(_terms(what, name, one) for name, one in items)}</dl>"

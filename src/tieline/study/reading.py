@@ -27,8 +27,8 @@ def loads(text: str, file: str = "<text>") -> Study:
         study = msgspec.convert(tomllib.loads(text), type=Study)
         check(study)
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r"\(at line (\d+)", str(error))
-        line = int(found[1]) if found else len(text.splitlines())
+        match = re.search(r"\(at line (\d+)", str(error))
+        line = int(match[1]) if match else len(text.splitlines())
         raise ConfigError(file, line, "TOML", str(error).split(" (at")[0], "correct the syntax of this line") from error
     except msgspec.ValidationError as error:
         where, field, problem, fix = problem_of(str(error), Study, {})

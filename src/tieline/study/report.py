@@ -99,48 +99,48 @@ def answer(results: Results) -> str:
         return _none_able(results)
     best = max(able, key=lambda plan: plan.npv.p50 or 0.0)
     first = results.plans[0]
-    found = (
+    sentence = (
         f"Of the plans that the cash allows, {best.name} is worth the most on the median: {money(best.npv.p50)} {code}"
     )
     if best is not first:
-        found += f", {money(first.npv.p50)} for {first.name}"
-    found += f". It is the best plan on {share(best.best_share)} of the paths."
+        sentence += f", {money(first.npv.p50)} for {first.name}"
+    sentence += f". It is the best plan on {share(best.best_share)} of the paths."
     for what, broken in (("debt service", best.cover_broken_share), ("loan to value", best.value_broken_share)):
         if broken is not None and broken > results.study.money.may_run_out:
-            found += f" But it breaks its covenant on {what} on {share(broken)} of them."
+            sentence += f" But it breaks its covenant on {what} on {share(broken)} of them."
     more = [plan for plan in results.plans if plan.infeasible and (plan.npv.p50 or 0.0) > (best.npv.p50 or 0.0)]
     if more:
-        told = "; ".join(f"{plan.name}, {money(plan.npv.p50)}, {_why_not(plan)} of the paths" for plan in more)
-        found += f" Worth more, but infeasible: {told}."
-    return found
+        others = "; ".join(f"{plan.name}, {money(plan.npv.p50)}, {_why_not(plan)} of the paths" for plan in more)
+        sentence += f" Worth more, but infeasible: {others}."
+    return sentence
 
 
 def _none_able(results: Results) -> str:
     best = max(results.plans, key=lambda plan: plan.npv.p50 or 0.0)
-    found = f"No plan has the cash it needs: {best.name}, the highest median, {_why_not(best)} of the paths."
+    sentence = f"No plan has the cash it needs: {best.name}, the highest median, {_why_not(best)} of the paths."
     if best.short.p50 is not None:
-        found += f" {money(best.short.p50)} {results.currency} are missing on the median of the paths that run out."
-    return found
+        sentence += f" {money(best.short.p50)} {results.currency} are missing on the median of the paths that run out."
+    return sentence
 
 
 def _why_not(plan: PlanResult) -> str:
     """Of an infeasible plan: cash, covenants, or both."""
-    found = [f"runs out of cash on {share(plan.runs_out_share)}"] if plan.runs_out_share else []
+    reasons = [f"runs out of cash on {share(plan.runs_out_share)}"] if plan.runs_out_share else []
     if plan.stopped_share:
-        found.append(f"breaks a covenant that its lender does not waive on {share(plan.stopped_share)}")
-    return " and ".join(found)
+        reasons.append(f"breaks a covenant that its lender does not waive on {share(plan.stopped_share)}")
+    return " and ".join(reasons)
 
 
 def _of_cash(results: Results, plan: PlanResult) -> str:
     if not plan.runs_out_share:
         return "No path runs out of cash."
-    found = f"{share(plan.runs_out_share)} of paths run out of cash, the first in {plan.first_short_month}"
+    sentence = f"{share(plan.runs_out_share)} of paths run out of cash, the first in {plan.first_short_month}"
     if plan.infeasible:
         code = results.currency
-        found += (
+        sentence += (
             f"; they need {money(plan.short.p50)} {code} more on the median, {money(plan.short.p90)} at worst in ten"
         )
-    return f"{found}."
+    return f"{sentence}."
 
 
 def verdict(results: Results, plan: PlanResult) -> str:
@@ -152,18 +152,18 @@ def verdict(results: Results, plan: PlanResult) -> str:
             f"{plan.first_stopped}."
         )
     short = plan.runs_out_share > results.study.money.may_run_out
-    found = " ".join(said for said in ((cash, stop) if short else (stop, cash)) if said)
+    sentence = " ".join(said for said in ((cash, stop) if short else (stop, cash)) if said)
     if plan.infeasible:
-        found = f"Infeasible: {found[0].lower()}{found[1:]}"
+        sentence = f"Infeasible: {sentence[0].lower()}{sentence[1:]}"
     for what, broken, first in (
         ("debt service", plan.cover_broken_share, plan.first_cover_broken),
         ("loan to value", plan.value_broken_share, plan.first_value_broken),
     ):
         if broken:
-            found += f" The covenant on {what} is broken on {share(broken)} of paths, first in {first}."
+            sentence += f" The covenant on {what} is broken on {share(broken)} of paths, first in {first}."
         elif broken is not None:
-            found += f" The covenant on {what} holds on every path."
-    return found
+            sentence += f" The covenant on {what} holds on every path."
+    return sentence
 
 
 REGRET = "Regret: what choosing it costs on the mean against the best plan of each path."
@@ -184,11 +184,11 @@ def cells(plan: PlanResult) -> list[str]:
 
 def waiting(wait: Wait) -> str:
     """A rule, or a date, in words."""
-    found = [] if wait.until is None else [f"not before {wait.until}"]
+    reasons = [] if wait.until is None else [f"not before {wait.until}"]
     if wait.is_rule:
         side = f"below {wait.lower:g}" if wait.lower is not None else f"above {wait.above:g}"
-        found.append(f"once the mean {wait.of.replace('_', ' ')} of {wait.mean_months} months lies {side}")
-    return ", ".join(found)
+        reasons.append(f"once the mean {wait.of.replace('_', ' ')} of {wait.mean_months} months lies {side}")
+    return ", ".join(reasons)
 
 
 def assumptions(study: Study) -> dict[str, str]:
@@ -196,24 +196,24 @@ def assumptions(study: Study) -> dict[str, str]:
     assume = study.assume
     paths = {name: getattr(assume, name) for name in ("btc_usd", "fee_share", "power", "utilisation")}
     paths |= {f"fx.{code}": assume.fx[code] for code in study.currencies}
-    found = {
+    rows = {
         name: f"{one.model} from {one.start:g}{_spread_of(one)}. {one.source or 'No source given.'}"
         for name, one in paths.items()
     }
     hard, card = assume.difficulty, assume.gpu_usd_per_hour
-    found["difficulty"] = (
+    rows["difficulty"] = (
         f"from {hard.start:.4g}, grows {hard.growth:.0%} a year at constant revenue and answers {hard.answer:.0%} of a "
         f"change of price x subsidy within {hard.lag_months:g} months. {hard.source or 'No source given.'}"
     )
-    found["gpu_usd_per_hour"] = (
+    rows["gpu_usd_per_hour"] = (
         f"from {card.start:g}, falls {card.decline:.0%} a year and {card.generation_drop:.0%} every "
         f"{card.generation_months} months, volatility {card.volatility:.0%} a year. {card.source or 'No source given.'}"
     )
-    found["buildings"] = f"{assume.delay_months:g} months late on the mean, drawn from an exponential"
-    found["pool fee"] = f"{assume.pool_fee:.2%} of what is mined"
+    rows["buildings"] = f"{assume.delay_months:g} months late on the mean, drawn from an exponential"
+    rows["pool fee"] = f"{assume.pool_fee:.2%} of what is mined"
     for a, b, value in assume.correlations:
-        found[f"{a} and {b}"] = f"correlation {value:g} of their monthly shocks"
-    return found
+        rows[f"{a} and {b}"] = f"correlation {value:g} of their monthly shocks"
+    return rows
 
 
 def _spread_of(one: Assumption) -> str:
@@ -226,7 +226,7 @@ def _spread_of(one: Assumption) -> str:
 def notes(results: Results) -> list[str]:
     """What a reader has to know before believing a figure."""
     study = results.study
-    found = [
+    lines = [
         f"{study.paths:,} paths of {study.months} months from {study.start}, seed {study.seed}. "
         "Paths are assumed, not forecast.",
         f"Operation: dispatch on {results.months_run[0]} to {results.months_run[-1]} ({results.days_run})"
@@ -235,52 +235,52 @@ def notes(results: Results) -> list[str]:
         f"Discounted at {study.money.discount:.0%} a year; tax {study.money.tax:.0%}.",
     ]
     if study.money.opening_source:
-        found.append(f"Opening position: {study.money.opening_source}.")
+        lines.append(f"Opening position: {study.money.opening_source}.")
     if study.money.currency != "USD":
-        found.append(f"Reported in {study.money.currency}, each month at its path's rate.")
-    found += businesses(study)
+        lines.append(f"Reported in {study.money.currency}, each month at its path's rate.")
+    lines += businesses(study)
     if results.moved > STEADY:
-        found.append(
+        lines.append(
             f"Twice as many paths may move a median NPV by {results.moved:.1%} ({results.moved_plan}): take more."
         )
-    found.append(f"Break-evens, swings and what couplings are worth: on the first {min(SEARCHED, study.paths)} paths.")
+    lines.append(f"Break-evens, swings and what couplings are worth: on the first {min(SEARCHED, study.paths)} paths.")
     if study.invented:
-        found.insert(0, "The fleet and the sites are invented.")
-    found += [
+        lines.insert(0, "The fleet and the sites are invented.")
+    lines += [
         f"{plan.name}: {plan.several_rates_share:.1%} of paths have several internal rates; they count in none."
         for plan in results.plans
         if plan.several_rates_share
     ]
-    found += [
+    lines += [
         f"{plan.name}: no path has an internal rate: what it adds is never first paid and then earned."
         for plan in results.plans[1:]
         if plan.added_rate.p50 is None and not plan.several_rates_share
     ]
-    return found
+    return lines
 
 
 def complaints(results: Results) -> list[MistakeError]:
     """What the paths showed to be asked wrongly, each with where it is written and what to write instead."""
-    found = []
+    lines = []
     for n, plan in enumerate(results.plans):
         if plan.runs_out_share == 1.0:
             words = f"every path of {plan.name!r} runs out of cash, the first in {plan.first_short_month}"
             fix = f"have {money(plan.short.p90)} more, borrow it with a [[loan]], or drop the plan"
-            found.append(MistakeError(("money", "opening_cash_usd"), words, fix))
+            lines.append(MistakeError(("money", "opening_cash_usd"), words, fix))
         at = ("plan", n, "does")
         if plan.several_rates_share:
             words = f"{plan.several_rates_share:.1%} of paths have several internal rates"
-            found.append(MistakeError(at, words, "judge it by its NPV: they count in no rate"))
+            lines.append(MistakeError(at, words, "judge it by its NPV: they count in no rate"))
         elif n and plan.added_rate.p50 is None:
             words = "no path has an internal rate: what it adds is never first paid and then earned"
-            found.append(MistakeError(at, words, "judge it by its NPV, or put first a plan that it costs more than"))
-    return found
+            lines.append(MistakeError(at, words, "judge it by its NPV, or put first a plan that it costs more than"))
+    return lines
 
 
 def businesses(study: Study) -> list[str]:
     """What contracts for computers and leases of shells earn on what they take, where a study has both: a contract of
     9.7 M USD per MW and year and a lease of 1.9 M are not the same business."""
-    found = []
+    lines = []
     kinds = {one.kind for one in study.alternative}
     if not {"contract", "lease"} <= kinds:
         return []
@@ -296,11 +296,11 @@ def businesses(study: Study) -> list[str]:
             if one.kind == "contract"
             else "a shell with the customer's computers in it"
         )
-        found.append(
+        lines.append(
             f"{one.name} earns {money(earned)} USD per MW and year for {years:g} years on {money(own)} per MW of its "
             f"own, {what}: its capital is back after {own / earned:.1f} years of revenue."
         )
-    return found
+    return lines
 
 
 def markdown(results: Results) -> str:
@@ -329,9 +329,9 @@ def markdown(results: Results) -> str:
 
 def physically(plan: PlanResult) -> str:
     """What its sites draw, mine and serve over the study, on the mean of the paths."""
-    found = f"On the mean {sum(plan.mwh) / 1e6:,.2f} TWh drawn and {sum(plan.btc):,.0f} BTC mined"
+    sentence = f"On the mean {sum(plan.mwh) / 1e6:,.2f} TWh drawn and {sum(plan.btc):,.0f} BTC mined"
     tokens = sum(plan.tokens)
-    return f"{found}, {tokens / 1e12:,.1f} trillion tokens served" if tokens else found
+    return f"{sentence}, {tokens / 1e12:,.1f} trillion tokens served" if tokens else sentence
 
 
 def couplings(plan: PlanResult) -> dict[str, float]:

@@ -125,7 +125,7 @@ def summarise(study: Study, surfaces: StudySurfaces, plans: Sequence[PlanPaths])
     best = np.argmax(worths, axis=1)
     regret = worths.max(axis=1, keepdims=True) - worths
     sample = _Sample(study, surfaces)
-    found = [
+    summaries = [
         _plan(study, sample, plans, n, float((best == n).mean()), float(regret[:, n].mean())) for n in range(len(plans))
     ]
     moves = [moves_by(one.npv) / max(abs(_middle(one.npv)), 1.0) for one in plans]
@@ -138,7 +138,7 @@ def summarise(study: Study, surfaces: StudySurfaces, plans: Sequence[PlanPaths])
         days_run=surfaces.ran,
         invented_days=surfaces.invented,
         surface=surfaces.digest,
-        plans=tuple(found),
+        plans=tuple(summaries),
         moved=max(moves),
         moved_plan=study.plan[moves.index(max(moves))].name,
         hashprice_p10=tuple(map(float, prices[0])),
@@ -219,8 +219,8 @@ class _Broken:
     def of(cls, study: Study, months: Floats, limits: Sequence[float | None]) -> _Broken:
         if all(limit is None for limit in limits):
             return cls(None, None)
-        found = months[np.isfinite(months)]
-        return cls(len(found) / len(months), study.label(int(found.min())) if len(found) else None)
+        broken = months[np.isfinite(months)]
+        return cls(len(broken) / len(months), study.label(int(broken.min())) if len(broken) else None)
 
 
 def _stopping(loan: StudyLoan) -> float | None:

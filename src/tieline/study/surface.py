@@ -89,7 +89,7 @@ class MeteredPlant(Plant):
             return
         sites, hours = len(self.world.fleet.sites), step.hours
         day = self.world.when(step.slot).strftime("%Y-%m-%d")
-        kept, key = self.meter.of(day), self.meter.key(day)
+        booked, key = self.meter.of(day), self.meter.key(day)
         self.meter.hours[key] = self.meter.hours.get(key, 0.0) + hours
         hash_hs, started = np.zeros(sites), np.zeros(sites)
         np.add.at(hash_hs, self.physics.site_of, drawn.hashrate_hs)
@@ -97,16 +97,16 @@ class MeteredPlant(Plant):
         np.add.at(started, self.fleet.site, turned * self.fleet.wear_usd)
         mwh = self.load_w / 1e6 * hours
         rows = self.physics.site_of[self.node_rows]
-        np.add.at(kept["tokens"], rows, drawn.tokens_per_s[self.node_rows] * step.seconds)
+        np.add.at(booked["tokens"], rows, drawn.tokens_per_s[self.node_rows] * step.seconds)
         nodes_mwh = drawn.power_w[self.node_rows] / 1e6 * hours
-        np.add.at(kept["gpu_mwh"], rows, nodes_mwh)
-        np.add.at(kept["gpu_usd"], rows, nodes_mwh * self.true_price[0][step.slot][rows])
-        kept["ph_days"] += hash_hs / 1e15 * hours / 24.0
-        kept["mwh"] += mwh
-        kept["power_usd"] += np.where(self.fixed, 0.0, mwh * self.true_price[0][step.slot])
-        kept["wear_usd"] += started
-        kept["off_hours"] += (hash_hs <= 0.0) * hours
-        kept["peaks_usd"] += self._peaks_usd(step.begin, step.seconds)
+        np.add.at(booked["gpu_mwh"], rows, nodes_mwh)
+        np.add.at(booked["gpu_usd"], rows, nodes_mwh * self.true_price[0][step.slot][rows])
+        booked["ph_days"] += hash_hs / 1e15 * hours / 24.0
+        booked["mwh"] += mwh
+        booked["power_usd"] += np.where(self.fixed, 0.0, mwh * self.true_price[0][step.slot])
+        booked["wear_usd"] += started
+        booked["off_hours"] += (hash_hs <= 0.0) * hours
+        booked["peaks_usd"] += self._peaks_usd(step.begin, step.seconds)
 
     def _peaks_usd(self, begin: datetime, seconds: int) -> Floats:
         """(N,) what each site's load costs in the peaks that this step lies in."""
@@ -178,10 +178,10 @@ def build(study: Study, cache: Path, jobs: int = 1, said: Callable[[str], None] 
         joblib.delayed(_run_into)(world, point, days, operation.gpu_load, _file(cache, key, point)) for point in wanted
     )
     plain = PlainStrike(world, days, steady_share(operation.gpu_load))
-    kept = {point: _carried(plain, point, _read(_file(cache, key, point))) for point in points}
-    found = _surfaces(study, world, kept, days, key, manifest_of(folder).invented)
-    _keep_whole(found, kept_whole)
-    return found
+    carried = {point: _carried(plain, point, _read(_file(cache, key, point))) for point in points}
+    surfaces = _surfaces(study, world, carried, days, key, manifest_of(folder).invented)
+    _keep_whole(surfaces, kept_whole)
+    return surfaces
 
 
 def outright(study: Study, cache: Path, level: float, room: float, power: float = 1.0, share: float = 0.0) -> SiteMeter:
@@ -233,8 +233,8 @@ def _check_prices(study: Study, world: ScenarioWorld, days: RunDays) -> None:
         series = world.markets.get(site.contract.market or "")
         if _fixed(site) or series is None:
             continue
-        told = [series.values[world.slot(begin) : world.slot(end)] for _, begin, end in days.months]
-        share = float(np.isfinite(np.concatenate(told)).mean())
+        prices = [series.values[world.slot(begin) : world.slot(end)] for _, begin, end in days.months]
+        share = float(np.isfinite(np.concatenate(prices)).mean())
         if share < KNOWN_SHARE:
             raise MistakeError(
                 ("site", n, "like"),
@@ -325,9 +325,9 @@ def _asked(study: Study) -> str:
     return hashlib.sha256(msgspec.json.encode(read)).hexdigest()[:16]
 
 
-def _keep_whole(found: StudySurfaces, path: Path) -> None:
+def _keep_whole(surfaces: StudySurfaces, path: Path) -> None:
     """What the points came to, so that no day has to be read again. Sites that are alike are kept once."""
-    by_like = {one.site: one for one in found.by_site.values()}
+    by_like = {one.site: one for one in surfaces.by_site.values()}
     arrays = {
         f"{like}/{table}/{name}": values
         for like, one in by_like.items()
@@ -335,8 +335,8 @@ def _keep_whole(found: StudySurfaces, path: Path) -> None:
         for name, values in getattr(one, table).items()
     } | {f"{like}/merit/merit": one.merit for like, one in by_like.items()}
     facts = {
-        "markets": found.markets, "days": found.days, "invented": found.invented, "digest": found.digest,
-        "ran": found.ran,
+        "markets": surfaces.markets, "days": surfaces.days, "invented": surfaces.invented, "digest": surfaces.digest,
+        "ran": surfaces.ran,
         "sites": {like: [getattr(one, name) for name in _FACTS] for like, one in by_like.items()},
     }  # fmt: skip
     _save(path, {"facts": np.frombuffer(msgspec.json.encode(facts), dtype=np.uint8), **arrays})
@@ -448,7 +448,7 @@ def _days_asked(operation: Operation) -> tuple[object, ...]:
 def _surfaces(
     study: Study,
     world: ScenarioWorld,
-    kept: dict[tuple[str, float, float], dict[str, NDArray[Any]]],
+    readings: dict[tuple[str, float, float], dict[str, NDArray[Any]]],
     days: RunDays,
     key: str,
     invented: bool,
@@ -456,7 +456,7 @@ def _surfaces(
     operation = study.operation
     levels, rooms = np.array(operation.levels), np.array(operation.rooms)
     markets = tuple(sorted({site.contract.market or "" for site in world.fleet.sites if not _fixed(site)}))
-    found = {}
+    surfaces = {}
     for one in study.site:
         n = next(n for n, site in enumerate(world.fleet.sites) if site.id == (one.like or one.id))
         site = world.fleet.sites[n]
@@ -464,7 +464,7 @@ def _surfaces(
 
         def grid(how: str, level: float, name: str, n: int = n, season: frozenset[int] = season) -> Floats:
             """(12, rooms), or (12, shares), of one level."""
-            points = (kept[how, level, at] for at in (operation.gpu_shares if how == "beside" else operation.rooms))
+            points = (readings[how, level, at] for at in (operation.gpu_shares if how == "beside" else operation.rooms))
             if name == "peaks_usd":
                 return np.stack([_peaks_of_year(point, n, season) for point in points], axis=1)
             return np.stack([_year(point, name, n) for point in points], axis=1)
@@ -472,7 +472,7 @@ def _surfaces(
         at = _of_levels(grid, "dispatch", operation)
         always = {name: grid("always", 100.0, name) for name in KEPT}
         rated_w, rated_hs = sum(g.rated_w for g in site.rig_groups), site.deployed_hs
-        found[one.id] = SiteSurface(
+        surfaces[one.id] = SiteSurface(
             site=site.id,
             limit_mw=site.interconnect.limit_w / 1e6,
             j_per_th=rated_w / (rated_hs / 1e12),
@@ -487,18 +487,18 @@ def _surfaces(
             load=operation.gpu_load,
             merit=_merit(world.fleet, n),
         )
-    return StudySurfaces(found, markets, tuple(label for label, _, _ in days.months), invented, key, days_of(days))
+    return StudySurfaces(surfaces, markets, tuple(label for label, _, _ in days.months), invented, key, days_of(days))
 
 
 def _merit(whole: Fleet, place: int) -> Floats:
     """(2, steps) of the site at this place: what the best steps draw, and what they hash, of all."""
     arrays = fleet_arrays(whole, Settings())
-    found = [(0.0, 0.0)]
+    steps = [(0.0, 0.0)]
     for groups, up in arrays.ranks:
         for g in groups[arrays.site[groups] == place]:
             watts, hashes = (1.0 - LOW.power_share, 1.0 - LOW.hash_share) if up else (LOW.power_share, LOW.hash_share)
-            found.append((float(arrays.rated_w[g]) * watts, float(arrays.rated_hs[g]) * hashes))
-    sums = np.cumsum(np.array(found), axis=0).T
+            steps.append((float(arrays.rated_w[g]) * watts, float(arrays.rated_hs[g]) * hashes))
+    sums = np.cumsum(np.array(steps), axis=0).T
     return np.asarray(sums / sums[:, -1:])
 
 
@@ -506,27 +506,27 @@ def _of_levels(grid: Callable[[str, float, str], Floats], how: str, operation: O
     return {name: np.stack([grid(how, level, name) for level in operation.levels], axis=2) for name in KEPT}
 
 
-def _carried(plain: PlainStrike, point: tuple[str, float, float], kept: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _carried(plain: PlainStrike, point: tuple[str, float, float], reading: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """One point's months as if all their recorded days had been run."""
-    rows = {str(month): n for n, month in enumerate(kept["months"])}
+    rows = {str(month): n for n, month in enumerate(reading["months"])}
     months = [month for month in rows if not month.endswith(APART)]
-    usual = {name: kept[name][[rows[month] for month in months]] for name in KEPT}
+    usual = {name: reading[name][[rows[month] for month in months]] for name in KEPT}
     apart = {name: np.zeros_like(usual[name]) for name in KEPT}
     for n, month in enumerate(months):
         if month + APART in rows:
             for name in KEPT:
-                apart[name][n] = kept[name][rows[month + APART]]
+                apart[name][n] = reading[name][rows[month + APART]]
     return {**plain.carried(point, usual, apart), "months": months, "hours": plain.hours}
 
 
 def _year(one: dict[str, NDArray[Any]], name: str, site: int) -> Floats:
     """(12,) by calendar month, each scaled to a month; a month that was not recorded is the mean of those that were."""
     sums, hours, months = one[name][:, site], one["hours"], _calendar(one)
-    found = np.full(12, sums.sum() / hours.sum() * MONTH_H)
+    year = np.full(12, sums.sum() / hours.sum() * MONTH_H)
     for month in set(months):
         rows = months == month
-        found[month - 1] = sums[rows].sum() / hours[rows].sum() * MONTH_H
-    return found
+        year[month - 1] = sums[rows].sum() / hours[rows].sum() * MONTH_H
+    return year
 
 
 def _peaks_of_year(one: dict[str, NDArray[Any]], site: int, season: frozenset[int]) -> Floats:
@@ -534,12 +534,12 @@ def _peaks_of_year(one: dict[str, NDArray[Any]], site: int, season: frozenset[in
     the season that was not recorded is the mean of those that were; no other month has any."""
     sums, months = one["peaks_usd"][:, site], _calendar(one)
     known = np.isin(months, sorted(season))
-    found = np.zeros(12)
+    bill = np.zeros(12)
     if known.any():
-        found[[month - 1 for month in season]] = sums[known].mean()
+        bill[[month - 1 for month in season]] = sums[known].mean()
     for month in set(months):
-        found[month - 1] = sums[months == month].mean()
-    return found
+        bill[month - 1] = sums[months == month].mean()
+    return bill
 
 
 def _calendar(one: dict[str, NDArray[Any]]) -> NDArray[np.int64]:

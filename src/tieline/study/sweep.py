@@ -116,7 +116,7 @@ def on(
     """All plans on given paths."""
     block = Block(study, surfaces, drivers, coupling)
     factors = discounting(study.money.discount, study.months)
-    found: dict[str, dict[str, Floats]] = {}
+    runs: dict[str, dict[str, Floats]] = {}
     first: Floats | None = None
     for n, plan in enumerate(study.plan):
         cash = block.cash(plan)
@@ -128,7 +128,7 @@ def on(
         held = np.diff(broken.trapped, axis=1, prepend=0.0)
         added = irr(bare - first) if n else None
         none = np.full(block.paths, np.nan)
-        found[str(n)] = {
+        runs[str(n)] = {
             "worth": np.stack([(cash.by[name] * factors).sum(axis=1) for name in CATEGORIES], axis=1),
             "cash": bare + loans.cash + broken.called + loans.opening + broken.called_opening - held,
             "added_rate": none if added is None else added.rate,
@@ -141,7 +141,7 @@ def on(
             "btc": cash.btc,
             "tokens": cash.tokens,
         }
-    return found
+    return runs
 
 
 def worth(block: Block, number: int) -> Floats:
@@ -149,8 +149,8 @@ def worth(block: Block, number: int) -> Floats:
     study, plan = block.study, block.study.plan[number]
     factors = discounting(study.money.discount, study.months)
     cash = block.cash(plan)
-    found: Floats = (cash.total + Loans(block, plan).lent(cash)) @ factors
-    return found
+    value: Floats = (cash.total + Loans(block, plan).lent(cash)) @ factors
+    return value
 
 
 def worth_added(block: Block, number: int) -> Floats:
@@ -160,8 +160,8 @@ def worth_added(block: Block, number: int) -> Floats:
     ours, others = Loans(block, plan), Loans(block, first)
     if ours.may_call or others.may_call:
         return worth(block, number) - worth(block, 0)
-    found: Floats = (block.added(plan, first) + ours.cash - others.cash) @ factors
-    return found
+    value: Floats = (block.added(plan, first) + ours.cash - others.cash) @ factors
+    return value
 
 
 def _digest(study: Study, surfaces: StudySurfaces) -> str:
@@ -181,9 +181,9 @@ def _write(path: Path, block: dict[str, dict[str, Floats]]) -> None:
 
 
 def _read(path: Path) -> dict[str, dict[str, Floats]]:
-    found: dict[str, dict[str, Floats]] = {}
+    runs: dict[str, dict[str, Floats]] = {}
     with np.load(path) as file:
         for key in file.files:
             plan, _, name = key.partition("/")
-            found.setdefault(plan, {})[name] = file[key]
-    return found
+            runs.setdefault(plan, {})[name] = file[key]
+    return runs

@@ -57,10 +57,10 @@ class RunDays:
 
     def slots(self, world: ScenarioWorld) -> NDArray[np.bool_]:
         """(slots,) whether it lies in a day that is run."""
-        found = np.zeros(world.slots, dtype=bool)
+        slots = np.zeros(world.slots, dtype=bool)
         for _, begin, end in self.run:
-            found[world.slot(begin) : world.slot(end)] = True
-        return found
+            slots[world.slot(begin) : world.slot(end)] = True
+        return slots
 
     @property
     def whole(self) -> RunDays:
@@ -73,13 +73,13 @@ def days_to_run(folder: Path, operation: Operation, used: Fleet) -> RunDays:
     first, last = (operation.first or "2009-01"), (operation.last or "2100-12")
     begin, end = _beginning(first), _after(_beginning(last))
     source = RecordedFolder(folder)
-    told = [
+    measured = [
         tick.at for tick in source.prices(source.over(used), max(begin - HISTORY, EARLIEST), min(end + TAIL, LATEST))
     ]
-    if not told:
+    if not measured:
         raise FolderError(f"{folder}: no prices of these sites' markets; give a folder that has them")
-    begin = max(begin, _midnight(min(told) + HISTORY))
-    end = min(end, _midnight(max(told) - TAIL) + DAY)
+    begin = max(begin, _midnight(min(measured) + HISTORY))
+    end = min(end, _midnight(max(measured) - TAIL) + DAY)
     apart = [day for day in _peak_days(folder, used) if begin <= day and day + DAY <= end]
     months = _months(begin, end)
     run = [(first, min(until, first + _usual(first, operation, apart))) for _, first, until in months]
@@ -91,13 +91,13 @@ def days_to_run(folder: Path, operation: Operation, used: Fleet) -> RunDays:
 
 def _months(begin: datetime, end: datetime) -> list[Stretch]:
     """What lies between the two of each month, where that is a day or more."""
-    found = []
+    months = []
     while begin < end:
         until = min(_after(begin), end)
         if until - begin >= DAY:
-            found.append((f"{begin:%Y-%m}", begin, until))
+            months.append((f"{begin:%Y-%m}", begin, until))
         begin = until
-    return found
+    return months
 
 
 def _usual(first: datetime, operation: Operation, apart: list[datetime]) -> timedelta:
@@ -112,19 +112,19 @@ def _peak_days(folder: Path, used: Fleet) -> list[datetime]:
     if not path.exists():
         return []
     paying = {name: rule for name, rule in used.peak_rules.items() if any(used.pays(site, rule) for site in used.sites)}
-    found = {at.replace(hour=0, minute=0) for rule, at in peaks(path, used.peak_rules) if rule.name in paying}
-    return sorted(found)
+    days = {at.replace(hour=0, minute=0) for rule, at in peaks(path, used.peak_rules) if rule.name in paying}
+    return sorted(days)
 
 
 def _merged(stretches: list[tuple[datetime, datetime]]) -> tuple[Stretch, ...]:
     """Neighbours as one: each stretch that is run begins with every rig asleep."""
-    found: list[tuple[datetime, datetime]] = []
+    spans: list[tuple[datetime, datetime]] = []
     for begin, end in stretches:
-        if found and found[-1][1] >= begin:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        if spans and spans[-1][1] >= begin:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
         else:
-            found.append((begin, end))
-    return tuple((f"{begin:%Y-%m-%d}", begin, end) for begin, end in found)
+            spans.append((begin, end))
+    return tuple((f"{begin:%Y-%m-%d}", begin, end) for begin, end in spans)
 
 
 def _beginning(month: str) -> datetime:
@@ -178,17 +178,17 @@ class PlainStrike:
     def _known(self, world: ScenarioWorld, hours: NDArray[np.intp]) -> Floats:
         """(hours, N) marginal prices as they are known when the hour begins: a real-time price is that of the last hour
         that is known, where the settled one is not yet."""
-        found = self.below.copy()
+        levels = self.below.copy()
         for n, site in enumerate(self.sites):
             market = world.markets.get(site.contract.market or "")
             if self.fixed[n] or market is None:
                 continue
             last = np.minimum(market.known[hours], hours + 1) - 1
-            told = np.where(np.isnan(market.values), 0, np.arange(len(market.values)))
-            place = np.maximum.accumulate(told)
+            newest = np.where(np.isnan(market.values), 0, np.arange(len(market.values)))
+            place = np.maximum.accumulate(newest)
             behind = market.values[place[np.maximum(last, 0)]] - market.values[place[hours]]
-            found[:, n] += np.where(last >= hours, 0.0, np.nan_to_num(behind)) * site.contract.scale
-        return np.asarray(found)
+            levels[:, n] += np.where(last >= hours, 0.0, np.nan_to_num(behind)) * site.contract.scale
+        return np.asarray(levels)
 
     def _by_month(self, values: Floats) -> Floats:
         """(months, N) sums of (hours, N)."""
@@ -202,7 +202,7 @@ class PlainStrike:
         room = 1.0 - nodes if how == "beside" else room
         limits = self.fleet.limit_w / 1e6
         left = np.broadcast_to(limits * room, self.below.shape).copy()
-        found = {name: np.zeros(self.below.shape) for name in ("ph_days", "mwh", "power_usd", "wear_usd")}
+        sums = {name: np.zeros(self.below.shape) for name in ("ph_days", "mwh", "power_usd", "wear_usd")}
         for groups, up in self.fleet.ranks:
             at = self.fleet.site[groups]
             watts, hashes = LOW.power_share, LOW.hash_share
@@ -213,23 +213,23 @@ class PlainStrike:
             on = np.ones(asks.shape) if how == "always" else (gain > self.asked[:, at] * asks).astype(float)
             part = on * np.clip(left[:, at] / np.maximum(asks, 1e-9), 0.0, 1.0)
             left[:, at] -= part * asks
-            found["mwh"][:, at] += part * asks
-            found["ph_days"][:, at] += part * brings / 24.0
+            sums["mwh"][:, at] += part * asks
+            sums["ph_days"][:, at] += part * brings / 24.0
             if not up:
                 turned = np.maximum(0.0, np.diff(part, axis=0, prepend=part[:1]))
-                found["wear_usd"][:, at] += turned * self.fleet.wear_usd[groups]
-        found["mwh"] += nodes * limits
+                sums["wear_usd"][:, at] += turned * self.fleet.wear_usd[groups]
+        sums["mwh"] += nodes * limits
         take = np.array([site.contract.take_share for site in self.sites]) * limits * room * self.fixed
-        load = found["mwh"]
-        found["power_usd"] = self.above * np.maximum(load, take) - self.below * np.maximum(0.0, take - load)
-        return found
+        load = sums["mwh"]
+        sums["power_usd"] = self.above * np.maximum(load, take) - self.below * np.maximum(0.0, take - load)
+        return sums
 
     def carried(
         self, point: tuple[str, float, float], usual: dict[str, Floats], apart: dict[str, Floats]
     ) -> dict[str, Floats]:
         """(months, N) of all that was recorded of each month, from the same of the usual days that were run, which
         stand for the others, and of the days apart. Peak charges are the peaks' own, all of which were run."""
-        found = {name: values if name == "peaks_usd" else values * self.scale for name, values in usual.items()}
+        carried = {name: values if name == "peaks_usd" else values * self.scale for name, values in usual.items()}
         if not np.all(self.scale == 1.0):
             plain = self.does(*point)
             ran = {name: self._by_month(values * (self.usual & self.ran)[:, None]) for name, values in plain.items()}
@@ -237,18 +237,18 @@ class PlainStrike:
                 like = "mwh" if name == "power_usd" else name
                 share = np.divide(usual[like], ran[like], out=np.ones_like(ran[like]), where=ran[like] > 1e-9)
                 ahead = self._by_month(values * self.usual[:, None]) - ran[name] * self.scale
-                found[name] = found[name] + np.clip(share, 0.0, MOST_RATIO) * ahead
-        return {name: values + apart[name] for name, values in found.items()}
+                carried[name] = carried[name] + np.clip(share, 0.0, MOST_RATIO) * ahead
+        return {name: values + apart[name] for name, values in carried.items()}
 
 
 def _adders(world: ScenarioWorld, hours: NDArray[np.intp]) -> Floats:
     """(hours, N) USD/MWh that the odds of a coincident peak add, as they are known when the hour begins."""
-    found = np.zeros((len(hours), len(world.fleet.sites)))
+    adders = np.zeros((len(hours), len(world.fleet.sites)))
     if not world.peaks:
-        return found
+        return adders
     one, length = np.zeros(1, dtype=np.intp), np.array([3600], dtype=np.intp)
     for n, slot in enumerate(hours.tolist()):
         now = world.when(slot)
         for site, usd in world.peaks.adders(Grid(now, one, length), now).items():
-            found[n, site] = usd[0]
-    return found
+            adders[n, site] = usd[0]
+    return adders

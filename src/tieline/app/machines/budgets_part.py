@@ -45,8 +45,8 @@ async def _coordinate(runtime: Runtime, lead: Lead, ready: Ready, registry: Regi
     host, _, port = lead.place.rpartition(":")
     limits = limits_of(Settings(tenants=tuple(tenant_of(one) for one in runtime.load_config().tenants)))
     coordinator, now = Coordinator(limits), asyncio.get_running_loop().time
-    with closing(open_kept(runtime.store)) as kept:
-        stored = StoredBudgets(kept, lead.fence)
+    with closing(open_kept(runtime.store)) as store:
+        stored = StoredBudgets(store, lead.fence)
         server = take_over(stored, coordinator, now())
         await server.listen(host, int(port), runtime.link_password(BUDGETS).encode(), _tls(runtime))
         ready(f"leads, number {lead.number}, at {lead.place}")

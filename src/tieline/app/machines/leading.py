@@ -67,11 +67,11 @@ def tell_gap(store: Store, now: datetime, interval: Interval) -> None:
     count = (interval.start - missed) // interval.length
     log.warning("%d intervals from %s were decided by nobody", count, missed.isoformat())
     text = f"{count} from {missed.isoformat()}: nobody led. Sites held their plans, then took their safe default"
-    told = Fault(
+    fault = Fault(
         at=missed, known_at=now, source="core", kind="measured", site_id=PLATFORM, what=NOT_DECIDED, detail=text,
         until=now + SHOWN,
     )  # fmt: skip
-    store.append([told])
+    store.append([fault])
 
 
 def orders_after_plans(store: Store, now: datetime, ahead: datetime) -> bool:
@@ -81,5 +81,5 @@ def orders_after_plans(store: Store, now: datetime, ahead: datetime) -> bool:
     if decided is None:
         return False
     day = Interval(now, ahead - now).length
-    found = [*store.between(Instruction, now - day, ahead), *store.between(Override, now - day, ahead)]
-    return any(one.known_at >= decided for one in found)
+    orders = [*store.between(Instruction, now - day, ahead), *store.between(Override, now - day, ahead)]
+    return any(one.known_at >= decided for one in orders)

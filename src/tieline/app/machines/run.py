@@ -212,12 +212,12 @@ def _port(options: RunOptions, part: str, host: str, asked: int | None, configur
 
 async def _tell(supervisor: Supervisor, runtime: Runtime, say: Say) -> None:
     """For ever: a line whenever a process of the part is something else than before."""
-    told: dict[str, str] = {}
+    states: dict[str, str] = {}
     with contextlib.suppress(asyncio.CancelledError):
         while True:
             for one in supervisor.parts:
                 now = f"{one.state}: {one.detail}" if one.detail else one.state
-                if told.get(one.name) != now:
-                    told[one.name] = now
+                if states.get(one.name) != now:
+                    states[one.name] = now
                     say(f"{wall_now():%H:%M:%S} UTC  {runtime.machine}  {one.name:8} {now}")
             await asyncio.sleep(LOOK_S)

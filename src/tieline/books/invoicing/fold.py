@@ -121,7 +121,7 @@ class InvoiceFold:
 
     def made(self) -> list[Invoice]:
         """One invoice per tenant that owes something or used something, by tenant."""
-        found = [
+        lines = [
             Invoice(
                 tenant,
                 self.month,
@@ -136,7 +136,7 @@ class InvoiceFold:
             )
             for tenant in sorted(self._used.keys() | self._rented.keys())
         ]
-        return [invoice for invoice in found if invoice.lines]
+        return [invoice for invoice in lines if invoice.lines]
 
 
 def invoices(

@@ -153,7 +153,7 @@ def credits_of(
     terms: InvoiceTerms, tenant: str, month: str, used_usd: Decimal, attained: Mapping[tuple[str, str], Attained]
 ) -> list[IssuedLine]:
     """Lines of a tenant's credits for a month, negative; together they are no more than what was used."""
-    found: list[IssuedLine] = []
+    lines: list[IssuedLine] = []
     for term in terms.sla:
         measured = attained.get((term.name, tenant), Attained())
         share = measured.share
@@ -162,16 +162,16 @@ def credits_of(
                 f"SLA {term.name}: {measured.kept:,} of {measured.counted:,} requests kept to it "
                 f"({share * 100:.3f} %, promised {_percent(term.share)}): {_percent(term.credit)} of {used_usd:,.2f}"
             )
-            found.append(_line("credit", words, -used_usd * term.credit))
+            lines.append(_line("credit", words, -used_usd * term.credit))
     agreed = (one for one in terms.credit if (one.tenant, one.month) == (tenant, month))
-    found += [_line("credit", one.why, -one.amount_usd) for one in agreed]
-    left, kept = used_usd, []
-    for line in found:
+    lines += [_line("credit", one.why, -one.amount_usd) for one in agreed]
+    left, allowed = used_usd, []
+    for line in lines:
         taken = min(left, -line.amount_usd)
         left -= taken
         if taken:
-            kept.append(msgspec.structs.replace(line, amount_usd=-taken))
-    return kept
+            allowed.append(msgspec.structs.replace(line, amount_usd=-taken))
+    return allowed
 
 
 def taxes_of(terms: InvoiceTerms, tenant: str, on: date, lines: Iterable[IssuedLine]) -> list[IssuedLine]:

@@ -107,19 +107,19 @@ def _by_site(
     book: Book, start: datetime, end: datetime, moved: Mapping[str, Decimal], sites: Iterable[str]
 ) -> dict[str, dict[str, Decimal]]:
     """By site and layer: energy by the bill behind each entry, the rest by the last word of its account."""
-    found: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+    costs: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     for entry in book.between(start, end, ENERGY):
         stream, _, key = (entry.refs[0] if entry.refs else "").partition("|")
         site = key.split("|", 1)[0] if stream == "PowerBill" else ""
         for p in entry.postings:
             if under(ENERGY, p.account) and p.amount.commodity == USD:
-                found[site]["energy"] += p.amount.number
-    known = {account_of(one): one for one in (*sites, *found) if one}
+                costs[site]["energy"] += p.amount.number
+    known = {account_of(one): one for one in (*sites, *costs) if one}
     for account, usd in moved.items():
         layer = layer_of(account)
         if layer not in ("", "energy"):
-            found[known.get(account.rsplit(":", 1)[-1], "")][layer] += usd
-    return found
+            costs[known.get(account.rsplit(":", 1)[-1], "")][layer] += usd
+    return costs
 
 
 def _sites(

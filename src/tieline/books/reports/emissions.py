@@ -116,8 +116,10 @@ def emissions_of(
         month=month,
         location=dict(location),
         market=dict(market),
-        per_btc={name: _per(found, "mining", btc) for name, found in both.items()},
-        per_million_tokens={name: _per(found, "inference", Decimal(tokens) / 10**6) for name, found in both.items()},
+        per_btc={name: _per(emitted, "mining", btc) for name, emitted in both.items()},
+        per_million_tokens={
+            name: _per(emitted, "inference", Decimal(tokens) / 10**6) for name, emitted in both.items()
+        },
         certified_kwh=certified,
         faults=tuple(faults),
     )
@@ -147,16 +149,16 @@ def _energy(
     bills: Iterable[PowerBill], end: datetime, zone: tzinfo
 ) -> Iterator[tuple[MonthSpan, str, dict[str, Decimal]]]:
     """(a month, site, kWh by use), in order of months and sites."""
-    found: dict[tuple[str, str], dict[str, Decimal]] = defaultdict(lambda: {"mining": ZERO, "inference": ZERO})
+    energy: dict[tuple[str, str], dict[str, Decimal]] = defaultdict(lambda: {"mining": ZERO, "inference": ZERO})
     for bill in bills:
         if bill.at >= end:
             continue
         mining, inference, aux = (Decimal(repr(wh)) / 1000 for wh in (bill.mining_wh, bill.inference_wh, bill.aux_wh))
         load = mining + inference
-        uses = found[month_of(bill.at, zone), bill.site_id]
+        uses = energy[month_of(bill.at, zone), bill.site_id]
         uses["mining"] += mining + (aux * mining / load if load else aux)
         uses["inference"] += inference + (aux * inference / load if load else ZERO)
-    for (month, site), uses in sorted(found.items()):
+    for (month, site), uses in sorted(energy.items()):
         yield month_span(month, zone), site, uses
 
 
@@ -170,8 +172,8 @@ def _factor(evidence: Sequence[EnergyEvidence], what: str, site: str, span: Mont
     return max(fitting, key=lambda one: (one.site_id == site, one.at)).gco2_per_kwh if fitting else None
 
 
-def _per(found: dict[str, Emitted], use: str, made: Decimal) -> Decimal | None:
-    one = found.get(use)
+def _per(emitted: dict[str, Emitted], use: str, made: Decimal) -> Decimal | None:
+    one = emitted.get(use)
     if one is None or one.gco2_per_kwh is None or made <= 0:
         return None
     return (one.gco2 / made).quantize(Decimal("0.1"))

@@ -113,12 +113,12 @@ def margins_of(keeper: Bookkeeper, month: str, measured: SitesMeasured) -> Margi
 
 def _revenue(moved: Mapping[str, Decimal], measured: SitesMeasured) -> dict[Slot, Decimal]:
     """Of mining and inference, shared out to the sites."""
-    found: dict[Slot, Decimal] = defaultdict(Decimal)
+    revenue: dict[Slot, Decimal] = defaultdict(Decimal)
     for use, weights in ((MINING, measured.hashes), (INFERENCE, measured.delivered)):
         total = sum((n for a, n in moved.items() if any(under(name, a) for name in SOLD[use])), ZERO)
         for site, usd in shared(total, weights).items():
-            found[site, use] += usd
-    return found
+            revenue[site, use] += usd
+    return revenue
 
 
 def shared(total: Decimal, weights: Mapping[str, float | int]) -> dict[str, Decimal]:

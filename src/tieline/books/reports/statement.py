@@ -180,7 +180,7 @@ def _balance(book: Book, end: datetime) -> tuple[StatementLine, ...]:
     """What is owned and owed in USD, bitcoin at what it is carried at; the sum of all lines is zero."""
     totals = book.changes(None, end)
     carried = sum((n for (a, c), n in totals.items() if c == USD and a in (TRADING_USD, *ABOVE_COST)), Decimal(0))
-    kept = sum(
+    balance = sum(
         (n for (a, c), n in totals.items() if c == USD and a.split(":")[0] in ("Income", "Expenses")), Decimal(0)
     )
     lines = [StatementLine("Bitcoin, as carried", carried)] if carried else []
@@ -191,7 +191,7 @@ def _balance(book: Book, end: datetime) -> tuple[StatementLine, ...]:
         root = account.split(":")[0]
         if commodity == USD and number and root in ("Assets", "Liabilities", "Equity") and account not in ABOVE_COST:
             lines.append(StatementLine(account, number))
-    return (*lines, StatementLine("Earned and kept", kept))
+    return (*lines, StatementLine("Earned and kept", balance))
 
 
 def _holdings(keeper: Bookkeeper, end: datetime, price: Decimal | None) -> tuple[HoldingLine, ...]:

@@ -68,13 +68,13 @@ class CashView:
 def cash_view(book: Book, now: datetime, months: int = 3, zone: tzinfo = UTC) -> CashView:
     """The last `months` months and the running one, in the zone of the books; none before cash was first known."""
     *past, running = (_month(book, name, now, zone) for name in _names(now, months, zone))
-    found = (*dropwhile(lambda one: not one.opening and not one.moved, past), running)
-    ended = [one for one in found[:-1] if one.moved]
+    rows = (*dropwhile(lambda one: not one.opening and not one.moved, past), running)
+    ended = [one for one in rows[:-1] if one.moved]
     burn = -sum((one.operating for one in ended), Decimal(0)) / len(ended) if ended else None
     cash = book.change(CASH, USD, None, now + timedelta(microseconds=1))
     runway = None if burn is None or burn <= 0 else (max(cash, Decimal(0)) / burn).quantize(Decimal("0.1"))
     exact = None if burn is None else burn.quantize(Decimal("0.01"))
-    return CashView(cash, found, exact, runway, tuple(_owed(book, now)))
+    return CashView(cash, rows, exact, runway, tuple(_owed(book, now)))
 
 
 def _names(now: datetime, months: int, zone: tzinfo) -> list[str]:

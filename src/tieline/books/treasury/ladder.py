@@ -96,7 +96,7 @@ class Holding:
 
 def ladder(holding: Holding, price: Decimal) -> list[Rung]:
     """Every known level of every loan."""
-    found = []
+    rungs = []
     for loan in holding.loans:
         for name, level in (("initial", loan.initial), ("call", loan.call), ("liquidation", loan.liquidation)):
             if level is None:
@@ -106,8 +106,8 @@ def ladder(holding: Holding, price: Decimal) -> list[Rung]:
             coins = None
             if trigger is not None and name != "initial" and loan.initial is not None:
                 coins = loan.needed(loan.initial.low, trigger.high) - loan.pledged
-            found.append(Rung(loan.loan_id, name, level, trigger, fall, coins))
-    return found
+            rungs.append(Rung(loan.loan_id, name, level, trigger, fall, coins))
+    return rungs
 
 
 # --- what if --------------------------------------------------------------------------------------------
@@ -154,15 +154,15 @@ _SALE = re.compile(
 
 def asked(text: str) -> Sale:
     """Reads `sell 4451 BTC at 68524 for USDT, repay`. Raises AskedError."""
-    found = _SALE.fullmatch(text.strip())
-    if found is None:
+    match = _SALE.fullmatch(text.strip())
+    if match is None:
         raise AskedError(f'{text!r} is not understood; write it like "sell 4451 BTC at 68524 for USDT, repay"')
-    btc, price = (Decimal(found[n].replace(",", "").replace("_", "")) for n in (1, 2))
+    btc, price = (Decimal(match[n].replace(",", "").replace("_", "")) for n in (1, 2))
     if btc <= 0 or price <= 0:
         raise AskedError("amount and price must be above 0")
     if btc != btc.quantize(SAT):
         raise AskedError(f"{btc} BTC has more than 8 decimals; round it")
-    return Sale(btc, price, (found[3] or "USD").upper(), found[4] is not None)
+    return Sale(btc, price, (match[3] or "USD").upper(), match[4] is not None)
 
 
 def what_if(holding: Holding, sale: Sale) -> SaleResult:
@@ -239,10 +239,10 @@ def _gains(lots: Sequence[LotHeld], sale: Sale) -> dict[str, Decimal]:
         "lifo": by_age[::-1],
         "hifo": sorted(lots, key=lambda lot: (-lot.cost / lot.number, lot.at, lot.lot)),
     }
-    found = {method: proceeds - _cost_of(order, sale.btc) for method, order in orders.items()}
+    gains = {method: proceeds - _cost_of(order, sale.btc) for method, order in orders.items()}
     whole, cost = sum((lot.number for lot in lots), Decimal(0)), sum((lot.cost for lot in lots), Decimal(0))
-    found["average"] = proceeds - _cents(cost * sale.btc / whole)
-    return found
+    gains["average"] = proceeds - _cents(cost * sale.btc / whole)
+    return gains
 
 
 def _cost_of(order: Sequence[LotHeld], btc: Decimal) -> Decimal:
@@ -274,7 +274,7 @@ class Shocked:
 
 def shocks(holding: Holding, price: Decimal, falls: Sequence[Decimal]) -> list[Shocked]:
     """Every loan after each relative change of the price (-0.3 is a fall by 30 %)."""
-    found = []
+    outcomes = []
     for fall in falls:
         then = price * (1 + fall)
         if then <= 0:
@@ -286,8 +286,8 @@ def shocks(holding: Holding, price: Decimal, falls: Sequence[Decimal]) -> list[S
                 cure_btc = max(Decimal(0), loan.needed(loan.initial.low, then) - loan.pledged)
                 cure_cash = max(Decimal(0), _cents(loan.debt - loan.initial.low * loan.pledged * then))
             state = _state(loan, ratio)
-            found.append(Shocked(loan.loan_id, fall, _cents(then), ratio, state, cure_btc, cure_cash))
-    return found
+            outcomes.append(Shocked(loan.loan_id, fall, _cents(then), ratio, state, cure_btc, cure_cash))
+    return outcomes
 
 
 def _state(loan: Secured, ratio: Decimal | None) -> str:
@@ -316,7 +316,7 @@ def play(holding: Holding, price: Decimal, history: Sequence[float], hours: int)
     """Play hourly prices from every hour on, scaled to the price now. Raises AskedError where they are too few."""
     if len(history) <= hours:
         raise AskedError(f"the history has {len(history)} hours; give more than the {hours} that are played")
-    found = []
+    steps = []
     for loan in holding.loans:
         for name, level in (("call", loan.call), ("liquidation", loan.liquidation)):
             trigger = loan.trigger(level)
@@ -324,8 +324,8 @@ def play(holding: Holding, price: Decimal, history: Sequence[float], hours: int)
                 continue
             waits = _waits(history, float(trigger.high / price), hours)
             soonest, median = (min(waits), sorted(waits)[len(waits) // 2]) if waits else (None, None)
-            found.append(Stressed(loan.loan_id, name, len(history) - hours, len(waits), soonest, median))
-    return found
+            steps.append(Stressed(loan.loan_id, name, len(history) - hours, len(waits), soonest, median))
+    return steps
 
 
 def _waits(history: Sequence[float], share: float, hours: int) -> list[int]:

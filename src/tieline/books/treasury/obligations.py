@@ -225,15 +225,15 @@ def _flow(flow: LoanFlow, book: Book, loans: Mapping[str, Loan]) -> Entry:
     return _entry(flow, "loan", f"{loan.loan_id} of {loan.lender}: {flow.what} {amount}", lines)
 
 
-def _by_state(told: LoanFlow | Payment, posted: Entry) -> list[Entry]:
+def _by_state(record: LoanFlow | Payment, posted: Entry) -> list[Entry]:
     """The entry; of what is pending, the cash it will take, set apart; of what is pending and comes in, or was voided,
     nothing."""
-    if told.state == "posted":
+    if record.state == "posted":
         return [posted]
     leaves = [p for p in posted.postings if p.account == CASH and p.amount.number < 0]
-    if told.state == "voided" or not leaves:
+    if record.state == "voided" or not leaves:
         return []
-    name = told.flow_id if isinstance(told, LoanFlow) else told.payment_id
+    name = record.flow_id if isinstance(record, LoanFlow) else record.payment_id
     apart = [Posting(cash_held(name), -p.amount) for p in leaves]
     return [replace(posted, narration=f"pending: {posted.narration}", postings=(*leaves, *apart))]
 
@@ -307,16 +307,16 @@ def _told_line(line: JournalLine, book: Book, at: datetime) -> Sequence[Posting]
     return (Posting(line.account, amount, line.lot or None, cost, line.acquired),)
 
 
-def _journaled(told: Journaled, book: Book) -> Entry:
+def _journaled(record: Journaled, book: Book) -> Entry:
     """An entry of another ledger. Where its coins balance by cost, as other ledgers have it, trading accounts carry
     what changed commodity; coins that leave without a lot leave by the books' method."""
-    postings = [posting for line in told.lines for posting in _told_line(line, book, told.at)]
+    postings = [posting for line in record.lines for posting in _told_line(line, book, record.at)]
     for commodity in sorted({p.amount.commodity for p in postings if p.lot is not None}):
         moved = sum((p.amount.number for p in postings if p.amount.commodity == commodity), Decimal(0))
         cost_of = sum((p.cost.number for p in postings if p.lot is not None and p.cost is not None), Decimal(0))
         if moved:
             postings += [Posting(ENTERED, Amount(-moved, commodity)), Posting(TRADING_USD, usd(cost_of))]
-    return _entry(told, "entry", told.narration, postings)
+    return _entry(record, "entry", record.narration, postings)
 
 
 def rates_of(loan: Loan, fixings: Sequence[RateFixing], end: datetime) -> list[tuple[datetime, Decimal]]:

@@ -65,14 +65,14 @@ def _rate_unknown(loan: Loan, fixings: Sequence[RateFixing]) -> str:
 
 def open_questions(keeper: Bookkeeper) -> tuple[str, ...]:
     """What the statements cannot be final without."""
-    found = []
+    questions = []
     for name, loan in sorted(keeper.loans.items()):
         if loan.may_rehypothecate == "unknown" and pledged_btc(keeper.book, loan) > 0:
-            found.append(
+            questions.append(
                 f"{name}: whether {loan.lender} may sell or re-pledge the coins is not known; if it may, they leave "
                 "the balance sheet and a receivable stands for them"
             )
         unknown = _rate_unknown(loan, keeper.fixings)
         if unknown and debts(keeper.book, loan) > 0:
-            found.append(f"{name}: {unknown}; no interest is accrued")
-    return tuple(found)
+            questions.append(f"{name}: {unknown}; no interest is accrued")
+    return tuple(questions)

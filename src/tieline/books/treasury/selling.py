@@ -75,10 +75,10 @@ class SaleApproved:
 
 def approved_sale(words: str) -> SaleApproved:
     """Raises ValueError where the words name no amount."""
-    found = _WORDS.fullmatch(words.strip())
-    if found is None:
+    match = _WORDS.fullmatch(words.strip())
+    if match is None:
         raise ValueError(f'{words!r} names no amount; it must read like "sell 1.50000000 BTC from Treasury"')
-    return SaleApproved(Decimal(found[1]), found[2], None if found[3] is None else datetime.fromisoformat(found[3]))
+    return SaleApproved(Decimal(match[1]), match[2], None if match[3] is None else datetime.fromisoformat(match[3]))
 
 
 def wanted(keeper: Bookkeeper, rules: Sequence[SaleRule], price: Decimal, now: datetime) -> Iterator[SaleWanted]:

@@ -196,7 +196,7 @@ def _told(now: datetime, at: datetime) -> dict[str, Any]:
 def coins(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """Coins that are held: a lot a row. Needs date, btc and cost_usd (what the lot cost in all)."""
     seen: Counter[str] = Counter()
-    found: list[AnyRecord] = []
+    records: list[AnyRecord] = []
     for row in rows(text, COINS[:3], COINS, mapping, zone):
         at, sats, cost = row.moment("date"), row.sats("btc"), row.cents("cost_usd")
         if sats <= 0:
@@ -209,17 +209,17 @@ def coins(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = U
         except EntryError as error:
             raise SheetError(f"line {row.line}, place: {error}") from error
         name = row.text("id", "") or _name(seen, f"{at.isoformat()}|{sats}|{cost}|{place}")
-        found.append(
+        records.append(
             Opening(**_told(now, at), opening_id=name, cash_usd=Decimal(0), sats=sats, cost_usd=cost, place=place)
         )
-    _unique(found, "id", lambda one: one.opening_id)
-    return found
+    _unique(records, "id", lambda one: one.opening_id)
+    return records
 
 
 def loans(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """Loans that stand: terms, what is owed, what is pledged. Needs loan, debt and pledged_btc; terms that are not
     known stay empty, those only known within bounds are ranges."""
-    found: list[AnyRecord] = []
+    records: list[AnyRecord] = []
     for row in rows(text, ("loan", "debt", "pledged_btc"), LOANS, mapping, zone):
         name, at = row.text("loan"), row.moment("date", now)
         debt, sats, currency = row.cents("debt"), row.sats("pledged_btc"), row.text("currency", "USD").upper()
@@ -234,7 +234,7 @@ def loans(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = U
         cure = row.number("cure_hours", Decimal(-1))
         levels = {one: row.ratio(one) for one in LEVELS}
         _rising(row, levels)
-        found.append(
+        records.append(
             Loan(
                 **_told(now, at),
                 loan_id=name,
@@ -253,14 +253,14 @@ def loans(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = U
             )
         )
         if debt:
-            found.append(
+            records.append(
                 LoanFlow(**_told(now, at), flow_id=f"{name} opening", loan_id=name, what="opening", amount=debt)
             )
         if sats:
             place = row.text("place", "Treasury")
-            found.append(Pledge(**_told(now, at), pledge_id=f"{name} opening", loan_id=name, sats=sats, place=place))
-    _unique([one for one in found if isinstance(one, Loan)], "loan", lambda one: one.loan_id)
-    return found
+            records.append(Pledge(**_told(now, at), pledge_id=f"{name} opening", loan_id=name, sats=sats, place=place))
+    _unique([one for one in records if isinstance(one, Loan)], "loan", lambda one: one.loan_id)
+    return records
 
 
 def _reference(row: SheetRow) -> str:
@@ -275,15 +275,15 @@ def _reference(row: SheetRow) -> str:
 
 def rates(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """Reference rates: what each was fixed at from a day on. Needs date, reference and rate."""
-    found: list[AnyRecord] = []
+    records: list[AnyRecord] = []
     for row in rows(text, RATES, RATES, mapping, zone):
         try:
             fixed = fixed_rate(row.text("rate").replace(",", ".") if row.decimal_comma else row.text("rate"))
         except ValueError as error:
             raise SheetError(f"line {row.line}, rate: {error}") from error
-        found.append(RateFixing(**_told(now, row.moment("date")), reference=row.text("reference"), rate=fixed))
-    _unique(found, "date", lambda one: f"{one.reference} of {one.at:%Y-%m-%d}")
-    return found
+        records.append(RateFixing(**_told(now, row.moment("date")), reference=row.text("reference"), rate=fixed))
+    _unique(records, "date", lambda one: f"{one.reference} of {one.at:%Y-%m-%d}")
+    return records
 
 
 def fixed_rate(text: str) -> Decimal:
@@ -302,11 +302,11 @@ def payouts(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo =
     else a day before; `fee_btc`: what the pool kept; `hashrate_ehs` and `rejected`: what it counted, and what share of
     that it did not pay."""
     seen: Counter[str] = Counter()
-    found: list[AnyRecord] = []
+    records: list[AnyRecord] = []
     for row in rows(text, PAYOUTS[:3], PAYOUTS, mapping, zone):
         at, sats, pool = row.moment("date"), row.sats("btc"), row.text("pool", "pool")
         start = row.moment("from") if row.text("from", "") else datetime.fromtimestamp(at.timestamp() - 86_400, UTC)
-        found.append(
+        records.append(
             Payout(
                 **_told(now, at),
                 payout_id=row.text("id", "") or _name(seen, f"{pool}|{at.isoformat()}|{sats}"),
@@ -320,20 +320,20 @@ def payouts(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo =
                 rejected=row.share("rejected"),
             )
         )
-    _unique(found, "id", lambda one: one.payout_id)
-    return found
+    _unique(records, "id", lambda one: one.payout_id)
+    return records
 
 
 def priced(text: str, mapping: Mapping[str, str]) -> dict[datetime, Decimal]:
     """USD per bitcoin by moment. Needs time and price."""
-    found = [
+    records = [
         (row.utc("time"), row.number("price"), row.line)
         for row in rows(text, ("time", "price"), ("time", "price"), mapping)
     ]
-    for _, price, line in found:
+    for _, price, line in records:
         if price <= 0:
             raise SheetError(f"line {line}, price: {price} is not above 0; leave hours without a price out")
-    return {at: price for at, price, _ in sorted(found)}
+    return {at: price for at, price, _ in sorted(records)}
 
 
 def prices(text: str, mapping: Mapping[str, str]) -> list[float]:

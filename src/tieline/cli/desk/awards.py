@@ -22,11 +22,11 @@ NEEDED = ("purchase_id", "site_id", "market", "hour_begins_utc", "mw", "price_us
 
 def awards_of(file: Path, fleet: Fleet, now: datetime) -> list[Purchase]:
     """Every row of a file, each an hour. Raises AwardError with file and row."""
-    found = [_award(row, where, fleet, now) for where, row in rows_of(file, NEEDED)]
-    keys = [(one.purchase_id, one.at) for one in found]
+    awards = [_award(row, where, fleet, now) for where, row in rows_of(file, NEEDED)]
+    keys = [(one.purchase_id, one.at) for one in awards]
     if twice := next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None:
         raise AwardError(f"{file}: {twice[0]} has {twice[1]:%Y-%m-%d %H:%M} UTC twice; leave one row of it")
-    return found
+    return awards
 
 
 def _award(row: dict[str, str], where: str, fleet: Fleet, now: datetime) -> Purchase:
@@ -116,10 +116,10 @@ def _rate(rates: RateBook, site: Site, at: datetime) -> Decimal:
     """USD per unit of the contract's currency. Raises ValueError where it prices something and no rate is known."""
     if not site.contract.local:
         return Decimal(1)
-    found = rates.rate(site.contract.currency, at)
-    if found.usd_per_unit is None:
-        raise ValueError(f"{at:%Y-%m-%d %H:%M} UTC: {found.why}; what {site.id} pays in it cannot be converted")
-    return found.usd_per_unit
+    rate = rates.rate(site.contract.currency, at)
+    if rate.usd_per_unit is None:
+        raise ValueError(f"{at:%Y-%m-%d %H:%M} UTC: {rate.why}; what {site.id} pays in it cannot be converted")
+    return rate.usd_per_unit
 
 
 def in_currency(bill: PositionBill, currency: str, rates: RateBook) -> Decimal | None:
@@ -141,7 +141,7 @@ def currency_of(fleet: Fleet, site_id: str) -> str:
 
 
 def _legs(site: Site, zone: str, at: datetime, prices: dict[str, dict[datetime, Decimal]]) -> list[Bought]:
-    found = []
+    legs = []
     for leg in site.contract.legs:
         energy_wh = round(leg.power_w(zone, at))
         if not energy_wh:
@@ -155,8 +155,8 @@ def _legs(site: Site, zone: str, at: datetime, prices: dict[str, dict[datetime, 
                     f"{at:%Y-%m-%d %H:%M} UTC: leg {leg.name} is at {leg.market}, whose price is not known"
                 )
             price = index + Decimal(str(leg.adder_usd_per_mwh))
-        found.append(Bought(f"leg {leg.name}", energy_wh, price))
-    return found
+        legs.append(Bought(f"leg {leg.name}", energy_wh, price))
+    return legs
 
 
 def hourly(store: Store, market: str, span: tuple[datetime, datetime], known: datetime) -> dict[datetime, Decimal]:

@@ -159,7 +159,7 @@ def _own_past(
 ) -> None:
     """What the platform did, and what each policy would have earned in the same days without inference."""
     try:
-        with days_of_store(store, *between) as (folder, fleet, settings, found):
+        with days_of_store(store, *between) as (folder, fleet, settings, past):
             options = ScenarioOptions(
                 settings=settings,
                 fleet=fleet,
@@ -173,7 +173,7 @@ def _own_past(
     except (FolderError, ReplayError, ValueError, BrokenProcessPool) as error:
         raise click.ClickException(str(error)) from error
     click.echo(to_markdown(result))
-    click.echo("\n".join(lines(found, {})))
+    click.echo("\n".join(lines(past, {})))
     click.echo(
         "fees are taken at 3 % of the subsidy, rigs are modelled, inference is left out; the rules are not tuned"
     )

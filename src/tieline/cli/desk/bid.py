@@ -59,7 +59,7 @@ def bid(
     try:
         fleet, settings, now, store = known(data_dir, data, when, config)
         try:
-            found = _bids(store, fleet, settings, now, only)
+            bids = _bids(store, fleet, settings, now, only)
         finally:
             store.close()
     except KeyError as error:
@@ -67,11 +67,11 @@ def bid(
     except (FolderError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps([_plain(one) for one in found], indent=2))
+        click.echo(json.dumps([_plain(one) for one in bids], indent=2))
     else:
-        click.echo("\n".join(_lines(fleet, found, now)))
+        click.echo("\n".join(_lines(fleet, bids, now)))
     if out is not None:
-        out.write_text(as_csv(fleet, found), encoding="utf-8")
+        out.write_text(as_csv(fleet, bids), encoding="utf-8")
         click.echo(f"written to {out}: submit it yourself; nothing was sent", err=True)
 
 
@@ -85,12 +85,12 @@ def award(file: Path, data_dir: Path) -> None:
     """
     config, now = config_and_now(data_dir)
     try:
-        found = awards_of(file, config.fleet, now)
+        awards = awards_of(file, config.fleet, now)
     except (AwardError, OSError, UnicodeDecodeError) as error:
         raise click.ClickException(str(error)) from error
-    tell(data_dir, [*found])
-    mwh = sum(one.energy_wh for one in found) / 1e6
-    click.echo(f"kept: {len(found)} hours, {mwh:,.1f} MWh bought")
+    tell(data_dir, [*awards])
+    mwh = sum(one.energy_wh for one in awards) / 1e6
+    click.echo(f"kept: {len(awards)} hours, {mwh:,.1f} MWh bought")
 
 
 @bid.command("bill")
@@ -106,13 +106,13 @@ def bill(month: str, data_dir: Path, site: str | None, as_known: str | None, as_
     try:
         where = _one_site(config.fleet, site)
         span = month_of(month, config.fleet, where, now)
-        found = statement_of(store, config.fleet, where, span, now)
+        statement = statement_of(store, config.fleet, where, span, now)
         currency = currency_of(config.fleet, where)
-        local = None if currency == "USD" else in_currency(found, currency, rates_of(store, span, now))
+        local = None if currency == "USD" else in_currency(statement, currency, rates_of(store, span, now))
         changed = (
             None
             if as_known is None
-            else correction(statement_of(store, config.fleet, where, span, parse_utc(as_known)), found)
+            else correction(statement_of(store, config.fleet, where, span, parse_utc(as_known)), statement)
         )
     except KeyError as error:
         raise NothingThereError(str(error.args[0])) from error
@@ -121,15 +121,15 @@ def bill(month: str, data_dir: Path, site: str | None, as_known: str | None, as_
     finally:
         store.close()
     if as_json:
-        told = {
-            "bill": _as_plain(found),
+        totals = {
+            "bill": _as_plain(statement),
             "correction": changed and _as_plain(changed),
             "currency": currency,
             "local": None if local is None else str(local),
         }
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(totals, indent=2))
         return
-    click.echo("\n".join([f"{where} {month}, {len({line.at for line in found.lines})} hours:", *_kinds(found)]))
+    click.echo("\n".join([f"{where} {month}, {len({line.at for line in statement.lines})} hours:", *_kinds(statement)]))
     if currency != "USD":
         said = "a rate of a day is not known" if local is None else f"{local:,.2f} {currency}"
         click.echo(f"  in {currency} at each day's rate: {said}")
@@ -147,12 +147,12 @@ def _bids(store: Store, fleet: Fleet, settings: Settings, now: datetime, only: S
     outlook.read(store, now)
     fleet, _ = fleet.at_rates(outlook.rates, now)
     plans = {plan.site_id: plan for plan in store.latest(Plan, now)}
-    found: list[HourBid] = []
+    bids: list[HourBid] = []
     for site in (fleet.site(one.id) for one in sites):
         plan, nodes = plans.get(site.id), {node.id for node in site.node_groups}
         serving = None if plan is None else sum(p.target_w for p in plan.setpoints if p.unit_id in nodes)
-        found += purchase(outlook, fleet, settings, now, site, serving)
-    return found
+        bids += purchase(outlook, fleet, settings, now, site, serving)
+    return bids
 
 
 def _one_site(fleet: Fleet, site: str | None) -> str:
@@ -223,25 +223,27 @@ def _plain(one: HourBid) -> dict[str, object]:
     }
 
 
-def _kinds(found: PositionBill) -> list[str]:
-    lines = [f"  {kind:<28} {wh / 1e6:>12,.3f} MWh {usd:>16,.2f} USD" for kind, (wh, usd) in found.by_kind().items()]
-    lines.append(f"  {'in all':<28} {'':>16} {found.usd:>16,.2f} USD")
-    if found.unmetered:
+def _kinds(statement: PositionBill) -> list[str]:
+    lines = [
+        f"  {kind:<28} {wh / 1e6:>12,.3f} MWh {usd:>16,.2f} USD" for kind, (wh, usd) in statement.by_kind().items()
+    ]
+    lines.append(f"  {'in all':<28} {'':>16} {statement.usd:>16,.2f} USD")
+    if statement.unmetered:
         lines.append(
-            f"  not final: {len(found.unmetered)} hours have no meter reading and are left out, the first "
-            f"{found.unmetered[0]:%Y-%m-%d %H:%M} UTC"
+            f"  not final: {len(statement.unmetered)} hours have no meter reading and are left out, the first "
+            f"{statement.unmetered[0]:%Y-%m-%d %H:%M} UTC"
         )
     return lines
 
 
-def _as_plain(found: PositionBill) -> dict[str, object]:
+def _as_plain(statement: PositionBill) -> dict[str, object]:
     return {
-        "usd": str(found.usd),
-        "by_kind": {kind: {"wh": wh, "usd": str(usd)} for kind, (wh, usd) in found.by_kind().items()},
-        "unmetered": [at.isoformat() for at in found.unmetered],
+        "usd": str(statement.usd),
+        "by_kind": {kind: {"wh": wh, "usd": str(usd)} for kind, (wh, usd) in statement.by_kind().items()},
+        "unmetered": [at.isoformat() for at in statement.unmetered],
         "hours": [
             {"at": line.at.isoformat(), "what": line.what, "wh": line.energy_wh, "usd_per_mwh": str(line.usd_per_mwh),
              "usd": str(line.usd)}
-            for line in found.lines
+            for line in statement.lines
         ],
     }  # fmt: skip

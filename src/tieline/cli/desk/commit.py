@@ -97,16 +97,16 @@ def check_offer(
         now = None if data is not None else config_and_now(data_dir)[1]
         offers = [offer_of(text, n, now) for n, text in enumerate(texts, 1)]
         besides = [sold_besides(offers[0].promise, megawatts, n) for n, megawatts in enumerate(sold, 1)]
-        found = from_store(data_dir, offers, besides) if data is None else _recorded(data, scale, offers, besides)
+        answers = from_store(data_dir, offers, besides) if data is None else _recorded(data, scale, offers, besides)
     except click.ClickException as error:
         raise CannotTellError(error.message) from error
     except (FolderError, StoreError, ValueError, KeyError) as error:
         raise CannotTellError(str(error.args[0] if error.args else error)) from error
     if as_json:
-        click.echo(json.dumps([as_plain(one) for one in found], indent=2, default=str))
+        click.echo(json.dumps([as_plain(one) for one in answers], indent=2, default=str))
     else:
-        click.echo("\n".join(line for one in found for line in as_lines(one)))
-    raise SystemExit(1 if any(isinstance(one, Broken) for one in found) else 0)
+        click.echo("\n".join(line for one in answers for line in as_lines(one)))
+    raise SystemExit(1 if any(isinstance(one, Broken) for one in answers) else 0)
 
 
 def _asked(file: Path | None, plain: Mapping[str, object]) -> list[OfferText]:

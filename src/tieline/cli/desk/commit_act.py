@@ -48,10 +48,10 @@ def accept(file: Path, data_dir: Path, by: str, anyway: bool) -> None:
     now = config_and_now(data_dir)[1]
     try:
         offers = [offer_of(text, n, now) for n, text in enumerate(read_offers(file), 1)]
-        found, broken = answers(data_dir, offers)
+        answered, broken = answers(data_dir, offers)
     except (OfferError, ValueError, KeyError) as error:
         raise click.ClickException(str(error.args[0] if error.args else error)) from error
-    click.echo("\n".join(line for one in found for line in as_lines(one)))
+    click.echo("\n".join(line for one in answered for line in as_lines(one)))
     if broken and not anyway:
         click.echo("nothing was accepted")
         raise SystemExit(1)
@@ -109,10 +109,10 @@ def accepted(folder: Path, name: str, now: datetime) -> Commitment | None:
     """The promise as it was accepted: a call may have been given an end of its own."""
     store = open_store(folder)
     try:
-        told = store.between(Commitment, now - BACK, now + AHEAD, now=now)
+        commitments = store.between(Commitment, now - BACK, now + AHEAD, now=now)
     finally:
         store.close()
-    mine = [c for c in told if c.commitment_id == name and c.status == "accepted"]
+    mine = [c for c in commitments if c.commitment_id == name and c.status == "accepted"]
     return max(mine, key=lambda c: c.known_at, default=None)
 
 
@@ -125,10 +125,10 @@ def promise_end(batch: list[AnyRecord]) -> str:
 def list_(data_dir: Path) -> None:
     """Promises that stand, and the last that ended."""
     now = config_and_now(data_dir)[1]
-    found = standing(data_dir, now)
-    if not found:
+    commitments = standing(data_dir, now)
+    if not commitments:
         click.echo("no promise was accepted")
-    for one in found:
+    for one in commitments:
         state = "over" if one.until <= now else one.status
         click.echo(
             f"{one.commitment_id:20} {one.site_id:10} {one.power_w / 1e6:8.2f} MW  {one.at:%m-%d %H:%M} to "
@@ -140,10 +140,10 @@ def standing(folder: Path, now: datetime) -> list[Commitment]:
     """Every promise of the last fortnight and of what is ahead, as it was last told."""
     store = open_store(folder)
     try:
-        told = store.between(Commitment, now - BACK, now + AHEAD, now=now)
+        commitments = store.between(Commitment, now - BACK, now + AHEAD, now=now)
     finally:
         store.close()
-    held = {one.commitment_id: one for one in sorted(told, key=lambda c: c.known_at)}
+    held = {one.commitment_id: one for one in sorted(commitments, key=lambda c: c.known_at)}
     return sorted((c for c in held.values() if c.status != "offered"), key=lambda c: (c.at, c.commitment_id))
 
 
@@ -173,10 +173,10 @@ def tell(folder: Path, batch: list[AnyRecord]) -> None:
 
 
 def _one(folder: Path, name: str, now: datetime) -> Commitment:
-    found = next((c for c in standing(folder, now) if c.commitment_id == name and c.until > now), None)
-    if found is None or found.status in ("released", "declined"):
+    commitment = next((c for c in standing(folder, now) if c.commitment_id == name and c.until > now), None)
+    if commitment is None or commitment.status in ("released", "declined"):
         raise NothingThereError(f"no promise {name!r} stands; `tieline commit list` shows those that do")
-    return found
+    return commitment
 
 
 def _told(promise: Commitment, status: Any, now: datetime, by: str) -> list[AnyRecord]:

@@ -65,11 +65,11 @@ def hour_of(row: dict[str, str], where: str) -> datetime:
 def number_of(text: str, where: str) -> Decimal:
     """Megawatts or a price. Raises AwardError for what is none, or no market's."""
     try:
-        found = Decimal(text)
+        number = Decimal(text)
     except InvalidOperation:
-        found = Decimal("NaN")
-    if not found.is_finite():
+        number = Decimal("NaN")
+    if not number.is_finite():
         raise AwardError(f"{where} {text!r} is no number; write 12.5")
-    if abs(found) > MOST_MW:
+    if abs(number) > MOST_MW:
         raise AwardError(f"{where} {text} is beyond any market; give megawatts, and USD per MWh")
-    return found
+    return number

@@ -24,13 +24,13 @@ def markets(config: Path | None, as_toml: bool, as_json: bool) -> None:
         click.echo((resources.files("tieline.fleet") / "markets.toml").read_text(encoding="utf-8"), nl=False)
         return
     own = configured(config)
-    found = {**shipped(), **({} if own is None else {market.name: market for market in own.fleet.market_table})}
+    table = {**shipped(), **({} if own is None else {market.name: market for market in own.fleet.market_table})}
     now = wall_now()
     if as_json:
-        click.echo(json.dumps([_plain(market, now) for market in found.values()], indent=2))
+        click.echo(json.dumps([_plain(market, now) for market in table.values()], indent=2))
         return
     click.echo(_line("market", "operator", "kind", "per MWh", "minutes", "zone", "known, live source"))
-    for market in found.values():
+    for market in table.values():
         known = f"{_known(market, now)}; {'gridstatus' if market.source else 'none'}"
         minutes = str(market.length_s // 60)
         click.echo(_line(market.name, market.operator, market.kind, market.currency, minutes, market.zone, known))

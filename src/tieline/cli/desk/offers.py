@@ -74,15 +74,15 @@ def read_offers(path: Path) -> list[OfferText]:
     several = plain if isinstance(plain, list) else [plain]
     if not several or len(several) > MAX_OFFERS:
         raise OfferError(f"{path} has {len(several)} offers; give 1 to {MAX_OFFERS}")
-    found = []
+    offers = []
     for n, one in enumerate(several, 1):
         if isinstance(one, dict):  # TOML has times of its own
             one = {name: v.isoformat() if isinstance(v, date) else v for name, v in one.items()}
         try:
-            found.append(msgspec.convert(one, OfferText))
+            offers.append(msgspec.convert(one, OfferText))
         except msgspec.ValidationError as error:
             raise OfferError(f"{path}: offer {n}: {error}") from error
-    return found
+    return offers
 
 
 def offer_of(text: OfferText, number: int, now: datetime | None) -> Offer:
@@ -144,8 +144,8 @@ def sold_besides(offer: Commitment, megawatts: float, number: int) -> Commitment
 
 def answers(folder: Path, offers: Sequence[Offer]) -> tuple[list[Answer], bool]:
     """What `check` says of each, and whether one cannot be kept."""
-    found = from_store(folder, offers, ())
-    return found, any(isinstance(one, Broken) for one in found)
+    appraised = from_store(folder, offers, ())
+    return appraised, any(isinstance(one, Broken) for one in appraised)
 
 
 def from_store(folder: Path, offers: Sequence[Offer], sold: Sequence[Commitment]) -> list[Answer]:

@@ -35,17 +35,17 @@ def lived(
         raise ReplayError(f"--to {end:%Y-%m-%d %H:%M} has not come yet: it is {now:%Y-%m-%d %H:%M} UTC there")
     store = open_store(folder)
     try:
-        found, records = did(store, start, end), world_of(store, start, end)
+        past, records = did(store, start, end), world_of(store, start, end)
     finally:
         store.close()
-    if not found.hours:
+    if not past.hours:
         raise ReplayError(f"no hour between {start:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} is billed in {folder}")
     reports = {}
     for policy in policies or get_args(Policy):
         settings = msgspec.structs.replace(settings_of(config), policy=policy)
         asked = Asked(config.fleet, settings, records, start, end, str(folder), 1.0, ("rigs and engines: modelled",))
         reports[policy] = asyncio.run(replay(asked))
-    return found, reports
+    return past, reports
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def days_of_store(folder: Path, start: datetime, end: datetime) -> Iterator[tupl
         raise ReplayError(f"--to {end:%Y-%m-%d %H:%M} has not come yet: it is {now:%Y-%m-%d %H:%M} UTC there")
     store = open_store(folder)
     try:
-        found, records = did(store, start, end), world_of(store, start, end)
+        past, records = did(store, start, end), world_of(store, start, end)
     finally:
         store.close()
     sites = tuple(
@@ -68,37 +68,37 @@ def days_of_store(folder: Path, start: datetime, end: datetime) -> Iterator[tupl
     fleet = msgspec.structs.replace(config.fleet, sites=sites)
     with tempfile.TemporaryDirectory(prefix="tieline-past-") as made:
         write_days(Path(made), records, fleet)
-        yield Path(made), fleet, settings_of(config), found
+        yield Path(made), fleet, settings_of(config), past
 
 
-def lines(found: Did, reports: dict[str, Report]) -> list[str]:
+def lines(past: Did, reports: dict[str, Report]) -> list[str]:
     """A table: mining less power, for inference and wear are not in the books by the hour."""
-    told = [f"{'':<34} {'MWh':>10} {'BTC':>12} {'mining USD':>14} {'power USD':>14} {'mining - power':>15}"]
-    told.append(_row("the platform, as billed and paid", found.energy_wh / 1e6, found.sats / 1e8,
-                     float(found.mining_usd), float(found.power_usd)))  # fmt: skip
+    rows = [f"{'':<34} {'MWh':>10} {'BTC':>12} {'mining USD':>14} {'power USD':>14} {'mining - power':>15}"]
+    rows.append(_row("the platform, as billed and paid", past.energy_wh / 1e6, past.sats / 1e8,
+                     float(past.mining_usd), float(past.power_usd)))  # fmt: skip
     for name, report in reports.items():
         money, energy = report.money, report.energy
         row = (energy.total_mwh, float(report.btc), money.mining_usd, money.power_usd)
-        told.append(_row(f"{name}, replayed (modelled)", *row))
-    told.append(f"{found.hours} hours of {found.sites} sites are billed in whole; inference is in no column of money")
-    if found.unpriced_sats:
-        told.append(f"{found.unpriced_sats:,} sat were paid while no price of bitcoin was known: not in USD")
-    return told
+        rows.append(_row(f"{name}, replayed (modelled)", *row))
+    rows.append(f"{past.hours} hours of {past.sites} sites are billed in whole; inference is in no column of money")
+    if past.unpriced_sats:
+        rows.append(f"{past.unpriced_sats:,} sat were paid while no price of bitcoin was known: not in USD")
+    return rows
 
 
 def _row(name: str, mwh: float, btc: float, mining: float, power: float) -> str:
     return f"{name:<34} {mwh:>10,.1f} {btc:>12.6f} {mining:>14,.2f} {power:>14,.2f} {mining - power:>15,.2f}"
 
 
-def as_json(found: Did, reports: dict[str, Report]) -> str:
+def as_json(past: Did, reports: dict[str, Report]) -> str:
     plain = {
         "did": {
-            "hours": found.hours,
-            "mwh": round(found.energy_wh / 1e6, 3),
-            "sats": found.sats,
-            "mining_usd": str(found.mining_usd),
-            "power_usd": str(found.power_usd),
-            "net_usd": str(found.net_usd),
+            "hours": past.hours,
+            "mwh": round(past.energy_wh / 1e6, 3),
+            "sats": past.sats,
+            "mining_usd": str(past.mining_usd),
+            "power_usd": str(past.power_usd),
+            "net_usd": str(past.net_usd),
         },
         "policies": {name: msgspec.to_builtins(report) for name, report in reports.items()},
     }
@@ -110,7 +110,7 @@ def told(folder: Path, start: datetime | None, end: datetime | None, policy: Pol
     if start is None or end is None:
         raise click.UsageError("the past of a store needs its span: --from and --to")
     try:
-        found, reports = lived(folder, start, end, () if policy is None else (policy,))
+        past, reports = lived(folder, start, end, () if policy is None else (policy,))
     except (ReplayError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(as_json(found, reports) if plain else "\n".join(lines(found, reports)))
+    click.echo(as_json(past, reports) if plain else "\n".join(lines(past, reports)))

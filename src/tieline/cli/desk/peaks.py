@@ -100,8 +100,8 @@ def _lines(rule: PeakRule, fleet: Fleet, odds: Iterable[PeakOdds], now: datetime
     ]
     if not shown:
         lines.append(f"  no window of the next days is likelier than {SHOWN:.1%}")
-    told = max(mine, key=lambda one: one.known_at)
-    return [*lines, f"  told at {told.known_at.astimezone(zone):%m-%d %H:%M} local by {told.source}"]
+    newest = max(mine, key=lambda one: one.known_at)
+    return [*lines, f"  told at {newest.known_at.astimezone(zone):%m-%d %H:%M} local by {newest.source}"]
 
 
 # --- what is accrued for next year ------------------------------------------------------------
@@ -129,8 +129,8 @@ def _owed_lines(rule: PeakRule, owed: list[AccruedShare]) -> list[str]:
         usd = sum((one.usd for one in billed), Decimal(0))
         word = "its peak" if peak.over else "its highest hour so far"
         mw = sum(one.drawn_wh or 0.0 for one in billed) / 1e6
-        told = f"{mw:,.1f} MW drawn, {usd:,.2f} USD" if billed else "no bill of that hour"
-        lines.append(f"  {peak.stretch}: {word} {peak.at.astimezone(zone):%m-%d %H:%M} local, {told}")
+        amount = f"{mw:,.1f} MW drawn, {usd:,.2f} USD" if billed else "no bill of that hour"
+        lines.append(f"  {peak.stretch}: {word} {peak.at.astimezone(zone):%m-%d %H:%M} local, {amount}")
     if owed:
         whole = sum((one.usd for one in owed), Decimal(0))
         lines.append(f"  accrued for {rule.billed}: {whole:,.2f} USD (hourly load; the operator's own list may differ)")

@@ -85,10 +85,10 @@ def plan(
     if data is not None:
         if asked is None:
             raise click.BadParameter("recorded days need a moment", param_hint="--at")
-        fleet, moment, found = _decided(data, asked, scale, policy)
+        fleet, moment, plans_in_force = _decided(data, asked, scale, policy)
     else:
-        fleet, moment, found = _kept(data_dir, asked)
-    chosen = _of(found, only, fleet)
+        fleet, moment, plans_in_force = _kept(data_dir, asked)
+    chosen = _of(plans_in_force, only, fleet)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(as_plain(chosen, moment, fleet.name)), indent=2))
     else:
@@ -102,12 +102,12 @@ def _moment(when: str | None) -> datetime | None:
         raise click.BadParameter(f"{when!r} is no time; write 2026-08-20T20:00", param_hint="--at") from None
 
 
-def _of(found: list[Standing], only: str | None, fleet: Fleet) -> list[Standing]:
+def _of(plans: list[Standing], only: str | None, fleet: Fleet) -> list[Standing]:
     if only is None:
-        return found
-    chosen = [one for one in found if one.plan.site_id == only]
+        return plans
+    chosen = [one for one in plans if one.plan.site_id == only]
     if not chosen:
-        known = sorted(one.plan.site_id for one in found)
+        known = sorted(one.plan.site_id for one in plans)
         more = f" and {len(known) - 12} more" if len(known) > 12 else ""
         raise click.BadParameter(
             f"no plan of a site {only!r}; there are {', '.join(known[:12])}{more}", param_hint="--site"
@@ -129,14 +129,14 @@ def _kept(folder: Path, asked: datetime | None) -> tuple[Fleet, datetime, list[S
                 param_hint="--at",
             )
         fresh = decided_anew(store, config, now) if asked is None else {}
-        found = standing(store, moment, fresh)
+        plans = standing(store, moment, fresh)
     except StoreError as error:
         raise click.ClickException(str(error)) from error
     finally:
         store.close()
-    if not found:
+    if not plans:
         raise NothingThereError(f"no plan was kept by {moment:%Y-%m-%d %H:%M} UTC in {folder}")
-    return config.fleet, moment, found
+    return config.fleet, moment, plans
 
 
 def standing(store: Store, moment: datetime, fresh: dict[str, Plan]) -> list[Standing]:
@@ -151,8 +151,8 @@ def standing(store: Store, moment: datetime, fresh: dict[str, Plan]) -> list[Sta
         if one.status in ("accepted", "deployed")
     ]
 
-    def of(site_id: str, found: Iterable[R]) -> tuple[R, ...]:
-        return tuple(one for one in found if one.site_id == site_id)
+    def of(site_id: str, records: Iterable[R]) -> tuple[R, ...]:
+        return tuple(one for one in records if one.site_id == site_id)
 
     return [
         Standing(
@@ -214,7 +214,7 @@ def _decided(
 # --- as a program and as a person reads it -----------------------------------
 
 
-def as_plain(found: list[Standing], moment: datetime, fleet: str) -> dict[str, Any]:
+def as_plain(plans: list[Standing], moment: datetime, fleet: str) -> dict[str, Any]:
     """One object per site. `age_s` since it was decided; `expired`: past `valid_until`, so the site holds its
     safe default; `fresh` null where nothing was decided anew."""
     return {
@@ -235,7 +235,7 @@ def as_plain(found: list[Standing], moment: datetime, fleet: str) -> dict[str, A
                 "fresh": None if one.fresh is None else _plain(one.fresh),
                 "changes": [new.unit_id for _, new in one.changes],
             }
-            for one in found
+            for one in plans
         ],
     }
 
@@ -247,19 +247,19 @@ def _plain(record: Record) -> msgspec.Raw:
 _ASKED = {"act": "asks", "advise": "advises (an operator confirms)", "observe": "observes only: would have asked"}
 
 
-def as_text(found: list[Standing], moment: datetime, fleet: Fleet) -> str:
+def as_text(plans: list[Standing], moment: datetime, fleet: Fleet) -> str:
     """What an operator reads at night: the site, its units, each with its reason."""
-    modes = {mode: sum(1 for one in found if one.plan.mode == mode) for mode in ("act", "advise", "observe")}
+    modes = {mode: sum(1 for one in plans if one.plan.mode == mode) for mode in ("act", "advise", "observe")}
     counted = ", ".join(f"{count} {mode}" for mode, count in modes.items() if count)
-    lines = [f"{fleet.name}: the plan at {moment:%Y-%m-%d %H:%M:%S} UTC for {len(found)} sites ({counted})"]
+    lines = [f"{fleet.name}: the plan at {moment:%Y-%m-%d %H:%M:%S} UTC for {len(plans)} sites ({counted})"]
     if any(site.invented for site in fleet.sites):
         lines.append("INVENTED FLEET: nothing below is a real site")
     defaults = {site.id: site.safe_default for site in fleet.sites}
-    for one in found:
+    for one in plans:
         lines += ["", *_site_lines(one, moment, defaults.get(one.plan.site_id))]
-    if any(one.fresh is not None for one in found):
-        changed = [one.plan.site_id for one in found if one.changes]
-        said = f"at {len(changed)} of {len(found)} sites" if changed else "nowhere"
+    if any(one.fresh is not None for one in plans):
+        changed = [one.plan.site_id for one in plans if one.changes]
+        said = f"at {len(changed)} of {len(plans)} sites" if changed else "nowhere"
         lines += ["", f"A decision made now would differ {said}."]
     return "\n".join(lines)
 

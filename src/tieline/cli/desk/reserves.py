@@ -58,14 +58,14 @@ def reserves(
     try:
         fleet, settings, now, store = known(data_dir, data, when, config)
         try:
-            found = offered(store, fleet, settings, now)
+            offers = offered(store, fleet, settings, now)
         finally:
             store.close()
     except (FolderError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(json.dumps([_plain(one) for one in found], indent=2) if as_json else "\n".join(_lines(fleet, found)))
+    click.echo(json.dumps([_plain(one) for one in offers], indent=2) if as_json else "\n".join(_lines(fleet, offers)))
     if out is not None:
-        out.write_text(as_csv(fleet, found), encoding="utf-8")
+        out.write_text(as_csv(fleet, offers), encoding="utf-8")
         click.echo(f"written to {out}: submit it yourself; nothing was sent", err=True)
 
 
@@ -75,11 +75,11 @@ def reserves(
 def listed(config: Path | None, as_json: bool) -> None:
     """List the products that a site's `reserves` may name."""
     own = configured(config)
-    found = shipped_reserves() if own is None else own.fleet.reserve_products
+    products = shipped_reserves() if own is None else own.fleet.reserve_products
     if as_json:
-        click.echo(json.dumps([_product(one) for one in found.values()], indent=2))
+        click.echo(json.dumps([_product(one) for one in products.values()], indent=2))
         return
-    for one in found.values():
+    for one in products.values():
         since = "" if one.since is None else f", since {one.since}"
         click.echo(
             f"{one.name:<20} {one.operator} {one.service}: by {one.called_by} within {one.response_s} s for "
@@ -107,13 +107,13 @@ def award(file: Path, data_dir: Path) -> None:
     finally:
         store.close()
     try:
-        found = reserve_awards(file, config.fleet, now, held)
+        awards = reserve_awards(file, config.fleet, now, held)
     except (AwardError, OSError, UnicodeDecodeError) as error:
         raise click.ClickException(str(error)) from error
-    tell(data_dir, [*found])
-    mw_h = sum(one.power_w for one in found) / 1e6
-    usd = sum(one.power_w / 1e6 * one.capacity_usd_per_mw_h for one in found)
-    click.echo(f"kept: {len(found)} hours of reserves, {mw_h:,.1f} MW x hours, {usd:,.2f} USD of capacity")
+    tell(data_dir, [*awards])
+    mw_h = sum(one.power_w for one in awards) / 1e6
+    usd = sum(one.power_w / 1e6 * one.capacity_usd_per_mw_h for one in awards)
+    click.echo(f"kept: {len(awards)} hours of reserves, {mw_h:,.1f} MW x hours, {usd:,.2f} USD of capacity")
 
 
 # --- what is offered ----------------------------------------------------------------------------
@@ -137,14 +137,14 @@ def offered(store: Store, fleet: Fleet, settings: Settings, now: datetime) -> li
 def reserve_awards(file: Path, fleet: Fleet, now: datetime, held: Sequence[Commitment]) -> list[Commitment]:
     """Every row of a file as an accepted promise. Raises AwardError with file and row."""
     sold: dict[tuple[str, datetime], float] = defaultdict(float)
-    found: dict[str, Commitment] = {}
+    awards: dict[str, Commitment] = {}
     for where, row in rows_of(file, NEEDED):
         one = _award(row, where, fleet, now)
-        if one.commitment_id in found:
+        if one.commitment_id in awards:
             raise AwardError(f"{where}: {one.product} at {one.site_id} {one.at:%Y-%m-%d %H:%M} stands twice")
-        found[one.commitment_id] = one
+        awards[one.commitment_id] = one
         sold[one.site_id, one.at] += one.power_w
-        others = [c for c in held if c.site_id == one.site_id and c.commitment_id not in found]
+        others = [c for c in held if c.site_id == one.site_id and c.commitment_id not in awards]
         before = sum(c.power_w for c in others if c.at < one.until and c.until > one.at)
         most = sum(group.rated_w for group in fleet.site(one.site_id).rig_groups)
         whole = sold[one.site_id, one.at] + before
@@ -153,7 +153,7 @@ def reserve_awards(file: Path, fleet: Fleet, now: datetime, held: Sequence[Commi
                 f"{where}: {whole / 1e6:.1f} MW of reserves at {one.site_id} then, its rigs draw "
                 f"{most / 1e6:.1f} MW; correct the row, or release what was promised before"
             )
-    return list(found.values())
+    return list(awards.values())
 
 
 def _award(row: dict[str, str], where: str, fleet: Fleet, now: datetime) -> Commitment:
@@ -192,27 +192,27 @@ def _award(row: dict[str, str], where: str, fleet: Fleet, now: datetime) -> Comm
 # --- as a person, a program and a market read it ------------------------------------------------
 
 
-def _lines(fleet: Fleet, found: Sequence[ReserveOffer]) -> list[str]:
+def _lines(fleet: Fleet, offers: Sequence[ReserveOffer]) -> list[str]:
     lines: list[str] = []
-    for key in dict.fromkeys((one.site_id, one.product) for one in found):
+    for key in dict.fromkeys((one.site_id, one.product) for one in offers):
         product = fleet.reserve_products[key[1]]
-        mine = [one for one in found if (one.site_id, one.product) == key]
+        mine = [one for one in offers if (one.site_id, one.product) == key]
         lines.append(f"{key[0]}  {product.name}: offers close {product.offers_close} local, the day before")
         for hour in dict.fromkeys(one.at for one in mine):
             steps = [one for one in mine if one.at == hour]
-            told = ", ".join(f"{one.power_w / 1e6:.1f} MW from {one.limit_usd_per_mw_h:,.2f}" for one in steps)
-            lines += [f"  {hour.astimezone(zone_of(product.zone)):%H:%M} local  {told} USD/MW,h"]
+            blocks = ", ".join(f"{one.power_w / 1e6:.1f} MW from {one.limit_usd_per_mw_h:,.2f}" for one in steps)
+            lines += [f"  {hour.astimezone(zone_of(product.zone)):%H:%M} local  {blocks} USD/MW,h"]
             lines += [f"      {steps[-1].reason}"]
-    if not found:
+    if not offers:
         lines.append("nothing to offer: every hour is sold, too hot, or likely a coincident peak")
     lines.append("each megawatt is offered to every product and can be awarded once; submitting stays with you (--out)")
     return lines
 
 
-def as_csv(fleet: Fleet, found: Iterable[ReserveOffer]) -> str:
+def as_csv(fleet: Fleet, offers: Iterable[ReserveOffer]) -> str:
     """A row for each step of each hour."""
     rows = []
-    for one in found:
+    for one in offers:
         product = fleet.reserve_products[one.product]
         local = one.at.astimezone(zone_of(product.zone))
         power, limit = f"{one.power_w / 1e6:.1f}", f"{one.limit_usd_per_mw_h:.2f}"

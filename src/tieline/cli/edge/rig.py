@@ -54,13 +54,13 @@ def preview(site: str, limit_mw: float, data_dir: Path, as_json: bool) -> None:
     """What SITE would do under a limit of LIMIT_MW: which rigs, why not others. Nothing is sent to a rig."""
     config, _ = config_and_now(data_dir)
     _site(config, site)
-    found = _asked(data_dir, f"preview.{site}", str(limit_mw).encode())
-    if "error" in found:
-        raise click.ClickException(found["error"])
+    shed = _asked(data_dir, f"preview.{site}", str(limit_mw).encode())
+    if "error" in shed:
+        raise click.ClickException(shed["error"])
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(shed, indent=2))
         return
-    for unit in found["units"]:
+    for unit in shed["units"]:
         asked = "left as it is" if unit["asked_w"] is None else f"asked for {unit['asked_w'] / 1e6:.3f} MW"
         click.echo(f"{unit['unit_id']:28} draws {unit['draws_w'] / 1e6:.3f} MW, {asked}  {unit['why']}".rstrip())
         if "sleep_count" in unit:
@@ -68,8 +68,8 @@ def preview(site: str, limit_mw: float, data_dir: Path, as_json: bool) -> None:
             click.echo(f"    {unit['sleep_count']} rigs would sleep{': ' if named else ''}{named}")
         for one in unit.get("not", []):
             click.echo(f"    not {one['address']}: {one['why'] or 'does not obey'}")
-    if found["cannot_shed_w"] > 0:
-        click.echo(f"{found['cannot_shed_w'] / 1e6:.3f} MW above the limit cannot be shed.")
+    if shed["cannot_shed_w"] > 0:
+        click.echo(f"{shed['cannot_shed_w'] / 1e6:.3f} MW above the limit cannot be shed.")
         raise SystemExit(AnswerIsNoError.exit_code)
 
 
@@ -119,12 +119,12 @@ def _approved(folder: Path, proposal_id: str) -> Proposed:
     now = config_and_now(folder)[1]
     store = open_store(folder)
     try:
-        found = proposed(
+        proposals = proposed(
             [*store.each(Proposal, now - BACK, now + LATER), *store.each(ProposalStep, now - BACK, now + LATER)]
         )
     finally:
         store.close()
-    one = found.get(proposal_id)
+    one = proposals.get(proposal_id)
     if one is None or one.proposal.what != "pools":
         raise NothingThereError(f"no proposal {proposal_id!r} of pools; see: tieline approvals list --all")
     if one.state(now) != "approved":
@@ -165,9 +165,9 @@ async def _waited(folder: Path, is_it: Callable[[Action], bool], since: datetime
     try:
         async with asyncio.timeout(within_s):
             while True:
-                found = [one for one in store.between(Action, since, config_and_now(folder)[1] + LATER) if is_it(one)]
-                if found:
-                    return found[-1]
+                actions = [one for one in store.between(Action, since, config_and_now(folder)[1] + LATER) if is_it(one)]
+                if actions:
+                    return actions[-1]
                 await asyncio.sleep(LOOK_S)
     except TimeoutError:
         return None
@@ -189,12 +189,12 @@ def _asked(folder: Path, subject: str, data: bytes) -> dict[str, Any]:
             await link.close()
 
     try:
-        found = read_json(asyncio.run(ask()))
+        answer = read_json(asyncio.run(ask()))
     except LinkDownError as error:
         raise NothingThereError(f"the agent did not answer: {error}") from error
     except (IntakeError, msgspec.DecodeError) as error:
         raise click.ClickException(f"the agent's answer cannot be read: {error}") from error
-    return found if isinstance(found, dict) else {"error": "the agent's answer is no object"}
+    return answer if isinstance(answer, dict) else {"error": "the agent's answer is no object"}
 
 
 def _site(config: Config, site: str) -> None:

@@ -65,8 +65,8 @@ def keys(data_dir: Path, parts: tuple[str, ...], out: Path) -> None:
 @_one_line
 def enter(data_dir: Path, file: Path) -> None:
     """Take the keys of FILE into this machine's folder. FILE may be removed then."""
-    found = read_keys(file)
-    if (data_dir / KEYS_FILE).exists() and read_keys(data_dir / KEYS_FILE).command_public != found.command_public:
+    keys = read_keys(file)
+    if (data_dir / KEYS_FILE).exists() and read_keys(data_dir / KEYS_FILE).command_public != keys.command_public:
         raise MachineError(f"{data_dir} holds the keys of another platform; name another folder with --data-dir")
-    found.enter(data_dir)
-    click.echo(f"This folder can run {', '.join(one for one in PARTS if one in found.parts)}.")
+    keys.enter(data_dir)
+    click.echo(f"This folder can run {', '.join(one for one in PARTS if one in keys.parts)}.")

@@ -127,9 +127,9 @@ def enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **c
     now = config_and_now(folder)[1]
     keeper = keeper_of(folder)
     at = begun(common["at"] or now, keeper.policy.zone)
-    told = {"at": at, "known_at": now, "source": "entered", "kind": "measured"}
+    provenance = {"at": at, "known_at": now, "source": "entered", "kind": "measured"}
     try:
-        batch = make(told, keeper)
+        batch = make(provenance, keeper)
     except ValueError as error:
         raise click.ClickException(f"nothing was recorded: {error}") from error
     new, _ = fresh(keeper, batch)
@@ -170,11 +170,11 @@ def payout(btc: Decimal, price: Decimal, start: date | None, fee: Decimal, **giv
     own |= _counted(given.pop("hashrate"), given.pop("rejected"))
     method: PoolMethod = given.pop("method") or ("" if own["block"] is None else "solo")
 
-    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
-        since = told["at"] - timedelta(days=1) if start is None else begun(start, keeper.policy.zone)
+    def make(provenance: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+        since = provenance["at"] - timedelta(days=1) if start is None else begun(start, keeper.policy.zone)
         return [
             Payout(
-                **told, payout_id=given["name"], sats=sats(btc), span_start=since, span_end=told["at"],
+                **provenance, payout_id=given["name"], sats=sats(btc), span_start=since, span_end=provenance["at"],
                 fee_sats=sats(fee), btc_usd=price, method=method, **own,
             )
         ]  # fmt: skip
@@ -199,7 +199,7 @@ def _counted(ehs: Decimal | None, rejected: Decimal | None) -> dict[str, float]:
 def matured(tip: int, target: str, **common: Any) -> None:
     """A block of one's own (--id: its payout) has 100 blocks above it: its coins may be spent."""
 
-    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+    def make(provenance: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
         payout = keeper.standing(f"payout {common['name']}")
         if not isinstance(payout, Payout) or payout.block is None or not payout.sats:
             raise NothingThereError(f"no block of one's own is booked under {common['name']!r}")
@@ -208,7 +208,7 @@ def matured(tip: int, target: str, **common: Any) -> None:
             raise AnswerIsNoError(
                 f"block {payout.block:,} can be spent after {left} more blocks; the chain is at {tip:,}"
             )
-        where = Told(told["known_at"], "entered", payout.pool, target)
+        where = Told(provenance["known_at"], "entered", payout.pool, target)
         return matured_of(keeper, [payout], tip, where) or [told_again(keeper, payout)]
 
     enter(make, **common)
@@ -240,22 +240,22 @@ def sale(proposal: str | None, hold: str | None, **given: Any) -> None:
     if hold is not None:
         sold["place"] = held_place(hold)
 
-    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+    def make(provenance: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
         stands = keeper.standing(f"trade {given['name']}")
         if isinstance(stands, Trade) and sats(sold["btc"]) <= stands.sats:  # told again, and no more of it
             again = sold | {"place": stands.place, "lots": sold["lots"] or stands.lots}
-            return [msgspec.structs.replace(_trade(told, given["name"], again), proposal_id=stands.proposal_id)]
+            return [msgspec.structs.replace(_trade(provenance, given["name"], again), proposal_id=stands.proposal_id)]
         if sold["btc"] > 0 and proposal is None and "sale" in keeper.policy.two_people:
             raise AnswerIsNoError("two people decide on each sale: `tieline treasury propose`, then --proposal")
         if proposal is None:
-            return [_trade(told, given["name"], sold)]
-        approved = ApprovedSale(given["data_dir"], keeper, proposal, told["known_at"])
+            return [_trade(provenance, given["name"], sold)]
+        approved = ApprovedSale(given["data_dir"], keeper, proposal, provenance["known_at"])
         mine = sold | {
             "place": sold["place"] if hold else approved.allowed.place,
             "lots": sold["lots"] or approved.lots,
         }
-        trade = msgspec.structs.replace(_trade(told, given["name"], mine), proposal_id=proposal)
-        return [trade, *approved.after(sold["btc"], told["known_at"])]
+        trade = msgspec.structs.replace(_trade(provenance, given["name"], mine), proposal_id=proposal)
+        return [trade, *approved.after(sold["btc"], provenance["known_at"])]
 
     enter(make, **given)
 
@@ -267,7 +267,7 @@ def known_currency(name: str) -> str:
     return name
 
 
-def _trade(told: dict[str, Any], name: str, sold: dict[str, Any]) -> Trade:
+def _trade(provenance: dict[str, Any], name: str, sold: dict[str, Any]) -> Trade:
     """Raises ValueError where a currency has no rate."""
     rate, other = sold["rate"], known_currency(sold["currency"]) != "USD"
     if other and (rate is None or rate <= 0):
@@ -277,7 +277,7 @@ def _trade(told: dict[str, Any], name: str, sold: dict[str, Any]) -> Trade:
     worth = rate if other else Decimal(1)
     received = money(sold["btc"] * sold["price"] - sold["fee"], sold["currency"]).number if other else None
     return Trade(
-        **told, trade_id=name, sats=sats(sold["btc"]), price_usd=usd(sold["price"] * worth).number,
+        **provenance, trade_id=name, sats=sats(sold["btc"]), price_usd=usd(sold["price"] * worth).number,
         fee_usd=usd(sold["fee"] * worth).number, venue=sold["venue"], currency=sold["currency"], received=received,
         place=sold["place"], lots=tuple(sold["lots"]),
     )  # fmt: skip
@@ -302,10 +302,10 @@ def transfer(
 ) -> None:
     """Bitcoin moved between places of one's own; lots keep their cost and date."""
 
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+    def make(provenance: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
         return [
             Transfer(
-                **told, transfer_id=common["name"], sats=sats(btc), from_place=source, to_place=target,
+                **provenance, transfer_id=common["name"], sats=sats(btc), from_place=source, to_place=target,
                 fee_sats=sats(fee), btc_usd=price, lots=lots,
             )
         ]  # fmt: skip
@@ -322,9 +322,9 @@ def hold(btc: Decimal, source: str, lots: tuple[str, ...], **common: Any) -> Non
     """Bitcoin set apart for something pending: a sale that is ordered and not filled. Nothing else takes it until it is
     posted (`books add sale --hold ID`) or voided (`books add void`)."""
 
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+    def make(provenance: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
         name = held_place(common["name"])
-        return [Transfer(**told, transfer_id=name, sats=sats(btc), from_place=source, to_place=name, lots=lots)]
+        return [Transfer(**provenance, transfer_id=name, sats=sats(btc), from_place=source, to_place=name, lots=lots)]
 
     enter(make, **common)
 
@@ -334,13 +334,13 @@ def hold(btc: Decimal, source: str, lots: tuple[str, ...], **common: Any) -> Non
 def post(**common: Any) -> None:
     """A payment or a loan's money that was pending (--id: its own) has moved."""
 
-    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+    def make(provenance: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
         pending = _pending(keeper, common["name"])
         if pending is None:
             raise AnswerIsNoError(
                 f"nothing of {common['name']!r} is pending; it was posted or voided, or never entered"
             )
-        return [msgspec.structs.replace(pending, state="posted", at=told["at"], known_at=told["known_at"])]
+        return [msgspec.structs.replace(pending, state="posted", at=provenance["at"], known_at=provenance["known_at"])]
 
     enter(make, **common | {"amend": True})
 
@@ -360,15 +360,15 @@ def _pending(keeper: Bookkeeper, name: str) -> Payment | LoanFlow | None:
 def void(target: str, **common: Any) -> None:
     """What was pending does not happen: what is left of held coins, or the cash of a payment, goes back."""
 
-    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+    def make(provenance: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
         pending = _pending(keeper, common["name"])
         if pending is not None:
-            return [msgspec.structs.replace(pending, state="voided", known_at=told["known_at"])]
+            return [msgspec.structs.replace(pending, state="voided", known_at=provenance["known_at"])]
         place = held_place(common["name"])
         left = keeper.book.balance(coins_at(place), "BTC")
         if left <= 0:
             raise AnswerIsNoError(f"nothing is held under {common['name']!r}; it was posted or voided, or never held")
-        told_ = told | {"transfer_id": f"{place} voided", "from_place": place, "to_place": target}
+        told_ = provenance | {"transfer_id": f"{place} voided", "from_place": place, "to_place": target}
         return [Transfer(**told_, sats=sats(left))]
 
     enter(make, **common | {"amend": True})
@@ -384,10 +384,16 @@ def void(target: str, **common: Any) -> None:
 def pledge(loan: str, btc: Decimal, price: Decimal | None, place: str, lots: tuple[str, ...], **common: Any) -> None:
     """Bitcoin pledged for a loan, or given back."""
 
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+    def make(provenance: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
         return [
             Pledge(
-                **told, pledge_id=common["name"], loan_id=loan, sats=sats(btc), btc_usd=price, place=place, lots=lots
+                **provenance,
+                pledge_id=common["name"],
+                loan_id=loan,
+                sats=sats(btc),
+                btc_usd=price,
+                place=place,
+                lots=lots,
             )
         ]
 
@@ -406,16 +412,18 @@ def hashrate(data_dir: Path, month: str, deployed: Decimal | None, operating: De
         start, end = month_span(month, keeper_of(data_dir).policy.zone)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    told: dict[str, Any] = {"known_at": now, "source": "entered", "kind": "measured"}
+    provenance: dict[str, Any] = {"known_at": now, "source": "entered", "kind": "measured"}
     batch: list[AnyRecord] = []
     for value in (deployed, operating):
         if value is not None and not 0 <= value <= 10_000:
             raise click.ClickException(f"{value} EH/s; give what a fleet may have, 0 to 10,000")
     if deployed is not None:
-        batch.append(Deployed(at=end - timedelta(seconds=1), hashrate_hs=float(deployed * 10**18), sites=0, **told))
+        batch.append(
+            Deployed(at=end - timedelta(seconds=1), hashrate_hs=float(deployed * 10**18), sites=0, **provenance)
+        )
     if operating is not None:
         length_s = int((end - start).total_seconds())
-        batch.append(Operated(at=start, hashrate_hs=float(operating * 10**18), length_s=length_s, **told))
+        batch.append(Operated(at=start, hashrate_hs=float(operating * 10**18), length_s=length_s, **provenance))
     if not batch:
         raise click.UsageError("give --deployed, --operating or both")
     record_all(data_dir, batch, now)
@@ -437,20 +445,27 @@ def evidence(what: Any, until: date, gco2: Decimal, site: str, mwh: Decimal | No
     """What says how much CO2 a kilowatt-hour meant: a contract, a certificate, a grid's average or residual mix."""
     own = {name: more.pop(name) for name in ("registry", "serial", "year", "origin")}
 
-    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+    def make(provenance: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
         end = begun(until, keeper.policy.zone)
         if what == "certificate" and not (own["registry"] and own["serial"] and mwh):
             raise ValueError("a certificate has --registry, --serial and --mwh; it counts once by them")
         if what == "grid-average" and own["year"] is None:
             raise ValueError("--year is missing: of which year is the grid's average?")
-        if end <= told["at"]:
+        if end <= provenance["at"]:
             raise ValueError("--until is not after --at")
         if what == "certificate":
             _used_once(more["data_dir"], more["name"], own["registry"], own["serial"])
         wh = None if mwh is None else int(mwh * 10**6)
         return [
             EnergyEvidence(
-                **told, evidence_id=more["name"], what=what, site_id=site, until=end, gco2_per_kwh=gco2, wh=wh, **own
+                **provenance,
+                evidence_id=more["name"],
+                what=what,
+                site_id=site,
+                until=end,
+                gco2_per_kwh=gco2,
+                wh=wh,
+                **own,
             )
         ]
 

@@ -151,10 +151,10 @@ def reconcile(data_dir: Path, as_json: bool, month: str | None) -> None:
         raise click.ClickException(str(error)) from error
     rows = [_pool_row(one) for one in made.days if one.payouts or one.receipts or one.expected is not None]
     if as_json:
-        told: dict[str, Any] = {"month": made.month, "policy": list(policy.lines()), "days": rows}
-        told["remarks"] = made.remarks
-        told |= {"steps": dict(made.steps), "epochs": [{"difficulty": d, "expected": btc} for d, btc in made.epochs]}
-        click.echo(json.dumps(told | {"luck": made.luck and dataclasses.asdict(made.luck)}, indent=2))
+        printed: dict[str, Any] = {"month": made.month, "policy": list(policy.lines()), "days": rows}
+        printed["remarks"] = made.remarks
+        printed |= {"steps": dict(made.steps), "epochs": [{"difficulty": d, "expected": btc} for d, btc in made.epochs]}
+        click.echo(json.dumps(printed | {"luck": made.luck and dataclasses.asdict(made.luck)}, indent=2))
     else:
         for line in policy.lines():
             click.echo(f"policy: {line}")
@@ -164,9 +164,9 @@ def reconcile(data_dir: Path, as_json: bool, month: str | None) -> None:
         raise SystemExit(1)
 
 
-def _print_steps(made: PoolMonth, heard: bool) -> None:
+def _print_steps(made: PoolMonth, measured: bool) -> None:
     """From expected to stated, by difficulty, and the luck of blocks of one's own."""
-    for name, btc in made.steps if heard else ():
+    for name, btc in made.steps if measured else ():
         click.echo(f"  {name:64} {btc:>+16,.8f} BTC")
     for difficulty, btc in made.epochs:
         click.echo(f"  {f'of the subsidy at difficulty {difficulty:,.0f}':64} {btc:>+16,.8f} BTC")
@@ -247,8 +247,8 @@ def cost(data_dir: Path, as_json: bool, month: str) -> None:
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        told = dataclasses.asdict(made) | {"policy": list(keeper.policy.lines())}
-        click.echo(json.dumps(told, default=in_json, indent=2))
+        printed = dataclasses.asdict(made) | {"policy": list(keeper.policy.lines())}
+        click.echo(json.dumps(printed, default=in_json, indent=2))
         return
     for line in keeper.policy.lines():
         click.echo(f"policy: {line}")
@@ -334,7 +334,7 @@ def _emission_lines(made: EmissionsOfMonth) -> Iterator[str]:
             share = "" if not one.unknown_share else f", {one.unknown_share * 100:.2f} % of the energy unknown"
             yield f"{name} {use}: {(one.kwh + one.unknown_kwh) / 1000:,.3f} MWh, {each}{share}"
     for name in ("location", "market"):
-        for what, found in (("bitcoin", made.per_btc), ("million tokens", made.per_million_tokens)):
-            told = "not known" if found[name] is None else f"{found[name]:,} g"
-            yield f"{name}-based per {what}: {told}"
+        for what, grams in (("bitcoin", made.per_btc), ("million tokens", made.per_million_tokens)):
+            amount = "not known" if grams[name] is None else f"{grams[name]:,} g"
+            yield f"{name}-based per {what}: {amount}"
     yield f"covered by certificates: {made.certified_kwh / 1000:,.3f} MWh"

@@ -166,8 +166,8 @@ def policy(file: Path | None, data_dir: Path, by: str, dry_run: bool, as_json: b
             record_all(data_dir, [chosen], now)
     since = keeper.state.policy
     if as_json:
-        told = {"by": since and since[0].by, "since": since and since[0].known_at.isoformat()}
-        click.echo(json.dumps(told | to_builtins(keeper.policy), default=in_json, indent=2))
+        closing = {"by": since and since[0].by, "since": since and since[0].known_at.isoformat()}
+        click.echo(json.dumps(closing | to_builtins(keeper.policy), default=in_json, indent=2))
         return
     for line in keeper.policy.lines():
         click.echo(line)

@@ -89,8 +89,8 @@ def pool(pool: str, until: date | None, user: str | None, token_env: str, name: 
     stated = _run(asked.stated(since, end))
 
     def make(keeper: Bookkeeper, price: PriceAt) -> list[AnyRecord]:
-        told = Told(now, _host(url) or asked.name, name or asked.name, common["place"])
-        return payouts_of(stated, told, keeper.policy, price)
+        terms = Told(now, _host(url) or asked.name, name or asked.name, common["place"])
+        return payouts_of(stated, terms, keeper.policy, price)
 
     _keep(make, now, **common)
 
@@ -112,12 +112,12 @@ def receipts(addresses: tuple[str, ...], pool_name: str, from_place: str, api: s
     tip, arrived = _run(_arrived(Esplora(base), addresses, since))
 
     def make(keeper: Bookkeeper, price: PriceAt) -> list[AnyRecord]:
-        told = Told(now, _host(base) or base, pool_name, common["place"])
-        found = receipts_of(arrived, told, from_place, price)
+        terms = Told(now, _host(base) or base, pool_name, common["place"])
+        arriving = receipts_of(arrived, terms, from_place, price)
         before = keeper_payouts(common["data_dir"])
-        new = {one.payout_id: one for one in found if isinstance(one, Payout)}
+        new = {one.payout_id: one for one in arriving if isinstance(one, Payout)}
         # What is new here is booked first, so that it can leave again where it is old enough.
-        return [*found, *matured(keeper, [*(before | new).values()], tip, told)]
+        return [*arriving, *matured(keeper, [*(before | new).values()], tip, terms)]
 
     _keep(make, now, **common)
 
@@ -161,8 +161,8 @@ def keeper_payouts(folder: Path) -> dict[str, Payout]:
     if store is None:
         return {}
     try:
-        told = sorted(store.between(Payout, BEGINNING, END), key=lambda one: one.known_at)
-        return {one.payout_id: one for one in told}
+        payouts = sorted(store.between(Payout, BEGINNING, END), key=lambda one: one.known_at)
+        return {one.payout_id: one for one in payouts}
     finally:
         store.close()
 
@@ -193,8 +193,8 @@ def _keep(
     if new and not dry_run:
         record_all(data_dir, new, now)
     if as_json:
-        told = {"new": len(new), "as_before": as_before, "recorded": bool(new) and not dry_run, "entries": entries}
-        click.echo(json.dumps(told, indent=2))
+        result = {"new": len(new), "as_before": as_before, "recorded": bool(new) and not dry_run, "entries": entries}
+        click.echo(json.dumps(result, indent=2))
         return
     for line in entries:
         click.echo(line)

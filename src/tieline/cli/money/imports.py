@@ -50,14 +50,14 @@ def import_(what: str, file: Path, data_dir: Path, maps: tuple[str, ...], dry_ru
     if not dry_run and new:
         record_all(data_dir, new, now)
     if as_json:
-        told = {
+        result = {
             "read": len(batch),
             "new": len(new),
             "as_before": as_before,
             "recorded": not dry_run,
             "entries": entries,
         }
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(result, indent=2))
         return
     if dry_run:
         click.echo("\n".join(entries) if entries else "no entry would be made")
@@ -77,10 +77,10 @@ def text_of(file: Path) -> str:
 
 def mapping_of(maps: tuple[str, ...]) -> dict[str, str]:
     """Raises click.BadParameter for what is not THEIRS=OURS."""
-    found = {}
+    mapping = {}
     for one in maps:
         theirs, equals, ours = one.rpartition("=")
         if not equals or not theirs.strip():
             raise click.BadParameter(f'{one!r}; write it like --map "Wallet=place"', param_hint="--map")
-        found[theirs.strip()] = ours.strip()
-    return found
+        mapping[theirs.strip()] = ours.strip()
+    return mapping

@@ -122,14 +122,14 @@ def invoice(number: str, data_dir: Path, form: str, target: Path | None) -> None
     """Print an invoice that was issued: JSON or PDF/A (pip install 'tieline[invoices]'), the same bytes each time."""
     store = open_store(data_dir)
     try:
-        found = next((one for one in store.between(Issued, BEGINNING, END) if one.number == number), None)
+        issued = next((one for one in store.between(Issued, BEGINNING, END) if one.number == number), None)
     finally:
         store.close()
-    if found is None:
+    if issued is None:
         raise NothingThereError(f"no invoice {number!r} was issued; `tieline books issue --month YYYY-MM`")
     if form == "pdf" and target is None:
         raise click.UsageError("name the file: --to invoice.pdf")
-    body = as_json(found) if form == "json" else pdf_of(found)
+    body = as_json(issued) if form == "json" else pdf_of(issued)
     if target is None:
         click.echo(body.decode(), nl=False)
     else:

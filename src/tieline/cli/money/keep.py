@@ -131,10 +131,10 @@ def price_of(text: str | None, folder: Path) -> Decimal:
     if place.exists():
         try:
             store = Store(place, records.encode, records.decode, read_only=True)
-            told = [one for one in store.latest(NetworkTick, config_and_now(folder)[1]) if one.btc_usd > 0]
+            ticks = [one for one in store.latest(NetworkTick, config_and_now(folder)[1]) if one.btc_usd > 0]
             store.close()
         except StoreError as error:
             raise click.ClickException(str(error)) from error
-        if told:
-            return told[0].btc_usd
+        if ticks:
+            return ticks[0].btc_usd
     raise click.ClickException("no price of bitcoin is known here; give one with --price 68524")

@@ -44,7 +44,7 @@ def loan(
     words = {name: more.pop(name) for name in ("rate", "margin", "initial", "call", "release", "liquidation")}
     reference = more.pop("reference")
 
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+    def make(provenance: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
         known_currency(currency)
         if words["rate"] and reference:
             raise ValueError("--rate and --reference are both given; a floating loan has --reference and --margin")
@@ -57,7 +57,7 @@ def loan(
             raise ValueError(str(error).removeprefix("line 1, ")) from error
         made: list[AnyRecord] = [
             Loan(
-                **told, loan_id=more["name"], lender=lender, currency=currency, rate=terms["rate"],
+                **provenance, loan_id=more["name"], lender=lender, currency=currency, rate=terms["rate"],
                 initial_ltv=terms["initial"], call_ltv=terms["call"], release_ltv=terms["release"],
                 liquidation_ltv=terms["liquidation"], cure_hours=cure_hours, may_rehypothecate=may_rehypothecate,
                 reference=reference, margin=terms["margin"],
@@ -65,7 +65,9 @@ def loan(
         ]  # fmt: skip
         if amount:
             made.append(
-                LoanFlow(**told, flow_id=f"{more['name']} drawn", loan_id=more["name"], what="drawn", amount=amount)
+                LoanFlow(
+                    **provenance, flow_id=f"{more['name']} drawn", loan_id=more["name"], what="drawn", amount=amount
+                )
             )
         return made
 
@@ -78,8 +80,8 @@ def loan(
 def rate(rate: str, **common: Any) -> None:
     """What a reference rate (--id: its name, SOFR) was fixed at."""
 
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
-        return [RateFixing(**told, reference=common["name"], rate=fixed_rate(rate))]
+    def make(provenance: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        return [RateFixing(**provenance, reference=common["name"], rate=fixed_rate(rate))]
 
     enter(make, **common)
 
@@ -96,8 +98,8 @@ def repay(loan_id: str, amount: Decimal, what: Any, pending: bool, **common: Any
     """Money of a loan: repaid, paid as interest or fee, or drawn again."""
     state: MoneyState = "pending" if pending else "posted"
 
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
-        return [LoanFlow(**told, flow_id=common["name"], loan_id=loan_id, what=what, amount=amount, state=state)]
+    def make(provenance: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        return [LoanFlow(**provenance, flow_id=common["name"], loan_id=loan_id, what=what, amount=amount, state=state)]
 
     enter(make, **common)
 
@@ -112,11 +114,17 @@ def repay(loan_id: str, amount: Decimal, what: Any, pending: bool, **common: Any
 def bill(payee: str, amount: Decimal, expense: str, due: date | None, site: str, **common: Any) -> None:
     """What is owed to somebody."""
 
-    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+    def make(provenance: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
         until = None if due is None else begun(due, keeper.policy.zone)
         return [
             VendorBill(
-                **told, bill_id=common["name"], payee=payee, amount_usd=amount, expense=expense, due=until, site_id=site
+                **provenance,
+                bill_id=common["name"],
+                payee=payee,
+                amount_usd=amount,
+                expense=expense,
+                due=until,
+                site_id=site,
             )
         ]
 
@@ -135,9 +143,11 @@ def payment(party: str, amount: Decimal, settles: Any, pending: bool, **common: 
     """Money paid for what is owed, or received for what others owe."""
     state: MoneyState = "pending" if pending else "posted"
 
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+    def make(provenance: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
         return [
-            Payment(**told, payment_id=common["name"], party=party, amount_usd=amount, settles=settles, state=state)
+            Payment(
+                **provenance, payment_id=common["name"], party=party, amount_usd=amount, settles=settles, state=state
+            )
         ]
 
     enter(make, **common)
@@ -152,9 +162,16 @@ def payment(party: str, amount: Decimal, settles: Any, pending: bool, **common: 
 def equity(amount: Decimal, status: Any, shares: int | None, investor: str, **common: Any) -> None:
     """Shares sold."""
 
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+    def make(provenance: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
         return [
-            Equity(**told, issue_id=common["name"], amount_usd=amount, status=status, shares=shares, investor=investor)
+            Equity(
+                **provenance,
+                issue_id=common["name"],
+                amount_usd=amount,
+                status=status,
+                shares=shares,
+                investor=investor,
+            )
         ]
 
     enter(make, **common)

@@ -46,8 +46,8 @@ def peaks(data_dir: Path, dry_run: bool, as_json: bool) -> None:
         record_all(data_dir, new, now)
     recorded = bool(new) and not dry_run
     if as_json:
-        told = {"new": len(new), "as_before": as_before, "recorded": recorded, "entries": entries}
-        click.echo(json.dumps(told, indent=2))
+        result = {"new": len(new), "as_before": as_before, "recorded": recorded, "entries": entries}
+        click.echo(json.dumps(result, indent=2))
         return
     click.echo("\n".join(entries) if entries else "no charge is new")
     total = sum(one.amount_usd for one in due)

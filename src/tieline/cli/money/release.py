@@ -76,7 +76,7 @@ def compared(draft: Draft, text: str) -> tuple[int, list[str]]:
     from tieline.disclosures.read import read
 
     reading = read(text, issuer=draft.release.ticker or None)
-    found = [*reading.facts, *(one.fact for one in reading.candidates)]
-    printed = {one.field: one.value for one in found if one.period == draft.release.month and one.scope is None}
+    facts = [*reading.facts, *(one.fact for one in reading.candidates)]
+    printed = {one.field: one.value for one in facts if one.period == draft.release.month and one.scope is None}
     known = [name for name in printed if draft.release.value(name) is not None]
     return len(known), against(draft.release, printed)

@@ -102,22 +102,22 @@ def propose(data_dir: Path, price: str | None, dry_run: bool, as_json: bool) -> 
     at_price = price_of(price, data_dir)
     known = found_in(data_dir)
     open_ = {one.proposal.by for one in known.values() if one.state(now) in ("open", "approved")}
-    found = list(wanted(keeper, rules, at_price, now))
-    new = [one for one in found if _rule(one) not in open_]
+    sales = list(wanted(keeper, rules, at_price, now))
+    new = [one for one in sales if _rule(one) not in open_]
     if new and not dry_run:
         record_all(data_dir, [_proposal(one, keeper, at_price, now) for one in new], now)
-    state = {one.rule: "waits already" for one in found} | dict.fromkeys(
+    state = {one.rule: "waits already" for one in sales} | dict.fromkeys(
         (one.rule for one in new), "not proposed" if dry_run else "proposed"
     )
     if as_json:
-        told = [
-            {"rule": o.rule, "sell_btc": o.btc, "why": o.why, "proposed": state[o.rule] == "proposed"} for o in found
+        lines = [
+            {"rule": o.rule, "sell_btc": o.btc, "why": o.why, "proposed": state[o.rule] == "proposed"} for o in sales
         ]
-        click.echo(json.dumps(told, default=in_json, indent=2))
+        click.echo(json.dumps(lines, default=in_json, indent=2))
         return
-    for one in found:
+    for one in sales:
         click.echo(f"{one.rule}: {one.words} at {at_price:,.2f}: {one.why} ({state[one.rule]})")
-    if not found:
+    if not sales:
         click.echo("no rule wants anything sold")
 
 
@@ -149,11 +149,11 @@ def invoices_approved(folder: Path, tenants: Sequence[str], month: str, now: dat
     from tieline.people.proposals import standing
 
     known = list(found_in(folder).values())
-    found = {tenant: standing(known, "invoice", f"{tenant} {month}", now) for tenant in tenants}
-    lacking = [tenant for tenant, one in found.items() if one is None]
+    approvals = {tenant: standing(known, "invoice", f"{tenant} {month}", now) for tenant in tenants}
+    lacking = [tenant for tenant, one in approvals.items() if one is None]
     if lacking:
         raise AnswerIsNoError(
             f'two people decide on each invoice: `tieline approvals propose invoice "{lacking[0]} {month}"` first'
             + (f"; {len(lacking)} lack it" if len(lacking) > 1 else "")
         )
-    return {tenant: one for tenant, one in found.items() if one is not None}
+    return {tenant: one for tenant, one in approvals.items() if one is not None}

@@ -72,7 +72,7 @@ def ladder_command(as_json: bool, **where: Any) -> None:
     held, price = desk.holding, desk.price
     rungs = ladder(held, price)
     if as_json:
-        told = {
+        printed = {
             "price": price,
             "free_btc": held.free,
             "pledged_btc": held.pledged,
@@ -84,7 +84,7 @@ def ladder_command(as_json: bool, **where: Any) -> None:
             {"loan": one.loan_id, "ltv": one.ltv(price), "debt": one.debt, "pledged": one.pledged} for one in held.loans
         ]
         _json(
-            told
+            printed
             | {
                 "loans": by_loan,
                 "ladder": [asdict(one) for one in rungs],
@@ -124,9 +124,9 @@ def what_if_command(question: str, as_json: bool, **where: Any) -> None:
     after = made.after
     ratios = {loan.loan_id: loan.ltv(sale.price) for loan in after.loans if loan.debt}
     if as_json:
-        told = {"proceeds": made.proceeds, "currency": sale.currency, "stages": [asdict(one) for one in made.stages]}
-        told |= {"debt": after.debt, "cash": after.cash, "free_btc": after.free, "pledged_btc": after.pledged}
-        _json(told | {"ltv": ratios, "gains": dict(made.gains), "open": desk.questions, "policy": desk.policy})
+        printed = {"proceeds": made.proceeds, "currency": sale.currency, "stages": [asdict(one) for one in made.stages]}
+        printed |= {"debt": after.debt, "cash": after.cash, "free_btc": after.free, "pledged_btc": after.pledged}
+        _json(printed | {"ltv": ratios, "gains": dict(made.gains), "open": desk.questions, "policy": desk.policy})
         return
     click.echo(f"sell {_coins(sale.btc)} BTC at {sale.price:,}: {made.proceeds:,.2f} {sale.currency}")
     for number, stage in enumerate(made.stages, 1):
@@ -157,7 +157,7 @@ def stress_command(falls: tuple[str, ...], history: Path | None, days: int, as_j
     """What given falls, and every stretch of a price history, would do to each loan."""
     desk = _desk(**where)
     try:
-        found = shocks(desk.holding, desk.price, [_shock(one) for one in falls])
+        outcomes = shocks(desk.holding, desk.price, [_shock(one) for one in falls])
         hourly = [] if history is None else prices(text_of(history), mapping_of(where["maps"]))
         played = [] if history is None else play(desk.holding, desk.price, hourly, days * 24)
     except (AskedError, SheetError) as error:
@@ -166,13 +166,13 @@ def stress_command(falls: tuple[str, ...], history: Path | None, days: int, as_j
         _json(
             {
                 "price": desk.price,
-                "shocks": [asdict(one) for one in found],
+                "shocks": [asdict(one) for one in outcomes],
                 "history": [asdict(one) for one in played],
                 "policy": desk.policy,
             }
         )
         return
-    for one in found:
+    for one in outcomes:
         cure = ""
         if one.state in ("called", "liquidated") and one.cure_btc is not None:
             cure = f"; {one.cure_btc:,.2f} BTC or {one.cure_cash:,.2f} in cash bring it back to the initial LTV"
@@ -293,5 +293,5 @@ def _questions(desk: TreasuryInputs) -> None:
         click.echo(f"policy: {line}")
 
 
-def _json(told: dict[str, Any]) -> None:
-    click.echo(json.dumps(msgspec.to_builtins(told, builtin_types=(Decimal,)), default=in_json, indent=2))
+def _json(printed: dict[str, Any]) -> None:
+    click.echo(json.dumps(msgspec.to_builtins(printed, builtin_types=(Decimal,)), default=in_json, indent=2))

@@ -107,18 +107,18 @@ def _explained(folder: Path, month: str, policy: Path | None, as_json: bool) -> 
         raise click.ClickException(str(error)) from error
     finally:
         store.close()
-    found = made.bridge
-    if isinstance(found, NoBridge):
-        raise NothingThereError(f"no bridge: {found.reason.replace('OWN printed', 'the books have')}")
+    bridge = made.bridge
+    if isinstance(bridge, NoBridge):
+        raise NothingThereError(f"no bridge: {bridge.reason.replace('OWN printed', 'the books have')}")
     if as_json:
         causes = [dataclasses.asdict(one) for one in made.causes]
-        told = msgspec.to_builtins(found) | {"issuer": "", "claims": [], "causes": causes}
-        click.echo(json.dumps(told, default=in_json, indent=2))
+        printed = msgspec.to_builtins(bridge) | {"issuer": "", "claims": [], "causes": causes}
+        click.echo(json.dumps(printed, default=in_json, indent=2))
         return
-    click.echo(f"{found.base} to {found.month}: {found.before:,f} to {found.after:,f} BTC")
-    for step in found.steps:
+    click.echo(f"{bridge.base} to {bridge.month}: {bridge.before:,f} to {bridge.after:,f} BTC")
+    for step in bridge.steps:
         click.echo(f"  {step.name:32} {step.btc:+12,f} BTC   {step.says}")
-    click.echo(f"  {'change':32} {found.change:+12,f} BTC   {found.change_pct:+} %")
+    click.echo(f"  {'change':32} {bridge.change:+12,f} BTC   {bridge.change_pct:+} %")
     for one in made.causes:
         click.echo(f"  not earned: {one.cause:20} {one.after:,f} BTC after {one.before:,f}")
 

@@ -36,17 +36,17 @@ def desk() -> None:
 @json_option
 def list_(issuer: str | None, facts: Path, as_json: bool) -> None:
     """What waits, newest document first, each with what it lacks."""
-    found = guarded(lambda: CandidateFile(path_beside(facts)).waiting())
-    found = tuple(w for w in found if issuer is None or w.candidate.fact.issuer == issuer.upper())
+    waiting = guarded(lambda: CandidateFile(path_beside(facts)).waiting())
+    waiting = tuple(w for w in waiting if issuer is None or w.candidate.fact.issuer == issuer.upper())
     if as_json:
-        dump([{"id": w.id, "candidate": w.candidate, "source": w.source, "published": w.published} for w in found])
+        dump([{"id": w.id, "candidate": w.candidate, "source": w.source, "published": w.published} for w in waiting])
         return
-    for w in found:
+    for w in waiting:
         fact = w.candidate.fact
         click.echo(f"{w.id}  {fact.value:,f} {fact.unit}  missing {', '.join(w.candidate.missing)}")
         click.echo(f"    {w.candidate.why}; {w.published or 'no date'} {w.source}")
         click.echo(f"    {' '.join(fact.quote.split())[:110]}")
-    click.echo(f"{len(found)} wait")
+    click.echo(f"{len(waiting)} wait")
 
 
 def _decide(action: Action, target: str, who: str, reason: str, facts: Path, change: Correction | None = None) -> None:
@@ -108,11 +108,11 @@ def withdraw(claim: str, who: str, reason: str, facts: Path) -> None:
 @json_option
 def log(facts: Path, as_json: bool) -> None:
     """Every decision, oldest first."""
-    found = guarded(lambda: CandidateFile(path_beside(facts)).decisions())
+    decisions = guarded(lambda: CandidateFile(path_beside(facts)).decisions())
     if as_json:
-        dump(found)
+        dump(decisions)
         return
-    for d in found:
+    for d in decisions:
         click.echo(f"{d.at:%Y-%m-%d %H:%M} {d.who} {d.action} {d.target} {d.reason}".rstrip())
 
 
@@ -133,20 +133,20 @@ def grid(
 
     ours = guarded(lambda: book(FileKeeper(facts)))
     shown: grids.View = "month" if view == "month" else "year" if view == "year" else "value"
-    found = guarded(lambda: grids.grid(ours, field, issuers=issuers, since=since, until=until, view=shown))
+    table = guarded(lambda: grids.grid(ours, field, issuers=issuers, since=since, until=until, view=shown))
     if as_json:
-        dump(found)
+        dump(table)
         return
     if as_csv:
-        click.echo(grids.to_csv(found), nl=False)
+        click.echo(grids.to_csv(table), nl=False)
         return
-    heads = found.months[:12]
-    click.echo(f"{found.field} ({found.unit}): {found.meaning}")
+    heads = table.months[:12]
+    click.echo(f"{table.field} ({table.unit}): {table.meaning}")
     click.echo(f"{'':7}" + "".join(f"{m:>11}" for m in heads))
-    for line in found.lines:
+    for line in table.lines:
         cells = "".join(f"{line.cells[m].value:>11,f}" if m in line.cells else f"{'':>11}" for m in heads)
         stale = f"  {line.behind} months behind" if line.behind else ""
         click.echo(f"{line.issuer:7}{cells}{stale}")
-    click.echo(f"{'of':7}" + "".join(f"{found.coverage[m]:>11}" for m in heads))
-    if len(found.months) > len(heads):
-        click.echo(f"{len(found.months) - len(heads)} earlier months: --csv or --until {found.months[len(heads)]}")
+    click.echo(f"{'of':7}" + "".join(f"{table.coverage[m]:>11}" for m in heads))
+    if len(table.months) > len(heads):
+        click.echo(f"{len(table.months) - len(heads)} earlier months: --csv or --until {table.months[len(heads)]}")

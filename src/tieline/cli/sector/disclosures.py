@@ -81,20 +81,20 @@ def read(
 
         reading = fill(reading, base_url=endpoint, model=model, api_key=os.environ.get("TIELINE_API_KEY"))
     now = wall_now()
-    found = claims_of(reading, source, source_kind, published, now)
+    claims = claims_of(reading, source, source_kind, published, now)
     held = agreement(ours, claims_of(reading, source, source_kind, published, now, candidates=True))
-    kept, desk = None, 0
+    appended, desk = None, 0
     if keep and reading.refused is None:
-        kept = guarded(lambda: FileKeeper(facts).append(found))
+        appended = guarded(lambda: FileKeeper(facts).append(claims))
         desk = guarded(
             lambda: CandidateFile(path_beside(facts)).put(waiting_of(reading, source, source_kind, published, now))
         )
     if as_json:
-        dump(reading_json(reading, source, held, kept, desk))
+        dump(reading_json(reading, source, held, appended, desk))
     else:
         show_reading(reading, held)
-        if kept is not None:
-            click.echo(f"kept {kept.new} new, {kept.already} already there, in {facts}; {desk} new on the desk")
+        if appended is not None:
+            click.echo(f"kept {appended.new} new, {appended.already} already there, in {facts}; {desk} new on the desk")
     if reading.refused is not None:
         click.echo(f"nothing read: {reading.refused}", err=True)
         sys.exit(3)
@@ -136,14 +136,14 @@ def check(
         ours = ClaimBook((*ours.all, *claims))
     verdicts = list(check_book(ours, _chain(epochs, facts), issuer=issuer, period=period))
     if only is not None:
-        verdicts = [found for found in verdicts if found.check == only]
+        verdicts = [verdict for verdict in verdicts if verdict.check == only]
     if findings:
-        verdicts = [found for found in verdicts if found.outcome not in ("holds", "rounding")]
+        verdicts = [verdict for verdict in verdicts if verdict.outcome not in ("holds", "rounding")]
     if mine is not None:
-        verdicts = [found for found in verdicts if mine & set(found.claims)]
+        verdicts = [verdict for verdict in verdicts if mine & set(verdict.claims)]
     if as_json:
-        told = {} if held is None else {"against_the_book": held.says(), "differ": held.differ}
-        dump({"verdicts": verdicts, "counts": counts(verdicts), "rules": CHECKS, **told})
+        compared = {} if held is None else {"against_the_book": held.says(), "differ": held.differ}
+        dump({"verdicts": verdicts, "counts": counts(verdicts), "rules": CHECKS, **compared})
     else:
         click.echo(verdicts_text(verdicts, held))
 
@@ -162,20 +162,20 @@ def explain(
     """Why a month's output changed: a bridge that sums exactly to the printed change."""
     from tieline.disclosures.comparison.explain import Bridge, bridge
 
-    found = bridge(_book(facts, as_of), issuer.upper(), month, _chain(epochs, facts), base)
+    steps = bridge(_book(facts, as_of), issuer.upper(), month, _chain(epochs, facts), base)
     if as_json:
-        dump(found)
-    if not isinstance(found, Bridge):
+        dump(steps)
+    if not isinstance(steps, Bridge):
         if not as_json:
-            click.echo(f"no bridge: {found.reason}", err=True)
+            click.echo(f"no bridge: {steps.reason}", err=True)
         sys.exit(3)
     if as_json:
         return
-    click.echo(f"{found.issuer} {found.base} to {found.month}: {found.before:,f} to {found.after:,f} BTC")
-    for step in found.steps:
+    click.echo(f"{steps.issuer} {steps.base} to {steps.month}: {steps.before:,f} to {steps.after:,f} BTC")
+    for step in steps.steps:
         click.echo(f"  {step.name:32} {step.btc:+12,f} BTC   {step.says}")
-    computed = " (one month follows from its quarter)" if found.computed else ""
-    click.echo(f"  {'change':32} {found.change:+12,f} BTC   {found.change_pct:+} %{computed}")
+    computed = " (one month follows from its quarter)" if steps.computed else ""
+    click.echo(f"  {'change':32} {steps.change:+12,f} BTC   {steps.change_pct:+} %{computed}")
 
 
 @disclosures.command()
@@ -214,9 +214,9 @@ def compare(
     elif form == "json":
         content = export.to_json(tables) + b"\n"
     else:
-        found = export.rows(tables, "long" if long else "wide")
+        rows = export.rows(tables, "long" if long else "wide")
         try:
-            content = export.to_csv(found).encode() if form == "csv" else export.to_parquet(found)
+            content = export.to_csv(rows).encode() if form == "csv" else export.to_parquet(rows)
         except export.ExportError as error:
             raise click.ClickException(str(error)) from error
     _write(content, out, form)
@@ -244,22 +244,22 @@ def figure(name: str, as_of: str | None, facts: Path, as_json: bool) -> None:
     from tieline.disclosures.comparison import page
 
     try:
-        found = page.figure(_book(facts, as_of), name)
+        shown = page.figure(_book(facts, as_of), name)
     except page.NoFigureError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        dump(found)
+        dump(shown)
         return
-    click.echo(f"{found['id']} = {found['value']:,} {found['unit']}  ({found['meaning']})")
-    if found["computed"]:
-        click.echo(f"  computed: {found['computed']}")
-    for claim in found["claims"]:
-        best = "*" if claim["id"] == found["best"] else " "
+    click.echo(f"{shown['id']} = {shown['value']:,} {shown['unit']}  ({shown['meaning']})")
+    if shown["computed"]:
+        click.echo(f"  computed: {shown['computed']}")
+    for claim in shown["claims"]:
+        best = "*" if claim["id"] == shown["best"] else " "
         click.echo(f" {best} {claim['shown']} {claim['unit']}  {claim['source_kind']} {claim['published'] or ''}")
         click.echo(f"     {claim['source']}")
         if claim["quote"]:
             click.echo(f"     {claim['span'] or ''} {' '.join(claim['quote'].split())[:100]}")
-    for verdict in found["verdicts"]:
+    for verdict in shown["verdicts"]:
         click.echo(f"  {verdict['outcome']:9} {verdict['check']}: {verdict['computation']}")
 
 
@@ -290,11 +290,11 @@ def keep(file: Path, facts: Path, as_json: bool) -> None:
         return list(parse(file.read_text("utf-8"), file.name))
 
     claims = guarded(load)
-    kept = guarded(lambda: FileKeeper(facts).append(claims))
+    appended = guarded(lambda: FileKeeper(facts).append(claims))
     if as_json:
-        dump(kept)
+        dump(appended)
     else:
-        click.echo(f"kept {kept.new} new, {kept.already} already there, in {facts}")
+        click.echo(f"kept {appended.new} new, {appended.already} already there, in {facts}")
 
 
 disclosures.add_command(fetch)

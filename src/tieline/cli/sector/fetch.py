@@ -161,10 +161,10 @@ def feeds_of(path: Path, cache: Path) -> dict[str, list[WireJob]]:
     """Ticker -> its feeds, of a file of lines `TICKER,ADDRESS`; empty where there is no file. Raises ValueError."""
     feeds: dict[str, list[WireJob]] = {}
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    told = [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
-    if len(told) > MAX_FEEDS:
-        raise ValueError(f"{path}: {len(told)} feeds, at most {MAX_FEEDS}; split the file")
-    for number, line in told:
+    urls = [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+    if len(urls) > MAX_FEEDS:
+        raise ValueError(f"{path}: {len(urls)} feeds, at most {MAX_FEEDS}; split the file")
+    for number, line in urls:
         ticker, _, address = (part.strip() for part in line.partition(","))
         if not ticker or not address.startswith(("https://", "http://")):
             raise ValueError(f"{path}:{number}: {line!r} is no feed; write TICKER,https://address-of-the-feed")
@@ -178,7 +178,7 @@ def refresh(
     keeper: Keeper,
     now: datetime,
     desk: CandidateFile | None,
-    told: Callable[[Refreshed], None],
+    report: Callable[[Refreshed], None],
 ) -> list[Refreshed]:
     """Every issuer in turn from EDGAR and its feeds, each kept as it is read; one that fails is named, the next asked.
 
@@ -193,7 +193,7 @@ def refresh(
         runs += [partial(run_wire, feed, keeper, now, desk) for feed in sources.feeds.get(issuer, ())]
         if runs:
             out.append(_refreshed(issuer, runs))
-            told(out[-1])
+            report(out[-1])
     return out
 
 
@@ -252,19 +252,19 @@ def _collect(
         if document.problem is not None:
             taken.append(Taken(source=document.source, published=document.published, problem=document.problem))
             return
-        found = find(document)
-        kept = keeper.append(found.claims)
-        waiting = desk.put(found.waiting) if desk is not None else 0
-        new, already = new + kept.new, already + kept.already
+        reading = find(document)
+        appended = keeper.append(reading.claims)
+        waiting = desk.put(reading.waiting) if desk is not None else 0
+        new, already = new + appended.new, already + appended.already
         taken.append(
             Taken(
                 source=document.source,
                 published=document.published,
-                facts=len(found.claims),
-                new=kept.new,
+                facts=len(reading.claims),
+                new=appended.new,
                 candidates=waiting,
-                notes=found.notes,
-                problem=found.refused,
+                notes=reading.notes,
+                problem=reading.refused,
             )
         )
 
@@ -292,8 +292,8 @@ def _found(
     if document.content == "release":
         said = kind or ("sec_exhibit" if document.kind == "sec_exhibit" else None)
         reading = read(document.body, issuer=issuer, published=day, source_kind=said)
-        told = (document.source, said, day, now)
-        return Found(claims_of(reading, *told), reading.notes, reading.refused, waiting_of(reading, *told))
+        origin = (document.source, said, day, now)
+        return Found(claims_of(reading, *origin), reading.notes, reading.refused, waiting_of(reading, *origin))
     parse = xbrl.companyfacts if document.content == "companyfacts" else xbrl.instance
     tagged = parse(document.body, issuer or "unknown", bitcoin_units)
     return Found(

@@ -98,14 +98,14 @@ def _cell_text(cell: Any) -> str:
 def verdicts_text(verdicts: list[Verdict], held: Any) -> str:
     """Verdicts with their computations, how a text holds against the book, and how many of each outcome."""
     lines = []
-    for found in verdicts:
-        lines.append(f"{found.outcome:9} {found.issuer} {found.period} {found.check}: {found.computation}")
-        lines.append(f"          {found.says}")
+    for verdict in verdicts:
+        lines.append(f"{verdict.outcome:9} {verdict.issuer} {verdict.period} {verdict.check}: {verdict.computation}")
+        lines.append(f"          {verdict.says}")
     if held is not None:
         lines.append(f"against the book: {held.says()}")
         lines += [f"  differs: {line}" for line in held.differ]
-    told = ", ".join(f"{count} {name}" for name, count in counts(verdicts).items() if count)
-    return "\n".join([*lines, told or "no check applies"])
+    totals = ", ".join(f"{count} {name}" for name, count in counts(verdicts).items() if count)
+    return "\n".join([*lines, totals or "no check applies"])
 
 
 _COLUMNS = (
@@ -116,7 +116,7 @@ _COLUMNS = (
 
 def counts(verdicts: list[Verdict]) -> dict[str, int]:
     names = ("holds", "rounding", "explained", "differs", "open")
-    return {name: sum(1 for found in verdicts if found.outcome == name) for name in names}
+    return {name: sum(1 for verdict in verdicts if verdict.outcome == name) for name in names}
 
 
 def dump(value: object) -> None:

@@ -32,7 +32,7 @@ def _line(lead: str, fact: Fact) -> None:
 
 
 def reading_json(
-    reading: DocumentReading, source: str, held: Agreement, kept: AppendResult | None, desk: int
+    reading: DocumentReading, source: str, held: Agreement, appended: AppendResult | None, desk: int
 ) -> dict[str, Any]:
     return {
         "source": source,
@@ -46,6 +46,6 @@ def reading_json(
         "facts": reading.facts,
         "candidates": reading.candidates,
         "against_the_book": {"says": held.says(), "agree": held.agree, "differ": held.differ, "new": held.new},
-        "kept": kept,
+        "kept": appended,
         "new_on_the_desk": desk,
     }

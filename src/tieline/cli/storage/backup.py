@@ -63,9 +63,9 @@ def restore(backup_dir: Path, data_dir: Path, store_only: bool) -> None:
             made, aside = restore_folder(backup_dir, data_dir), None
     except StoreError as error:
         raise click.ClickException(str(error)) from error
-    kept = f" What was there is kept as {aside}." if aside is not None else ""
+    aside_line = f" What was there is kept as {aside}." if aside is not None else ""
     click.echo(
-        f"{data_dir}: restored as of {made.made_at:%Y-%m-%d %H:%M:%S} UTC, by version {made.version}.{kept} "
+        f"{data_dir}: restored as of {made.made_at:%Y-%m-%d %H:%M:%S} UTC, by version {made.version}.{aside_line} "
         f"Start it with: tieline up --data-dir {data_dir}"
     )
 
@@ -75,12 +75,12 @@ def restore(backup_dir: Path, data_dir: Path, store_only: bool) -> None:
 def verify(data_dir: Path) -> None:
     """Look through every page and index of each database, make the digest over all records anew, and read what sites
     elsewhere join by."""
-    found, bad = 0, 0
+    good, bad = 0, 0
     for path, error in (*verify_folder(data_dir), *verify_joins(data_dir)):
-        found += 1
+        good += 1
         bad += error is not None
         click.echo(f"{path}: {'whole' if error is None else error}")
-    if not found:
+    if not good:
         raise NothingThereError(f"no database in {data_dir}; name a folder with --data-dir")
     if bad:
-        raise AnswerIsNoError(f"{bad} of {found} files are not whole")
+        raise AnswerIsNoError(f"{bad} of {good} files are not whole")

@@ -120,11 +120,11 @@ async def _offer(folder: Path, picked: list[tuple[str, HeldItem, bytes]]) -> lis
     except (OSError, ValueError, LinkDownError) as error:
         raise NothingThereError(f"no platform runs on {folder}; start it with: tieline up") from error
     try:
-        found: list[str | None] = []
+        refusals: list[str | None] = []
         for _, held, body in picked:
             ack: Ack = await push(link, held.origin, b"[" + body + b"]")
-            found.append(ack.trouble)
-        return found
+            refusals.append(ack.trouble)
+        return refusals
     except LinkDownError as error:
         raise click.ClickException(f"the core does not answer ({error}); nothing was dropped") from error
     finally:
@@ -169,15 +169,15 @@ def _picked(places: list[Place], names: tuple[str, ...], every: bool = False) ->
     by_place = dict(places)
     if every:
         names = tuple(f"{place}:{held.id}" for place, one in places for held in list(one.each()))
-    found = []
+    picked = []
     for name in names:
         place, _, number = name.rpartition(":")
         one = by_place.get(place)
         item = one.get(int(number)) if one is not None and number.isdecimal() and len(number) < 19 else None
         if item is None:
             raise NothingThereError(f"{name}: nothing of that name is set aside; see tieline quarantine list --each")
-        found.append((name, *item))
-    return found
+        picked.append((name, *item))
+    return picked
 
 
 def _plain(name: str, held: HeldItem) -> dict[str, Any]:

@@ -34,17 +34,17 @@ def check(data_dir: Path, as_json: bool) -> None:
         with closing(Store(place, records.encode, records.decode, read_only=True)) as one:
             one.verify()
             counts = one.counts()
-            found = {"place": str(place), "form": KIND.version, "records": sum(counts.values()), "last": one.last_seq(),
+            state = {"place": str(place), "form": KIND.version, "records": sum(counts.values()), "last": one.last_seq(),
                      "digest": one.digest(), "streams": counts}  # fmt: skip
     except DamagedError as error:
         raise AnswerIsNoError(str(error)) from error
     except StoreError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json.dumps(state))
         return
-    click.echo(f"{place}: {found['records']:,} records of {len(counts)} streams, form {KIND.version}, whole.")
-    click.echo(f"digest {found['digest']}")
+    click.echo(f"{place}: {state['records']:,} records of {len(counts)} streams, form {KIND.version}, whole.")
+    click.echo(f"digest {state['digest']}")
 
 
 @store.command()

@@ -64,10 +64,10 @@ class Approvals:
     async def listed(self, request: Request) -> Response:
         now, account = self.hub.clock.now(), request.state.account
         try:
-            found = await self.hub.read(lambda store: proposals_in(store, now))
+            proposals = await self.hub.read(lambda store: proposals_in(store, now))
         except StoreError as error:
             return failed(503, str(error))
-        shown = [_shown(one, account, now) for one in reversed(found.values())]
+        shown = [_shown(one, account, now) for one in reversed(proposals.values())]
         may = [what for what, right in PROPOSES.items() if account.id and _may_somewhere(account, right)]
         sites = [s.id for s in self.hub.fleet.sites if account.may(Right.COMMAND, s.id, s.region)]
         return answer({"now": now.timestamp(), "proposals": shown, "may_propose": may, "sites": sites})
@@ -126,23 +126,23 @@ class Approvals:
             return failed(403, "sign in first: an approval has to be somebody's")
         now = self.hub.clock.now()
         try:
-            found = await self.hub.read(lambda store: proposals_in(store, now))
+            proposals = await self.hub.read(lambda store: proposals_in(store, now))
         except StoreError as error:
             return failed(503, str(error))
-        one = found.get(form.proposal_id)
+        one = proposals.get(form.proposal_id)
         why = refusal(one, says, account.id, form.digest, now)
         if one is None or why is not None:
             return failed(404 if one is None else 409, why or "")
         return await self._keep([*said(one, says, account.id, form.why, now)], {"says": says})
 
-    async def _keep(self, batch: list[AnyRecord], told: dict[str, str]) -> Response:
+    async def _keep(self, batch: list[AnyRecord], fields: dict[str, str]) -> Response:
         if self.hub.link is None:
             return failed(503, "this console has no link to the core: it shows, but cannot command")
         try:
             ack = await operator.send(self.hub.link, batch)
         except LinkDownError as error:
             return failed(503, f"not recorded: the core does not answer ({error}); try again")
-        return failed(503, f"not recorded: {ack.error}") if ack.error is not None else answer(told)
+        return failed(503, f"not recorded: {ack.error}") if ack.error is not None else answer(fields)
 
 
 def proposals_in(store: Store, now: datetime) -> dict[str, Proposed]:

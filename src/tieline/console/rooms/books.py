@@ -106,7 +106,7 @@ class MoneyPages:
         late samples have come are kept."""
         zone = self.hub.month.books.keeper.policy.zone
         start, end = await self.hub.read(partial(span_of, month=month, now=now, zone=zone))
-        found: Hashes = {}
+        hashes: Hashes = {}
         day = start.replace(hour=0, minute=0)
         while day < min(end, now):
             span = max(day, start), min(day + DAY, end, now)
@@ -115,11 +115,11 @@ class MoneyPages:
                 known = await self.hub.read(partial(counted_hashes, start=span[0], end=span[1]))
                 if span[1] < now - LATE:
                     self._counted[span] = known
-            found[span] = known
+            hashes[span] = known
             day += DAY
         while len(self._counted) > KEPT_DAYS:
             del self._counted[next(iter(self._counted))]
-        return found
+        return hashes
 
     async def release(self, request: Request) -> Response:
         now, hub = self.hub.clock.now(), self.hub
@@ -137,16 +137,16 @@ class MoneyPages:
 
     async def _answer(self, job: Any) -> Response:
         try:
-            told, status = await self.hub.read(job), 200
+            answer, status = await self.hub.read(job), 200
         except StoreError as error:
-            told, status = {"error": str(error)}, 503
+            answer, status = {"error": str(error)}, 503
         except (ValueError, AskedError) as error:
-            told, status = {"error": str(error)}, 400
-        return _answered(told, status)
+            answer, status = {"error": str(error)}, 400
+        return _answered(answer, status)
 
 
-def _answered(told: Json, status: int) -> Response:
-    return Response(msgspec.json.encode(told), status, media_type="application/json")
+def _answered(answer: Json, status: int) -> Response:
+    return Response(msgspec.json.encode(answer), status, media_type="application/json")
 
 
 def _price_now(store: Store, now: datetime, query: dict[str, str]) -> tuple[Decimal | None, NetworkTick | None]:
@@ -224,13 +224,13 @@ def report_view(keeper: Bookkeeper, store: Store, of: tuple[str, datetime], what
     which nothing is known, and for a report that there is not."""
     month, now = of
     span_of(store, month, now, keeper.policy.zone)
-    told: Json = {"month": month, "policy": list(keeper.policy.lines())}
+    report: Json = {"month": month, "policy": list(keeper.policy.lines())}
     if what == "statement":
-        return told | asdict(statement_of(keeper, month))
+        return report | asdict(statement_of(keeper, month))
     if what == "margins":
         made = margins_in(store, month, now, keeper, _summed(hashes))
         uses = [asdict(one) | {"margin": one.margin, "per_mwh": one.margin_per_mwh} for one in made.uses]
-        return told | {"uses": uses, "other": made.other, "margin": made.margin, "net": made.net}
+        return report | {"uses": uses, "other": made.other, "margin": made.margin, "net": made.net}
     if what == "reconciliation":
 
         def hashed(start: datetime, end: datetime) -> tuple[float, int]:
@@ -245,17 +245,17 @@ def report_view(keeper: Bookkeeper, store: Store, of: tuple[str, datetime], what
             if one.payouts or one.receipts or one.expected is not None
         ]
         lucky = None if pools.luck is None else asdict(pools.luck) | {"ratio": pools.luck.ratio}
-        told |= {"steps": pools.steps, "epochs": pools.epochs}
-        return told | {"days": days, "remarks": pools.remarks, "luck": lucky}
+        report |= {"steps": pools.steps, "epochs": pools.epochs}
+        return report | {"days": days, "remarks": pools.remarks, "luck": lucky}
     raise ValueError(f"what: {what!r} is no report; there are statement, reconciliation and margins")
 
 
 def _summed(hashes: Hashes) -> dict[str, float]:
-    found: dict[str, float] = {}
+    sums: dict[str, float] = {}
     for by_site, _ in hashes.values():
         for site, made in by_site.items():
-            found[site] = found.get(site, 0.0) + made
-    return found
+            sums[site] = sums.get(site, 0.0) + made
+    return sums
 
 
 def books_view(keeper: Bookkeeper, query: dict[str, str]) -> Json:
@@ -269,12 +269,12 @@ def books_view(keeper: Bookkeeper, query: dict[str, str]) -> Json:
     if query.get("month"):
         start, end = month_span(query["month"], keeper.policy.zone)
         first = max(0, before or 0)
-        found = list(islice(enumerate(book.between(start, end, account or None)), first, first + PAGE + 1))
+        entries = list(islice(enumerate(book.between(start, end, account or None)), first, first + PAGE + 1))
         following = first + PAGE
     else:
-        found = book.newest(account, len(book.entries) if before is None else max(0, before), PAGE + 1)
-        following = found[:PAGE][-1][0] if found else 0
-    page = found[:PAGE]
+        entries = book.newest(account, len(book.entries) if before is None else max(0, before), PAGE + 1)
+        following = entries[:PAGE][-1][0] if entries else 0
+    page = entries[:PAGE]
     return {
         "balances": [
             {"account": name, "commodity": commodity, "balance": balance}
@@ -283,7 +283,7 @@ def books_view(keeper: Bookkeeper, query: dict[str, str]) -> Json:
         "residual": dict(book.imbalance()),
         "entries": [entry_view(entry, None if query.get("month") else number) for number, entry in page],
         "entries_in_all": len(book.entries),
-        "next": following if len(found) > PAGE else None,
+        "next": following if len(entries) > PAGE else None,
         "policy": list(keeper.policy.lines()),
         "open_from": None if keeper.open_from is None else keeper.open_from.timestamp(),
         "unbookable": [str(one) for one in keeper.unbookable[:PAGE]],

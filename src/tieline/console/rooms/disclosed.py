@@ -116,13 +116,13 @@ class Published:
             )  # fmt: skip
 
         try:
-            found = await asyncio.to_thread(make)
+            months = await asyncio.to_thread(make)
         except ValueError as error:
             return _json({"error": str(error)}, 400)
         if not request.url.path.endswith(".csv"):
-            return _json(page.plain(found))
-        name = f"miners-{found.field}-{found.view}.csv"
-        return Response(to_csv(found), 200, {"content-disposition": f'attachment; filename="{name}"'}, "text/csv")
+            return _json(page.plain(months))
+        name = f"miners-{months.field}-{months.view}.csv"
+        return Response(to_csv(months), 200, {"content-disposition": f'attachment; filename="{name}"'}, "text/csv")
 
     async def table(self, request: Request) -> Response:
         """The comparison of one month (`month=`) or of all, as CSV, JSON or Parquet; `shape=long` for ids."""
@@ -161,12 +161,12 @@ class Published:
             return _json({"waiting": [], "count": 0, "decisions": [], "alerts": []})
 
         def make() -> dict[str, object]:
-            found, book = desk.waiting(), self._book()
+            queue, book = desk.waiting(), self._book()
             return {
-                "count": len(found),
-                "waiting": [_waiting(one, book) for one in found[:MAX_SHOWN]],
+                "count": len(queue),
+                "waiting": [_waiting(one, book) for one in queue[:MAX_SHOWN]],
                 "decisions": [page.plain(d) for d in desk.decisions()[-MAX_SHOWN:]],
-                "alerts": _alerts(found, book),
+                "alerts": _alerts(queue, book),
             }
 
         try:
@@ -206,14 +206,14 @@ STEP = timedelta(days=2)
 
 def network_ticks(store: Store, since: datetime, now: datetime) -> list[Heard]:
     """A tick of the network each two days from `since`, where the store has one with its height."""
-    found: dict[datetime, Heard] = {}
+    ticks: dict[datetime, Heard] = {}
     at = since
     while at < now + STEP:
         for tick in store.latest(NetworkTick, min(at, now)):
             if tick.height is not None and tick.kind == "measured" and tick.at >= since:
-                found[tick.at] = Heard(tick.at, tick.height, tick.difficulty)
+                ticks[tick.at] = Heard(tick.at, tick.height, tick.difficulty)
         at += STEP
-    return list(found.values())
+    return list(ticks.values())
 
 
 def _waiting(one: WaitingCandidate, book: ClaimBook) -> dict[str, object]:
@@ -228,12 +228,12 @@ def _waiting(one: WaitingCandidate, book: ClaimBook) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _alerts(found: tuple[WaitingCandidate, ...], book: ClaimBook) -> list[str]:
+def _alerts(waiting: tuple[WaitingCandidate, ...], book: ClaimBook) -> list[str]:
     """What landed within a week, and what contradicts the book."""
     since = wall_now() - NEW_FOR
     fresh = {c.source: (c.subject, c.published) for c in book.all if c.known_at >= since and c.fact.method != "typed"}
     said = [f"{issuer}: new release of {day or 'an unknown day'}: {source}" for source, (issuer, day) in fresh.items()]
-    for one in found:
+    for one in waiting:
         if one.known_at < since:
             continue
         best = next(iter(book.of(one.claim().figure)), None)

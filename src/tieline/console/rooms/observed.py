@@ -42,11 +42,11 @@ class ObservedPage:
         now, keeps = self.hub.clock.now(), self.keeps
         sites = [site for site in self.hub.fleet.sites if site.mode == "observe"]
         try:
-            found = await self.hub.read(lambda store: observed_in(store, sites, now, days, keeps))
+            observed = await self.hub.read(lambda store: observed_in(store, sites, now, days, keeps))
         except StoreError as error:
             return failed(503, str(error))
         shown: list[dict[str, Any]] = [
             {**dataclasses.asdict(one), "day": one.day.isoformat(), "difference_usd": one.difference_usd}
-            for one in found
+            for one in observed
         ]
         return answer({"assumes": ASSUMES, "sites": [site.id for site in sites], "days": shown})

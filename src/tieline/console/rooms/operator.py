@@ -117,7 +117,7 @@ def order(fold: Fold, form: OrderForm, now: datetime, by: str) -> list[AnyRecord
     limit_w = _watts("limit_mw", form.limit_mw, site.interconnect.limit_w)
     until = _until(now, form.minutes)
     why = _why(form.why)
-    told = Instruction(
+    instruction = Instruction(
         at=now,
         known_at=now,
         source="console",
@@ -128,7 +128,7 @@ def order(fold: Fold, form: OrderForm, now: datetime, by: str) -> list[AnyRecord
         until=until,
     )
     words = f"at most {form.limit_mw:g} MW until {until:%Y-%m-%d %H:%M} UTC: {why}"
-    return [told, _action(now, by, "grid order", site.id, words)]
+    return [instruction, _action(now, by, "grid order", site.id, words)]
 
 
 def end_order(fold: Fold, form: EndOrderForm, now: datetime, by: str) -> list[AnyRecord]:
@@ -185,8 +185,8 @@ def _until(now: datetime, minutes: float) -> datetime:
 
 
 def _in_force(known: Mapping[str, tuple[int, R]], id_: str, now: datetime) -> R | None:
-    found = known.get(id_)
-    return None if found is None or found[1].until <= now else found[1]
+    order = known.get(id_)
+    return None if order is None or order[1].until <= now else order[1]
 
 
 def _site(fold: Fold, site_id: str) -> Site:

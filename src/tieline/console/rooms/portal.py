@@ -167,8 +167,8 @@ class Portal:
     async def _issued(self, account: Account) -> list[Issued]:
         """Of this tenant, as each number was told last. Raises StoreError."""
         end = self.hub.clock.now() + timedelta(days=1)
-        found = await self.hub.read(lambda s: list(s.each(Issued, end - ISSUED_FOR, end, subject=account.tenant)))
-        by_number = {one.number: one for one in sorted(found, key=lambda one: one.known_at)}
+        issued = await self.hub.read(lambda s: list(s.each(Issued, end - ISSUED_FOR, end, subject=account.tenant)))
+        by_number = {one.number: one for one in sorted(issued, key=lambda one: one.known_at)}
         return sorted(by_number.values(), key=lambda one: (one.month, one.number), reverse=True)
 
     async def limits(self, request: Request, account: Account) -> Response:
@@ -183,8 +183,8 @@ class Portal:
         spent = fold.view(account.tenant, money=True)["total"]["usd"]
         projects = [{"id": one["id"], "limits": one["limits"]} for one in tenant["projects"]]
         left_usd = None if left is None else usd(left)
-        told = {"limits": limits, "left_usd": left_usd, "spent_usd": spent, "projects": projects}
-        return answer({**told, "disabled": tenant["disabled"]})
+        view = {"limits": limits, "left_usd": left_usd, "spent_usd": spent, "projects": projects}
+        return answer({**view, "disabled": tenant["disabled"]})
 
     async def prices(self, request: Request, account: Account) -> Response:
         """USD per million tokens, in force and announced; and where to send requests."""
@@ -199,18 +199,18 @@ class Portal:
         query = {k: v for k, v in request.query_params.items() if k in ("after", "limit", "since", "until")}
         asked = {"limit": "200", **query, "stream": Usage.__name__, "subject": account.tenant}
         now = self.hub.clock.now()
-        found = await self.hub.read(lambda s: provenance.listed(s, asked, now))
+        page = await self.hub.read(lambda s: provenance.listed(s, asked, now))
         wanted = {"project": "project", "model": "model", "key": "key_id"}
         narrow = {field: request.query_params[name] for name, field in wanted.items() if name in request.query_params}
         rows = []
-        for one in found["records"]:
+        for one in page["records"]:
             record = read_json(one["record"])
             if record["tenant"] == account.tenant and all(record.get(k) == v for k, v in narrow.items()):
                 row = {"at": one["at"], **{name: record.get(name) for name in _TOLD}}
                 if account.may(Right.TENANT_MONEY):
                     row["usd"] = usd(record.get("cost_nano_usd", 0))
                 rows.append(row)
-        return answer({"requests": rows, "more": found["more"], "next": found["next"]})
+        return answer({"requests": rows, "more": page["more"], "next": page["next"]})
 
     async def _fold(self) -> SpendFold:
         """This month's sums, kept up by what was stored since the last look. Raises StoreError, SpendFullError."""

@@ -37,23 +37,23 @@ def listed(store: Store, query: dict[str, str], now: datetime) -> dict[str, Any]
     """`records`, newest first, and whether there is `more`; `next` is then what to give as `after` for the next page.
     `stream` is required; `subject`, `unit`, `since`, `until` and `limit` narrow it. Raises AskError."""
     asked = _question(query, now)
-    found: list[Stored] = []
+    rows: list[Stored] = []
     last, more = asked.after, True
     # A site has at most a dozen units, so a page of one of them is found in a few of the site's; at most REACH, since
     # someone waits. Where that is not enough the page is short, and says that there is more.
     for _ in range(REACH if asked.unit else 1):
         page = store.page(asked.of, asked.limit, last, newest_first=True)
-        found += [s for s in page.items if not asked.unit or getattr(s.record, "unit_id", None) == asked.unit]
+        rows += [s for s in page.items if not asked.unit or getattr(s.record, "unit_id", None) == asked.unit]
         last, more = page.last, page.more
-        if len(found) >= asked.limit or not more:
+        if len(rows) >= asked.limit or not more:
             break
-    if len(found) > asked.limit:
-        cut = found[asked.limit - 1]
+    if len(rows) > asked.limit:
+        cut = rows[asked.limit - 1]
         assert isinstance(cut.record, Record), "the store decodes to records"
-        found, more = found[: asked.limit], True
+        rows, more = rows[: asked.limit], True
         last = Cursor(micros(cut.record.at), micros(cut.record.known_at), cut.seq)
     return {
-        "records": [described(s) for s in found],
+        "records": [described(s) for s in rows],
         "more": more,
         "next": ".".join(map(str, last)) if more and last is not None else None,
     }

@@ -63,8 +63,8 @@ class RigPages:
         async with self._making:
             loop_now = asyncio.get_running_loop().time()
             if self._made is None or loop_now - self._made[0] >= KEEP_S:
-                told = await asyncio.to_thread(table, self.hub.fleet.sites, self.folder, self.hub.clock.now())
-                self._made = (loop_now, told)
+                rigs = await asyncio.to_thread(table, self.hub.fleet.sites, self.folder, self.hub.clock.now())
+                self._made = (loop_now, rigs)
         return answer(self._made[1])
 
     async def one(self, request: Request) -> Response:
@@ -75,10 +75,10 @@ class RigPages:
             return failed(400, f"span: give one of {', '.join(SPANS)}")
         if site is None:
             return failed(404, f"no site {request.path_params['site_id']!r} in this fleet")
-        told = await asyncio.to_thread(rig_view, site, self.folder, key, SPANS[span], self.hub.clock.now())
-        if told is None:
+        view = await asyncio.to_thread(rig_view, site, self.folder, key, SPANS[span], self.hub.clock.now())
+        if view is None:
             return failed(404, f"no rig {key!r} at {site.id}")
-        return answer({**told, "span": span, "site": site.name, "site_id": site.id, **self._asked(site, told["group"])})
+        return answer({**view, "span": span, "site": site.name, "site_id": site.id, **self._asked(site, view["group"])})
 
     def _asked(self, site: Site, unit_id: str) -> Json:
         """Why its group does what it does, and what it was told."""
@@ -104,11 +104,11 @@ def table(sites: tuple[Site, ...], folder: Path | None, now: datetime) -> Json:
         place = None if folder is None else folder / "sites" / site.id
         register = Register(place) if place is not None and place.is_dir() else None
         for group in site.rig_groups:
-            found = list(_group_rows(site, group, place, register, now))
-            rows += found
-            if not found and group.hardware == "modelled":
+            group_rows = list(_group_rows(site, group, place, register, now))
+            rows += group_rows
+            if not group_rows and group.hardware == "modelled":
                 modelled += group.rigs
-            elif not found and site.id not in elsewhere:
+            elif not group_rows and site.id not in elsewhere:
                 elsewhere.append(site.id)
     return {"now": now.timestamp(), "columns": COLUMNS, "rows": rows, "elsewhere": elsewhere, "modelled": modelled}
 
@@ -117,14 +117,14 @@ def _group_rows(
     site: Site, group: RigGroup, place: Path | None, register: Register | None, now: datetime
 ) -> Iterator[list[Any]]:
     raw = None if place is None else place / "raw" / group.id
-    told = [] if raw is None or not raw.is_dir() else figures(raw, now - OVER, now)
-    states = {} if not told or raw is None else _states(raw, now)
+    samples = [] if raw is None or not raw.is_dir() else figures(raw, now - OVER, now)
+    states = {} if not samples or raw is None else _states(raw, now)
     known = {} if register is None else {h.mac or h.address: h for h in register.histories}
-    for rig in told:
+    for rig in samples:
         yield _row(site, group, rig, known.get(rig.key), states.get(rig.key, "silent"))
-    heard = {rig.key for rig in told} | {known[rig.key].address for rig in told if rig.key in known}
+    answering = {rig.key for rig in samples} | {known[rig.key].address for rig in samples if rig.key in known}
     for address in group.addresses:
-        if address not in heard:
+        if address not in answering:
             nothing = RigFigures(address, 0, 0.0, None, None, None, 0)
             yield _row(site, group, nothing, known.get(address), "never heard")
 
@@ -207,8 +207,8 @@ def _points(raw: Path, key: str, start: datetime, end: datetime) -> list[list[fl
 
 
 def _point(rows: Rows, at: int) -> list[float | None]:
-    heard = rows[(rows["flags"] & HEARD) > 0]
-    return [at, *(_mean(heard[name]) for name in ("ths", "watts", "chip_c")), round(len(heard) / len(rows), 3)]
+    measured = rows[(rows["flags"] & HEARD) > 0]
+    return [at, *(_mean(measured[name]) for name in ("ths", "watts", "chip_c")), round(len(measured) / len(rows), 3)]
 
 
 def _mean(values: Any) -> float | None:

@@ -105,7 +105,7 @@ def _plan_view(fold: Fold, site: Site) -> Json | None:
 
 def unit_view(fold: Fold, live: Mapping[str, Live], unit: Unit, now: datetime) -> Json:
     """A unit with what it was asked (setpoint), what was observed (readback), and how it answered."""
-    group, reading, found = unit.group, unit_now(fold, live, unit, now), strike_of(fold, unit)
+    group, reading, strike = unit.group, unit_now(fold, live, unit, now), strike_of(fold, unit)
     return {
         "id": unit.id,
         "feeder": group.feeder,
@@ -117,7 +117,7 @@ def unit_view(fold: Fold, live: Mapping[str, Live], unit: Unit, now: datetime) -
         "tokens_s": reading.tokens_per_s,
         "heard_s": None if reading.heard_at is None else (now - reading.heard_at).total_seconds(),
         "live": reading.live,
-        "strike_usd_per_mwh": None if found is None else found[0],
+        "strike_usd_per_mwh": None if strike is None else strike[0],
         **_sampled(fold, unit),
         **_asked_of(fold, unit),
         "outcome": _answered(fold, unit),
@@ -131,8 +131,8 @@ def _sampled(fold: Fold, unit: Unit) -> Json:
     if known is None:
         return dict.fromkeys(("sample_seq", "devices", "devices_heard", "temp_c"))
     seq, sample = known
-    heard = sample.devices_heard
-    return {"sample_seq": seq, "devices": sample.devices, "devices_heard": heard, "temp_c": sample.temp_c}
+    answering = sample.devices_heard
+    return {"sample_seq": seq, "devices": sample.devices, "devices_heard": answering, "temp_c": sample.temp_c}
 
 
 def _asked_of(fold: Fold, unit: Unit) -> Json:

@@ -100,8 +100,8 @@ class SpendFold(InvoiceFold):
             "by_model": lambda w: w.model,
             "by_day": lambda w: w.day,
         }
-        found = {way: _told_apart(cells, name_of, money) for way, name_of in ways.items()}
-        return {"month": self.month, "total": _shown(total, money), **found}
+        spend = {way: _told_apart(cells, name_of, money) for way, name_of in ways.items()}
+        return {"month": self.month, "total": _shown(total, money), **spend}
 
     def invoice(self, tenant: str) -> dict[str, Any] | None:
         """The invoice to date, its lines rounded to the cent as the books will; None: nothing was used."""

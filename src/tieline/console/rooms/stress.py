@@ -48,12 +48,12 @@ class HourlyPrices:
         """Each hour from the first to the last; one in which nothing was told has the price before it."""
         if not self.by_hour:
             return []
-        found, at, last = [], min(self.by_hour), 0.0
+        prices, at, last = [], min(self.by_hour), 0.0
         while at <= max(self.by_hour):
             last = self.by_hour.get(at, last)
-            found.append(last)
+            prices.append(last)
             at += HOUR
-        return found
+        return prices
 
 
 def _first(store: Store) -> datetime | None:
@@ -73,19 +73,19 @@ def stress_view(
     AskedError for a fall or days that are none."""
     falls, days = _falls(query.get("shocks", "")), _days(query.get("days", ""))
     series = prices.series()
-    told: dict[str, Any] = {"price": price, "falls": [f"{fall * 100:f}" for fall in falls], "days": days,
+    view: dict[str, Any] = {"price": price, "falls": [f"{fall * 100:f}" for fall in falls], "days": days,
                             "shocks": [], "played": [], "hours": len(series), "why_not": None,
                             "since": min(prices.by_hour).timestamp() if prices.by_hour else None,
                             "cure_hours": {loan.loan_id: loan.cure_hours for loan in holding.loans}}  # fmt: skip
     if price is None:
-        return told | {"why_not": "no price is known yet"}
-    told["shocks"] = [asdict(one) for one in shocks(holding, price, falls)]
+        return view | {"why_not": "no price is known yet"}
+    view["shocks"] = [asdict(one) for one in shocks(holding, price, falls)]
     try:
-        told["played"] = [asdict(one) for one in play(holding, price, series, days * 24)]
+        view["played"] = [asdict(one) for one in play(holding, price, series, days * 24)]
     except AskedError:
         known = f"{len(series):,} hours of prices are known here"
-        told["why_not"] = f"{known}; more than {days * 24:,} are needed to play {days} days"
-    return told
+        view["why_not"] = f"{known}; more than {days * 24:,} are needed to play {days} days"
+    return view
 
 
 def _falls(text: str) -> Sequence[Decimal]:
@@ -96,12 +96,12 @@ def _falls(text: str) -> Sequence[Decimal]:
     if len(parts) > 12:
         raise AskedError(f"shocks: {len(parts)} are given; at most 12 are shown")
     try:
-        found = [Decimal(part.replace("−", "-")) / 100 for part in parts]
+        falls = [Decimal(part.replace("−", "-")) / 100 for part in parts]
     except InvalidOperation as error:
         raise AskedError(f"shocks: {text!r} are no changes in percent; write -10, -30") from error
-    if not all(one.is_finite() and -1 < one <= 10 for one in found):
+    if not all(one.is_finite() and -1 < one <= 10 for one in falls):
         raise AskedError(f"shocks: {text!r}; give changes above -100 percent, like -10, -30")
-    return found
+    return falls
 
 
 def _days(text: str) -> int:

@@ -45,16 +45,16 @@ class StudyPages:
         ]
 
     async def listed(self, request: Request) -> Response:
-        found = await asyncio.to_thread(self._found)
-        items = "".join(f'<li><a href="/studies/{name}">{escape(title)}</a></li>' for name, title in found[:MOST])
-        more = f"<p>{len(found) - MOST} older ones are in the folder.</p>" if len(found) > MOST else ""
+        studies = await asyncio.to_thread(self._found)
+        items = "".join(f'<li><a href="/studies/{name}">{escape(title)}</a></li>' for name, title in studies[:MOST])
+        more = f"<p>{len(studies) - MOST} older ones are in the folder.</p>" if len(studies) > MOST else ""
         none = "<p>None yet: <code>tieline study FILE --show DATA_DIR</code> puts one here.</p>"
         return HTMLResponse(
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Studies</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<style>{_STYLE}</style></head><body><main><h1>Studies</h1>"
             "<p>Where the next dollar of capital goes. Paths are assumed, not forecast; each page says on what.</p>"
-            f'{f"<ul>{items}</ul>{more}" if found else none}<p><a href="/treasury">Treasury</a></p>'
+            f'{f"<ul>{items}</ul>{more}" if studies else none}<p><a href="/treasury">Treasury</a></p>'
             "</main></body></html>",
             headers=HEADERS,
         )
@@ -83,5 +83,5 @@ class StudyPages:
 
 def _title(path: Path) -> str:
     with path.open(encoding="utf-8", errors="replace") as file:
-        found = re.search(r"<title>([^<]{1,300})</title>", file.read(4_000))
-    return unescape(found[1]) if found else path.parent.name
+        match = re.search(r"<title>([^<]{1,300})</title>", file.read(4_000))
+    return unescape(match[1]) if match else path.parent.name

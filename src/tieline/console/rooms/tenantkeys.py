@@ -58,13 +58,13 @@ class TenantKeys:
 
     async def tenant(self, tenant: str) -> Json:
         """Its limits and projects, as the gateway has them in force."""
-        found: Json = await self._ask("GET", "tenants", tenant)
-        return found
+        answer: Json = await self._ask("GET", "tenants", tenant)
+        return answer
 
     async def budgets(self, tenant: str) -> list[Json]:
         """What is granted and left of each budget; a budget in slices, shared by processes, tells neither."""
-        found: Json = await self._ask("GET", "tenants", tenant, "usage", query="?limit=1")
-        return list(found.get("budgets", []))
+        usage: Json = await self._ask("GET", "tenants", tenant, "usage", query="?limit=1")
+        return list(usage.get("budgets", []))
 
     async def models(self) -> list[Json]:
         return list((await self._ask("GET", "models"))["data"])
@@ -119,12 +119,12 @@ class TenantKeys:
 
 def _read(said: httpx.Response) -> Any:
     try:
-        told = intake.read_json(said.content, MAX_BYTES)
+        answer = intake.read_json(said.content, MAX_BYTES)
     except intake.IntakeError as error:
         raise GatewayRefusedError(502, "the gateway's answer cannot be read") from error
     if said.status_code in (401, 403):
         raise GatewayRefusedError(503, "the gateway does not know this console's own key; start the platform again")
     if not said.is_success:
-        why = told.get("error", {}).get("message") if isinstance(told, dict) else None
+        why = answer.get("error", {}).get("message") if isinstance(answer, dict) else None
         raise GatewayRefusedError(said.status_code, str(why or f"the gateway answered {said.status_code}"))
-    return told
+    return answer

@@ -84,23 +84,23 @@ def _purchases(
 ) -> tuple[list[HourBid], str]:
     """Every site's curve, and in words why there is none."""
     plans = {plan.site_id: plan for plan in store.latest(Plan, now)}
-    found: list[HourBid] = []
+    bids: list[HourBid] = []
     for site in fleet.sites:
         if bought_in(site, fleet) is None:
             continue
         plan, nodes = plans.get(site.id), {node.id for node in site.node_groups}
         serving = None if plan is None else sum(p.target_w for p in plan.setpoints if p.unit_id in nodes)
         try:
-            found += purchase(outlook, fleet, settings, now, site, serving)
+            bids += purchase(outlook, fleet, settings, now, site, serving)
         except ValueError as error:
             return [], str(error)
-    return found, "" if found else "no site buys its power in a day-ahead market"
+    return bids, "" if bids else "no site buys its power in a day-ahead market"
 
 
 def _sites(bids: list[HourBid], fleet: Fleet) -> list[Json]:
-    found: dict[str, list[HourBid]] = {}
+    by_site: dict[str, list[HourBid]] = {}
     for one in bids:
-        found.setdefault(one.site_id, []).append(one)
+        by_site.setdefault(one.site_id, []).append(one)
     return [
         {
             "site_id": site_id,
@@ -113,7 +113,7 @@ def _sites(bids: list[HourBid], fleet: Fleet) -> list[Json]:
                 {"at": one.at.timestamp(), "mw": round(one.expected_w / 1e6, 2), "reason": one.reason} for one in mine
             ],
         }
-        for site_id, mine in found.items()
+        for site_id, mine in by_site.items()
     ]
 
 
@@ -129,8 +129,8 @@ def _market(outlook: Outlook, fleet: Fleet, settings: Settings, name: str, now: 
     series = outlook.prices.get(name)
     prices = []
     for t, hour in enumerate(hours):
-        told = None if series is None else series.at(hour)
-        known = told is not None and hour < told.at + told.length
+        price = None if series is None else series.at(hour)
+        known = price is not None and hour < price.at + price.length
         mean = None if paths is None or np.isnan(paths[t]).all() else round(float(paths[t].mean()), 2) + 0.0
         prices.append({"at": hour.timestamp(), "usd_per_mwh": mean, "published": known})
     rate = outlook.rates.rate(market.currency, now).usd_per_unit
@@ -157,14 +157,14 @@ def _published(market: Market, day: date) -> float | None:
 def _peaks(fleet: Fleet, settings: Settings, store: Store, now: datetime) -> list[Json]:
     odds = store.between(PeakOdds, now - HOUR, now + timedelta(days=3), now=now)
     held = newest_by(odds, lambda one: (one.rule, one.at))
-    found = []
+    peaks = []
     for rule in rules_of(fleet, settings):
         sites = [site for site in fleet.sites if fleet.pays(site, rule)]
         if not sites:
             continue
         mine = [one for one in held.values() if one.rule == rule.name and one.at >= now - HOUR]
         shown = sorted((o for o in mine if o.probability >= LEAST_ODDS), key=lambda o: -o.probability)[:MOST_WINDOWS]
-        found.append(
+        peaks.append(
             {
                 "rule": rule.name,
                 "operator": rule.operator,
@@ -184,7 +184,7 @@ def _peaks(fleet: Fleet, settings: Settings, store: Store, now: datetime) -> lis
                 ],
             }
         )
-    return found
+    return peaks
 
 
 def _promised(store: Store, now: datetime) -> list[Commitment]:
@@ -199,11 +199,11 @@ def _offers(
 ) -> tuple[list[Json], str]:
     """What would be offered of tomorrow by site and product, and in words why nothing is."""
     try:
-        found = offers_of_tomorrow(outlook, fleet, settings, now, [c for c in promised if c.status != "offered"])
+        offers = offers_of_tomorrow(outlook, fleet, settings, now, [c for c in promised if c.status != "offered"])
     except ValueError as error:
         return [], str(error)
     by_key: dict[tuple[str, str], list[ReserveOffer]] = {}
-    for one in found:
+    for one in offers:
         by_key.setdefault((one.site_id, one.product), []).append(one)
     shown = []
     for (site_id, name), mine in by_key.items():

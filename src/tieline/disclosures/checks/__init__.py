@@ -33,9 +33,9 @@ def check(
 ) -> tuple[Verdict, ...]:
     """All verdicts, by issuer, period and check. The whole shipped book takes some tens of milliseconds."""
     return tuple(
-        found
-        for found in _all(book, chain or shipped_chain())
-        if (issuer is None or found.issuer == issuer) and (period is None or found.period == period)
+        verdict
+        for verdict in _all(book, chain or shipped_chain())
+        if (issuer is None or verdict.issuer == issuer) and (period is None or verdict.period == period)
     )
 
 

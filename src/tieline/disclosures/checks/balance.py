@@ -52,17 +52,17 @@ class Movement:
     def told_out(self) -> Decimal | None:
         """What was said to have left: sold (or announced, where no total was printed) and fees."""
         if self.sold is not None:
-            told = self.sold.value
+            sold_out = self.sold.value
         elif self.announced:
-            told = sum((claim.value for claim in self.announced), Decimal(0))
+            sold_out = sum((claim.value for claim in self.announced), Decimal(0))
         else:
             return None
-        return told + (self.fees.value if self.fees is not None else Decimal(0))
+        return sold_out + (self.fees.value if self.fees is not None else Decimal(0))
 
     @property
     def unexplained(self) -> Decimal | None:
-        told = self.told_out
-        return None if told is None else self.implied_out - told
+        sold_out = self.told_out
+        return None if sold_out is None else self.implied_out - sold_out
 
     def sums(self) -> str:
         """`7,528.3 + 496.35 - 550.03`, with what was printed."""
@@ -97,51 +97,52 @@ def movement(book: ClaimBook, issuer: str, month: str) -> Movement | None:
 def announced(book: ClaimBook, issuer: str, month: str) -> tuple[Claim, ...]:
     """Sales announced for the month or a day in it: one claim, the best, for each."""
     named = [period for period in book.periods(issuer) if period[:7] == month and "Q" not in period]
-    found = [claim for period in named if (claim := book.best(issuer, period, "btc_announced_sale")) is not None]
-    dated = {claim.value for claim in found if len(claim.fact.period) == 10}
+    claims = [claim for period in named if (claim := book.best(issuer, period, "btc_announced_sale")) is not None]
+    dated = {claim.value for claim in claims if len(claim.fact.period) == 10}
     # One sale told with its day and, elsewhere, only for the month is one sale.
-    return tuple(claim for claim in found if len(claim.fact.period) == 10 or claim.value not in dated)
+    return tuple(claim for claim in claims if len(claim.fact.period) == 10 or claim.value not in dated)
 
 
 def roll_forward(book: ClaimBook, issuer: str, month: str) -> Iterator[Verdict]:
     if not periods.is_month(month) or (moved := movement(book, issuer, month)) is None:
         return
     used = [moved.closing, *(claim for claim in moved.printed if claim is not moved.closing), *moved.announced]
-    told = moved.unexplained
-    if told is None:
+    residual = moved.unexplained
+    if residual is None:
         yield _untold(moved, used, month)
         return
     if moved.sold is None:
-        yield _announced_only(moved, used, month, told)
+        yield _announced_only(moved, used, month, residual)
         return
-    computed = moved.closing.value + told
-    line = f"{moved.sums()} = {show(computed)}; printed {show(moved.closing.value)}; residual {show(told)}"
-    if told == 0:
-        yield verdict("roll-forward", used, "holds", line, "The balance closes exactly.", told, period=month)
-    elif abs(told) <= moved.tolerance:
-        says = f"The balance closes to {show(abs(told))} BTC, within the printed decimals."
-        yield verdict("roll-forward", used, "rounding", line, says, told, period=month)
-    elif moved.equivalents is not None and told == moved.equivalents.value:
+    computed = moved.closing.value + residual
+    line = f"{moved.sums()} = {show(computed)}; printed {show(moved.closing.value)}; residual {show(residual)}"
+    if residual == 0:
+        yield verdict("roll-forward", used, "holds", line, "The balance closes exactly.", residual, period=month)
+    elif abs(residual) <= moved.tolerance:
+        says = f"The balance closes to {show(abs(residual))} BTC, within the printed decimals."
+        yield verdict("roll-forward", used, "rounding", line, says, residual, period=month)
+    elif moved.equivalents is not None and residual == moved.equivalents.value:
         used.append(moved.equivalents)
         line += f"; without {show(moved.equivalents.value)} of equivalents 0"
-        says = f"It closes only without the {show(told)} BTC of power-sale equivalents: no coins were mined for them."
-        yield verdict("roll-forward", used, "explained", line, says, told, period=month)
-    elif told > 0:
-        says = f"{show(told)} BTC left the balance that no printed line explains."
-        yield verdict("roll-forward", used, "differs", line, says, told, period=month)
-    else:
         says = (
-            f"{show(-told)} BTC came in that were not mined: a purchase or a receipt, printed elsewhere or not at all."
+            f"It closes only without the {show(residual)} BTC of power-sale equivalents: no coins were mined for them."
         )
-        yield verdict("roll-forward", used, "differs", line, says, told, period=month)
+        yield verdict("roll-forward", used, "explained", line, says, residual, period=month)
+    elif residual > 0:
+        says = f"{show(residual)} BTC left the balance that no printed line explains."
+        yield verdict("roll-forward", used, "differs", line, says, residual, period=month)
+    else:
+        came_in = f"{show(-residual)} BTC came in that were not mined"
+        says = f"{came_in}: a purchase or a receipt, printed elsewhere or not at all."
+        yield verdict("roll-forward", used, "differs", line, says, residual, period=month)
 
 
 def _announced_only(moved: Movement, used: list[Claim], month: str, rest: Decimal) -> Verdict:
-    told = moved.told_out
-    assert told is not None
+    sold_out = moved.told_out
+    assert sold_out is not None
     line = (
         f"{moved.sums()} - {show(moved.closing.value)} = {show(moved.implied_out)} left; "
-        f"announced {show(told)}; rest {show(rest)}"
+        f"announced {show(sold_out)}; rest {show(rest)}"
     )
     if abs(rest) <= moved.tolerance:
         says = "The announced sales are what left the balance."
@@ -173,26 +174,26 @@ def quarter_roll_forward(book: ClaimBook, issuer: str, period: str) -> Iterator[
     closing = book.at_end(issuer, names[-1], "btc_held_end")
     if opening is None or produced is None or closing is None:
         return
-    told: list[Claim] = []
+    claims: list[Claim] = []
     for month in names:
         sold = book.best(issuer, month, "btc_sold")
-        told.extend([sold] if sold is not None else announced(book, issuer, month))
+        claims.extend([sold] if sold is not None else announced(book, issuer, month))
     out = opening.value + produced.value - closing.value
-    used = [closing, opening, produced, *told]
+    used = [closing, opening, produced, *claims]
     head = f"{show(opening.value)} + {show(produced.value)} - {show(closing.value)} = {show(out)} left"
     tolerance = sum((slack(claim) for claim in (opening, produced, closing)), Decimal(0))
     if abs(out) <= tolerance:
         says = "Nothing left the balance in the quarter: its closing fits the quarter's production."
         yield verdict("quarter-roll-forward", used, "holds", head, says, out, period=period)
         return
-    if not told:
+    if not claims:
         says = f"{show(out)} BTC left in the quarter; no sale was printed."
         yield verdict("quarter-roll-forward", used, "open", head, says, out, period=period)
         return
-    total = sum((claim.value for claim in told), Decimal(0))
+    total = sum((claim.value for claim in claims), Decimal(0))
     rest = out - total
-    line = f"{head}; told {' + '.join(show(claim.value) for claim in told)} = {show(total)}; rest {show(rest)}"
-    if abs(rest) <= tolerance + sum((slack(claim) for claim in told), Decimal(0)):
+    line = f"{head}; told {' + '.join(show(claim.value) for claim in claims)} = {show(total)}; rest {show(rest)}"
+    if abs(rest) <= tolerance + sum((slack(claim) for claim in claims), Decimal(0)):
         says = "Printed and announced sales are what left the balance."
         yield verdict("quarter-roll-forward", used, "rounding", line, says, rest, period=period)
     else:

@@ -91,15 +91,15 @@ def held(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
         return
     on_books = ("btc_on_balance", "btc_receivable_from_collateral")
     split = ("free_btc", "restricted_or_pledged_btc", "lent_btc")
-    found = {name: book.best(issuer, period, name) for name in (*on_books, *split)}
-    names = on_books if found["btc_on_balance"] is not None else split
-    parts = [claim for name in names if (claim := found[name]) is not None]
-    complete = len(parts) == len(on_books) if names is on_books else found["free_btc"] is not None
-    told = None
+    printed = {name: book.best(issuer, period, name) for name in (*on_books, *split)}
+    names = on_books if printed["btc_on_balance"] is not None else split
+    parts = [claim for name in names if (claim := printed[name]) is not None]
+    complete = len(parts) == len(on_books) if names is on_books else printed["free_btc"] is not None
+    stated = None
     if parts:
-        told = _whole(whole, parts, period) if complete else _free(whole, parts, period, names is split)
-    if told is not None:
-        yield told
+        stated = _whole(whole, parts, period) if complete else _free(whole, parts, period, names is split)
+    if stated is not None:
+        yield stated
 
 
 def _whole(whole: Claim, parts: list[Claim], period: str) -> Verdict:

@@ -50,8 +50,8 @@ def average(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
 
 def active_days(book: ClaimBook, issuer: str, month: str) -> Decimal | None:
     """Days of mining in a month that began within it, from production / average; None for a full month."""
-    for found in average(book, issuer, month):
-        if found.outcome == "explained":
+    for judged in average(book, issuer, month):
+        if judged.outcome == "explained":
             produced = book.best(issuer, month, "btc_produced")
             printed = book.best(issuer, month, "avg_btc_per_day")
             assert produced is not None

@@ -114,8 +114,8 @@ def _arithmetic(book: ClaimBook, best: Claim, claim: Claim) -> tuple[str, str | 
     issuer, month, field = best.fact.issuer or "unknown", best.fact.period, best.fact.field
     if not periods.is_month(month) or best.fact.scope is not None:
         return None
-    if field == "btc_produced" and (told := _by_quarter(book, issuer, month, best, claim)) is not None:
-        return told
+    if field == "btc_produced" and (stated := _by_quarter(book, issuer, month, best, claim)) is not None:
+        return stated
     moved = movement(book, issuer, month)
     if moved is None or moved.sold is None or field not in {"btc_sold", "btc_held_end", "btc_produced"}:
         return None
@@ -163,14 +163,14 @@ def _by_quarter(book: ClaimBook, issuer: str, month: str, best: Claim, claim: Cl
     if total is None:
         return None
     others = [
-        found
+        other
         for name in periods.months_of(periods.quarter_of(month))
-        if name != month and (found := book.best(issuer, name, "btc_produced")) is not None
+        if name != month and (other := book.best(issuer, name, "btc_produced")) is not None
     ]
     if not others:
         return None
-    rest = sum((found.value for found in others), _ZERO)
-    tolerance = slack(total) + sum((slack(found) for found in others), _ZERO)
+    rest = sum((other.value for other in others), _ZERO)
+    tolerance = slack(total) + sum((slack(other) for other in others), _ZERO)
     line = (
         f"{show(best.value)} + {show(rest)} = {show(best.value + rest)}, {show(claim.value)} + {show(rest)} = "
         f"{show(claim.value + rest)}; quarter printed {show(total.value)}"

@@ -194,9 +194,9 @@ def _unexplained(at: At) -> Cell | None:
     moved = movement(at.book, at.issuer, at.month)
     if moved is None or moved.unexplained is None or moved.told_out is None:
         return None
-    told = moved.told_out
+    sold_out = moved.told_out
     value = moved.unexplained
-    how = f"{show(moved.implied_out)} left the balance - {show(told)} printed or announced = {show(value)}"
+    how = f"{show(moved.implied_out)} left the balance - {show(sold_out)} printed or announced = {show(value)}"
     return at.computed("unexplained_outflow_btc", "BTC", value, how, *moved.printed, *moved.announced)
 
 

@@ -36,9 +36,9 @@ def printed(claim: Claim | None) -> Term | None:
 
 def produced(book: ClaimBook, issuer: str, month: str) -> Term | None:
     """A month's production, printed or by the first rule."""
-    found = printed(book.best(issuer, month, "btc_produced"))
-    if found is not None or not periods.is_month(month):
-        return found
+    figure = printed(book.best(issuer, month, "btc_produced"))
+    if figure is not None or not periods.is_month(month):
+        return figure
     total = book.best(issuer, periods.quarter_of(month), "btc_produced")
     others = [
         claim
@@ -56,9 +56,9 @@ def produced(book: ClaimBook, issuer: str, month: str) -> Term | None:
 
 def held(book: ClaimBook, issuer: str, month: str) -> Term | None:
     """A month's closing, printed or by the second rule."""
-    found = printed(book.at_end(issuer, month, "btc_held_end"))
-    if found is not None or not periods.is_month(month):
-        return found
+    figure = printed(book.at_end(issuer, month, "btc_held_end"))
+    if figure is not None or not periods.is_month(month):
+        return figure
     opened = printed(book.best(issuer, periods.following(month), "btc_open"))
     if opened is not None:
         return Term(opened.value, opened.slack, opened.claims, f"the next month opens with {show(opened.value)}")

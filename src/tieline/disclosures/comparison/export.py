@@ -57,14 +57,14 @@ def _long(table: Table) -> Iterable[dict[str, Any]]:
             }
 
 
-def to_csv(found: list[dict[str, Any]]) -> str:
+def to_csv(rows: list[dict[str, Any]]) -> str:
     """RFC 4180. A text that a spreadsheet would run as a formula is quoted with an apostrophe."""
-    if not found:
+    if not rows:
         return ""
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(found[0]), lineterminator="\r\n")
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\r\n")
     writer.writeheader()
-    for row in found:
+    for row in rows:
         writer.writerow({name: _safe(value) for name, value in row.items()})
     return out.getvalue()
 
@@ -74,15 +74,15 @@ def to_json(tables: Iterable[Table]) -> bytes:
     return msgspec.json.format(_JSON.encode(list(tables)), indent=2)
 
 
-def to_parquet(found: list[dict[str, Any]]) -> bytes:
+def to_parquet(rows: list[dict[str, Any]]) -> bytes:
     """One Parquet file; numbers as 64-bit floats, the rule in the file's metadata. Needs pyarrow."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
         raise ExportError("Parquet needs pyarrow: pip install 'tieline[parquet]'; CSV and JSON do not") from error
-    names = list(found[0]) if found else ["month", "issuer"]
-    columns = {name: [row[name] for row in found] for name in names}
+    names = list(rows[0]) if rows else ["month", "issuer"]
+    columns = {name: [row[name] for row in rows] for name in names}
     arrays = {name: pa.array(_plain(values), type=_arrow_type(pa, name, values)) for name, values in columns.items()}
     table = pa.table(arrays).replace_schema_metadata({"rule": RULE})
     sink = pa.BufferOutputStream()

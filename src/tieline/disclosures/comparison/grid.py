@@ -81,15 +81,15 @@ def _grid(book: ClaimBook, field: str, issuers: tuple[str, ...], since: str, unt
     shown = tuple(m for m in reversed(months(book)) if m >= since and m <= (until or m))[:MAX_MONTHS]
     lines = [(issuer, cells) for issuer in issuers if (cells := _line(book, issuer, shown, field, view))]
     newest = max((max(cells) for _, cells in lines), default="")
-    kept = tuple(
+    rows = tuple(
         IssuerMonths(issuer=issuer, last=max(cells), behind=_months_between(max(cells), newest), cells=cells)
         for issuer, cells in sorted(lines, key=lambda line: (max(line[1]), line[0]), reverse=True)
     )
-    used = tuple(month for month in shown if any(month in line.cells for line in kept))
-    coverage = {month: _coverage(book, month, kept) for month in used}
+    used = tuple(month for month in shown if any(month in line.cells for line in rows))
+    coverage = {month: _coverage(book, month, rows) for month in used}
     unit, meaning = ALL[field]
     return MonthGrid(
-        field=field, unit=unit if view == "value" else "%", meaning=meaning, view=view, months=used, lines=kept,
+        field=field, unit=unit if view == "value" else "%", meaning=meaning, view=view, months=used, lines=rows,
         coverage=coverage,
     )  # fmt: skip
 
@@ -125,14 +125,14 @@ def _months_between(one: str, other: str) -> int:
     return (int(other[:4]) - int(one[:4])) * 12 + int(other[5:7]) - int(one[5:7]) if one and other else 0
 
 
-def to_csv(found: MonthGrid) -> str:
+def to_csv(grid: MonthGrid) -> str:
     """What is seen, as CSV: a row for each miner, newest month first, and the coverage as the last row."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["issuer", "field", "unit", "last", "months_behind", *found.months])
-    for line in found.lines:
-        cells = [f"{line.cells[m].value:f}" if m in line.cells else "" for m in found.months]
+    writer.writerow(["issuer", "field", "unit", "last", "months_behind", *grid.months])
+    for line in grid.lines:
+        cells = [f"{line.cells[m].value:f}" if m in line.cells else "" for m in grid.months]
         name = f"'{line.issuer}" if line.issuer[:1] in "=+-@" else line.issuer
-        writer.writerow([name, found.field, found.unit, line.last, line.behind, *cells])
-    writer.writerow(["in the book", "", "", "", "", *(found.coverage[m] for m in found.months)])
+        writer.writerow([name, grid.field, grid.unit, line.last, line.behind, *cells])
+    writer.writerow(["in the book", "", "", "", "", *(grid.coverage[m] for m in grid.months)])
     return out.getvalue()

@@ -67,9 +67,9 @@ def latest_month(book: ClaimBook, chain: Chain | None = None) -> str:
 @lru_cache(maxsize=64)
 def _dashboard(book: ClaimBook, month: str, chain: Chain) -> dict[str, Any]:
     table = compare.table(book, month, chain)
-    verdicts = [found for found in check(book, chain) if periods.month_of(found.period) == month]
+    verdicts = [verdict for verdict in check(book, chain) if periods.month_of(verdict.period) == month]
     marks = _marks(verdicts)
-    bridges = [found for row in table.rows if isinstance(found := bridge(book, row.issuer, month, chain), Bridge)]
+    bridges = [verdict for row in table.rows if isinstance(verdict := bridge(book, row.issuer, month, chain), Bridge)]
     return {
         "month": month,
         "months": list(compare.months(book)),
@@ -81,7 +81,7 @@ def _dashboard(book: ClaimBook, month: str, chain: Chain) -> dict[str, Any]:
         "sums": [{**plain(one), "coverage": one.coverage} for one in table.sums],
         "coverage": table.coverage,
         "published": list(table.published),
-        "verdicts": [_verdict(found) for found in verdicts],
+        "verdicts": [_verdict(verdict) for verdict in verdicts],
         "counts": _counts(verdicts),
         "bridges": plain(bridges),
         "series": series(book),
@@ -116,7 +116,7 @@ def _printed_figure(book: ClaimBook, name: str, claims: tuple[Claim, ...], chain
         "id": stem, "link": link(stem), "issuer": first.issuer, "period": first.period, "field": first.field,
         "scope": first.scope, "meaning": meaning, "value": _number(best.value), "unit": unit, "computed": None,
         "best": best.id, "asked": name if name in ids else None, "claims": [_claim(claim) for claim in claims],
-        "verdicts": [_verdict(found) for found in check(book, chain) if ids & set(found.claims)],
+        "verdicts": [_verdict(verdict) for verdict in check(book, chain) if ids & set(verdict.claims)],
     }  # fmt: skip
 
 
@@ -126,12 +126,12 @@ def _computed_figure(book: ClaimBook, stem: str, chain: Chain) -> dict[str, Any]
     cell = _cell(book, issuer, period, stem, chain)
     used = filter(None, (_by_id(book, one) for one in cell.claims))
     names = set(cell.claims)
-    here = [found for found in check(book, chain) if (found.issuer, found.period) == (issuer, period)]
+    here = [verdict for verdict in check(book, chain) if (verdict.issuer, verdict.period) == (issuer, period)]
     return {
         "id": stem, "link": link(stem), "issuer": issuer, "period": period, "field": stem.rpartition(".")[2],
         "scope": None, "meaning": "computed from printed figures", "value": _number(cell.value), "unit": cell.unit,
         "computed": cell.computed, "best": None, "asked": None, "claims": [_claim(claim) for claim in used],
-        "verdicts": [_verdict(found) for found in here if names & set(found.claims)],
+        "verdicts": [_verdict(verdict) for verdict in here if names & set(verdict.claims)],
     }  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
 
 @lru_cache(maxsize=8)
 def _series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
-    found: dict[str, dict[str, list[list[Any]]]] = {}
+    series: dict[str, dict[str, list[list[Any]]]] = {}
     for field in SERIES:
         for issuer in book.issuers:
             points = [
@@ -156,8 +156,8 @@ def _series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
                 if (claim := book.best(issuer, month, field)) is not None
             ]
             if points:
-                found.setdefault(field, {})[issuer] = points
-    return found
+                series.setdefault(field, {})[issuer] = points
+    return series
 
 
 def _cell(book: ClaimBook, issuer: str, period: str, stem: str, chain: Chain) -> Cell:
@@ -177,10 +177,10 @@ def _by_id(book: ClaimBook, claim_id: str) -> Claim | None:
 def _marks(verdicts: list[Verdict]) -> dict[str, str]:
     """Claim id -> the worst outcome of a check that it is the first subject of."""
     marks: dict[str, str] = {}
-    for found in verdicts:
-        for claim in found.claims[:1]:
-            if _WORST[found.outcome] >= _WORST.get(marks.get(claim, "holds"), 0):
-                marks[claim] = found.outcome
+    for verdict in verdicts:
+        for claim in verdict.claims[:1]:
+            if _WORST[verdict.outcome] >= _WORST.get(marks.get(claim, "holds"), 0):
+                marks[claim] = verdict.outcome
     return marks
 
 
@@ -232,15 +232,15 @@ def _claim(claim: Claim) -> dict[str, Any]:
     }
 
 
-def _verdict(found: Verdict) -> dict[str, Any]:
-    out: dict[str, Any] = plain(found)
-    out["rule"] = CHECKS[found.check]
-    out["figures"] = list(dict.fromkeys(claim.partition("~")[0] for claim in found.claims))
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    out: dict[str, Any] = plain(verdict)
+    out["rule"] = CHECKS[verdict.check]
+    out["figures"] = list(dict.fromkeys(claim.partition("~")[0] for claim in verdict.claims))
     return out
 
 
 def _counts(verdicts: list[Verdict]) -> dict[str, int]:
-    return {name: sum(1 for found in verdicts if found.outcome == name) for name in _WORST}
+    return {name: sum(1 for verdict in verdicts if verdict.outcome == name) for name in _WORST}
 
 
 def _fees(book: ClaimBook, month: str) -> dict[str, Any]:

@@ -39,8 +39,8 @@ def price_near(book: ClaimBook, period: str, reach: timedelta = REACH) -> Price 
 
 @lru_cache(maxsize=8)
 def _prices(book: ClaimBook) -> tuple[Price, ...]:
-    found = (price for issuer in book.issuers for price in _of_issuer(book, issuer))
-    return tuple(price for price in found if price.usd_per_btc > 0)
+    prices = (price for issuer in book.issuers for price in _of_issuer(book, issuer))
+    return tuple(price for price in prices if price.usd_per_btc > 0)
 
 
 def _of_issuer(book: ClaimBook, issuer: str) -> Iterator[Price]:

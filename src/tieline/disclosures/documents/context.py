@@ -138,8 +138,8 @@ _WIRES = re.compile(r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIR
 
 def dated(text: str) -> str | None:
     """The month that a document's own dateline bears, YYYY-MM."""
-    found = _dateline(text)
-    return f"{found[0]:04d}-{found[1]:02d}" if found else None
+    day = _dateline(text)
+    return f"{day[0]:04d}-{day[1]:02d}" if day else None
 
 
 def date_notes(text: str, published: str | None) -> list[str]:
@@ -198,8 +198,8 @@ def _published_month(
 
 def _of_another_span(body: str, own: list[Period], year: str) -> bool:
     """A report on a year that is over, or on a quarter, which names no month."""
-    told = {m[1] for m in _YEAR_TOLD.finditer(body)}
-    return (bool(told - {year}) and year not in told) or any(
+    years = {m[1] for m in _YEAR_TOLD.finditer(body)}
+    return (bool(years - {year}) and year not in years) or any(
         p.kind == "quarter" and p.year and p.start < 300 for p in own
     )
 
@@ -271,12 +271,12 @@ def _titled(title: str | None, before: str | None, limit: str | None) -> str | N
     """The month in the title, when it is one month and no later than publication."""
     if not title:
         return None
-    found = [p for p in periods(title) if p.kind in ("month", "date")]
-    found = [p for p in found if not _compared(title, p)]
+    spans = [p for p in periods(title) if p.kind in ("month", "date")]
+    spans = [p for p in spans if not _compared(title, p)]
     reference = (int(before[:4]), int(before[5:])) if before else None
     keys = {
         f"{q.year:04d}-{q.month:02d}"
-        for p in found
+        for p in spans
         if (q := resolve(p, reference)).year is not None and (q.kind == "month" or q.ends_month)
     }
     if len(keys) != 1:

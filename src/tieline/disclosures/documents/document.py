@@ -70,20 +70,20 @@ def load(source: str | bytes, kind: Kind | None = None) -> Document:
     if isinstance(source, bytes) and (kind == "pdf" or source[:1024].lstrip()[:5] == b"%PDF-"):
         return _from_pdf(source)
     text = source if isinstance(source, str) else _decode(source)
-    found = kind or _kind_of(text)
+    guess = kind or _kind_of(text)
     if (why := _unreadable(text)) is not None:
-        return Document("", found, refused=why)
+        return Document("", guess, refused=why)
     title: str | None = None
-    if found in ("html", "json"):
-        title, text = _from_page(text, found)
+    if guess in ("html", "json"):
+        title, text = _from_page(text, guess)
     text = normalise(text)
     notes = [f"only the first {MAX_TEXT:,} characters were read"] if len(text) > MAX_TEXT else []
     text = text[:MAX_TEXT]
-    if found == "text" and max(text.count("|"), text.count("\t")) > 4:
-        found = "table"
+    if guess == "text" and max(text.count("|"), text.count("\t")) > 4:
+        guess = "table"
     if not text.strip():
-        return Document("", found, title, "no text in the file", notes)
-    return Document(text, found, title or _first_line(text), None, notes)
+        return Document("", guess, title, "no text in the file", notes)
+    return Document(text, guess, title or _first_line(text), None, notes)
 
 
 def _from_page(text: str, kind: Kind) -> tuple[str | None, str]:

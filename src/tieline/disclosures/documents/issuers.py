@@ -82,10 +82,10 @@ def _mentions(text: str, start: int, end: int) -> tuple[tuple[int, str], ...]:
 def headed(text: str, named: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """With them the companies over a part of a roundup that the directory does not know: `1. Heron Compute (HRNC):`."""
     known = {at for at, _ in named}
-    found = [(m.start("name"), m["ticker"]) for m in _HEADING.finditer(text)]
-    if len(found) < 2 or not any(m[0] in known for m in found):
+    headings = [(m.start("name"), m["ticker"]) for m in _HEADING.finditer(text)]
+    if len(headings) < 2 or not any(m[0] in known for m in headings):
         return named
-    return sorted({*named, *(m for m in found if m[0] not in known)})
+    return sorted({*named, *(m for m in headings if m[0] not in known)})
 
 
 def main_issuer(text: str, title: str | None) -> str | None:

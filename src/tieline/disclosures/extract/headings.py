@@ -139,8 +139,8 @@ def _heads_with_numbers(words: str, bare: str) -> bool:
 def _tells_of_others(sentence: str, frame: Frame) -> bool:
     """Does a sentence over rows name somebody else, or speak of others or of plans without the issuer's name?"""
     own = any(mine and name in sentence for name, mine in frame.names.items())
-    told = NOT_OWN.search(sentence) or NOT_DONE.search(sentence)
-    return names_somebody(sentence, frame.names) or (not own and told is not None)
+    match = NOT_OWN.search(sentence) or NOT_DONE.search(sentence)
+    return names_somebody(sentence, frame.names) or (not own and match is not None)
 
 
 def _heading_bars(words: str, dated: Sequence[Period], title: bool, frame: Frame) -> bool:

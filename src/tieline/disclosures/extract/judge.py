@@ -87,9 +87,9 @@ def _label_lacks(c: Finding) -> Lack | None:
     ]
     if not stray:
         return None
-    told = " ".join(stray)
-    licence: Licence = next((name for name, pattern, _ in _DOUBTS if pattern.search(told)), "subject")
-    return licence, f"{told!r} in the label is not known to leave it the company's own of one month"
+    phrase = " ".join(stray)
+    licence: Licence = next((name for name, pattern, _ in _DOUBTS if pattern.search(phrase)), "subject")
+    return licence, f"{phrase!r} in the label is not known to leave it the company's own of one month"
 
 
 def _digits_lack(text: str, c: Finding, frame: Frame, apart: bool) -> Lack | None:
@@ -185,9 +185,9 @@ def lacking(text: str, c: Finding, frame: Frame, language: str = "en") -> Lack:
     named = [p for p in periods(sentence) if p.kind in ("month", "date", "quarter")]
     sentence = without(sentence, named)
     for licence, pattern, says in _DOUBTS:
-        told = pattern.search(sentence.lower() if pattern is POISON else sentence)
-        if told is not None and (licence != "window" or c.field in _FLOWS):
-            return licence, f"{told[0]!r}: {says}"
+        match = pattern.search(sentence.lower() if pattern is POISON else sentence)
+        if match is not None and (licence != "window" or c.field in _FLOWS):
+            return licence, f"{match[0]!r}: {says}"
     if not named and c.period != frame.period:
         return "period", f"nothing states {c.period}"
     if re.search(r"\d[ ,]\s?$", text[max(0, c.at - 2) : c.at] if c.at > 0 else ""):
@@ -197,7 +197,7 @@ def lacking(text: str, c: Finding, frame: Frame, language: str = "en") -> Lack:
 
 def split(
     text: str,
-    kept: list[tuple[Finding, Fact]],
+    pairs: list[tuple[Finding, Fact]],
     ctx: Context,
     frame: Frame,
     own_words: bool,
@@ -205,15 +205,15 @@ def split(
 ) -> tuple[list[Fact], list[Candidate]]:
     """Facts and candidates of one document. `known`: the book's claims on the issuer, as second voice and for what is
     plausible."""
-    proven = [fact for c, fact in kept if c.licensed]
+    proven = [fact for c, fact in pairs if c.licensed]
     voices = None
     if not own_words:
-        voices = closures(proven, text) | _confirmed([fact for _, fact in kept], known)
+        voices = closures(proven, text) | _confirmed([fact for _, fact in pairs], known)
     facts: list[Fact] = []
     candidates: list[Candidate] = []
     chain = shipped_chain()
     beside = [*proven, *(claim.fact for claim in known)]
-    for c, fact in kept:
+    for c, fact in pairs:
         missing = (
             _impossible(fact, [f for f in beside if f is not fact], chain)
             or _not_over(fact, ctx)
@@ -239,8 +239,8 @@ def _impossible(fact: Fact, beside: Sequence[Fact], chain: Chain) -> Lack | None
 
 def _not_over(fact: Fact, ctx: Context) -> Lack | None:
     """Was the period over when the document came out?"""
-    told = _told_on(ctx)
-    over = told is None or not fact.period or window(fact.period)[1] <= told
+    dates = _told_on(ctx)
+    over = dates is None or not fact.period or window(fact.period)[1] <= dates
     return None if over else ("period", f"{fact.period} was not over on {ctx.published}")
 
 

@@ -39,14 +39,14 @@ def settle(claims: list[Finding], statement: bool) -> tuple[list[Finding], list[
             group = [_as(c, "btc_on_balance") if c.field == "btc_held_end" else c for c in group]
         months[key] = _without_blocks(_balanced(group, notes), notes)
     _summed(months, notes)
-    kept: list[Finding] = []
+    settled: list[Finding] = []
     contested: list[Finding] = []
     for group in months.values():
         agreed, differing = _one_each(group, notes)
-        kept += agreed
+        settled += agreed
         contested += differing
-    kept.sort(key=lambda c: (c.period, c.field, c.scope or "", c.start))
-    return kept, contested, notes
+    settled.sort(key=lambda c: (c.period, c.field, c.scope or "", c.start))
+    return settled, contested, notes
 
 
 def _as(claim: Finding, field: str) -> Finding:
@@ -117,11 +117,11 @@ def _gives(daily: Finding, totals: list[Decimal]) -> bool:
 
 def _without_blocks(group: Group, notes: list[str]) -> Group:
     """Production without counts of blocks that are also called bitcoin, and totals that hold customers' coins."""
-    told = _told(group, "btc_produced")
+    stated = _told(group, "btc_produced")
     hosted = next((c.value for c in _told(group, "hosted_btc_customers")), _ZERO)
-    if any(c.value >= hosted >= 1 and c.holds_parts for c in told):
-        notes.append(f"{told[0].period} btc_produced: left empty, the printed total seems to hold customers' coins")
-        group = [c for c in group if c not in told]
+    if any(c.value >= hosted >= 1 and c.holds_parts for c in stated):
+        notes.append(f"{stated[0].period} btc_produced: left empty, the printed total seems to hold customers' coins")
+        group = [c for c in group if c not in stated]
     blocks = {c.value for c in group if c.field == "blocks_won"}
     counted = [c for c in group if c.field == "btc_produced" and c.value in blocks]
     notes += [f"{c.period} btc_produced: {c.printed} is the count of blocks, not of bitcoin" for c in counted]
@@ -166,18 +166,18 @@ def _one_each(group: Group, notes: list[str]) -> tuple[Group, Group]:
     fields: dict[tuple[str, str | None], Group] = defaultdict(list)
     for c in group:
         fields[(c.field, c.scope)].append(c)
-    kept: Group = []
+    singles: Group = []
     contested: Group = []
     for (field, _), readings in fields.items():
         best = _agreed(readings)
         if best is not None:
-            kept.append(best)
+            singles.append(best)
             continue
         says = f"the text prints {' and '.join(sorted({c.printed.strip() for c in readings}))}"
         notes.append(f"{readings[0].period} {field}: left empty, {says}")
         distinct = {c.value: replace(c, licensed=False, lacks=("assertion", says)) for c in readings}
         contested.extend(distinct.values())
-    return kept, contested
+    return singles, contested
 
 
 def _agreed(group: Group) -> Finding | None:

@@ -62,10 +62,10 @@ class ClaimBook:
 
     @cached_property
     def _periods(self) -> dict[str, tuple[str, ...]]:
-        found: dict[str, list[str]] = {}
+        periods: dict[str, list[str]] = {}
         for issuer, period in sorted(self._by_period):
-            found.setdefault(issuer, []).append(period)
-        return {issuer: tuple(names) for issuer, names in found.items()}
+            periods.setdefault(issuer, []).append(period)
+        return {issuer: tuple(names) for issuer, names in periods.items()}
 
     @cached_property
     def _months(self) -> dict[str, tuple[str, ...]]:
@@ -121,11 +121,11 @@ class ClaimBook:
             for claim in self.in_period(issuer, period)
             if claim.fact.field == field and claim.fact.scope is not None
         }
-        found = ((scope, self.best(issuer, period, field, scope)) for scope in sorted(named))
-        return {scope: claim for scope, claim in found if claim is not None}
+        claims = ((scope, self.best(issuer, period, field, scope)) for scope in sorted(named))
+        return {scope: claim for scope, claim in claims if claim is not None}
 
 
 def _witness(claim: Claim) -> tuple[int, str, str]:
-    told = claim.published or "9999"
+    published = claim.published or "9999"
     # Of a document whose day is not known it is not known that it came first: it counts from its month's end.
-    return _RANK[claim.source_kind], told if len(told) == 10 else f"{told}-99", claim.source
+    return _RANK[claim.source_kind], published if len(published) == 10 else f"{published}-99", claim.source

@@ -122,15 +122,15 @@ class CandidateFile:
             raise DeskError(f"a reason is needed to {action} (--reason)")
         if len(reason) > MAX_REASON:
             raise DeskError(f"the reason has {len(reason):,} characters; {MAX_REASON:,} are taken")
-        found = {w.id: w for w in self.waiting()}
+        waiting = {w.id: w for w in self.waiting()}
         claim: Claim | None = None
         if action in ("accept", "correct", "reject"):
-            if target not in found:
+            if target not in waiting:
                 raise DeskError(
                     f"no candidate {target!r} waits on the desk; `tieline disclosures desk list` shows them"
                 )
             if action != "reject":
-                claim = _decided(found[target], action, who, change)
+                claim = _decided(waiting[target], action, who, change)
         elif action == "restore" and target not in {d.target for d in self.decisions()}:
             raise DeskError(f"nothing was decided on {target!r}")
         decision = CandidateDecision(

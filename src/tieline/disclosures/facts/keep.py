@@ -158,12 +158,12 @@ def book(keeper: Keeper | None = None, desk: CandidateFile | None = None) -> Cla
     """
     if keeper is None:
         return shipped()
-    kept = keeper.claims()
+    claims = keeper.claims()
     if desk is None and isinstance(keeper, FileKeeper):
         desk = CandidateFile(path_beside(keeper.path))
     if desk is not None and desk.state() is not None:
-        return desk.book((*shipped().all, *kept))
-    return ClaimBook((*shipped().all, *kept)) if kept else shipped()
+        return desk.book((*shipped().all, *claims))
+    return ClaimBook((*shipped().all, *claims)) if claims else shipped()
 
 
 class LiveBook:

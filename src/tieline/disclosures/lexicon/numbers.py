@@ -165,12 +165,12 @@ def style_of(text: str, language: str) -> str:
 def quantities(text: str, start: int, end: int, style: str = "english") -> list[PrintedNumber]:
     """Every free-standing number in text[start:end], in order."""
     pattern = {"english": _ENGLISH, "european": _EUROPEAN, "french": _FRENCH}[style]
-    found = [q for m in pattern.finditer(text, start, end) if (q := _quantity(m, style)) is not None]
+    numbers = [q for m in pattern.finditer(text, start, end) if (q := _quantity(m, style)) is not None]
     for m in _WORD.finditer(text, start, end):
         unit = "blocks" if m["unit"].lower() == "blocks" else "BTC"
-        found.append(PrintedNumber(Decimal(WORDS[m["num"].lower()]), unit, m.start(), m.end(), m["num"]))
-    found.sort(key=lambda q: q.start)
-    return found
+        numbers.append(PrintedNumber(Decimal(WORDS[m["num"].lower()]), unit, m.start(), m.end(), m["num"]))
+    numbers.sort(key=lambda q: q.start)
+    return numbers
 
 
 def _quantity(m: re.Match[str], style: str) -> PrintedNumber | None:

@@ -176,8 +176,8 @@ def _period(m: re.Match[str]) -> Period | None:
     for form, year_in, month_in, day_in in _FORMS:
         if m[form]:
             day = m[day_in] if day_in is not None else None
-            kind, told = ("date", int(day)) if day else ("month", None)
-            return Period(kind, _year(m[year_in]), int(m[month_in]), told, m.start(), m.end())
+            kind, day_of_month = ("date", int(day)) if day else ("month", None)
+            return Period(kind, _year(m[year_in]), int(m[month_in]), day_of_month, m.start(), m.end())
     if m["num"]:
         return _numeric(m)
     if m["dmy"]:

@@ -86,9 +86,9 @@ def proven(text: str, spans: list[tuple[int, int]], ctx: Context, frame: Frame) 
         else:
             tpl = template(text, start, end, ctx.style, frame.names)
             if len(tpl.tokens) <= MAX_WORDS and passage.means_issuer(tpl):
-                found = _Sentence(text, tpl, (start, end), ctx, passage).findings()
-                passage.day = next((f.period for f in found if len(f.period) == 10), passage.day)
-                out.extend(found)
+                findings = _Sentence(text, tpl, (start, end), ctx, passage).findings()
+                passage.day = next((f.period for f in findings if len(f.period) == 10), passage.day)
+                out.extend(findings)
             passage.after(sentence, tpl)
     return out
 
@@ -116,10 +116,10 @@ class _Sentence:
         zeros = [m for pattern in _no_sale() for m in pattern.finditer(self.tpl.shapes)]
         for m in zeros:
             self._explain(m.start(), m.end())
-        told = self._told()
-        if not (told or zeros) or not self._closed():
+        stated = self._told()
+        if not (stated or zeros) or not self._closed():
             return []
-        out = list(filter(None, (self._finding(rule, i, key) for rule, i, key in told if key is not None)))
+        out = list(filter(None, (self._finding(rule, i, key) for rule, i, key in stated if key is not None)))
         if zeros and all(f.field != "btc_sold" for f in out):
             out += self._none_sold(zeros[0])
         return out
@@ -282,12 +282,12 @@ class _Sentence:
         self.tpl.tokens[j].number = replace(number, unit=base.unit)
         return [(rule, j, other)]
 
-    def _compared_month(self, told: str, k: int | None, key: str | None) -> str | None:
+    def _compared_month(self, month: str, k: int | None, key: str | None) -> str | None:
         """The month that a comparison names, at token k or by `the month before`."""
-        if told.startswith("@"):
+        if month.startswith("@"):
             p = self.tpl.tokens[k].period if k is not None else None
             return key_of(p, self.ctx) if p is not None else None
-        return shift(key, -12 if "year" in told else -1) if key is not None and len(key) == 7 else None
+        return shift(key, -12 if "year" in month else -1) if key is not None and len(key) == 7 else None
 
     def _end_of(self, i: int) -> int:
         position = next(p for p, k in self.tpl.at.items() if k == i)

@@ -90,8 +90,8 @@ class Dated:
     def period(self, i: int) -> str | None:
         """The month, quarter or date of the number of mention i; None where it dates no figure."""
         text, m = self.text, self.mentions[i]
-        if (told := self._labelled(m)) is not None:
-            return key_of(told, self.ctx)
+        if (labelled := self._labelled(m)) is not None:
+            return key_of(labelled, self.ctx)
         following = self.mentions[i + 1].q.start if i + 1 < len(self.mentions) else self.end
         after = [p for p in self.marks if m.q.end <= p.start < min(following, m.q.end + len(m.right) + 2)]
         if after and _right_behind(text, m, after[0]):

@@ -88,18 +88,18 @@ def _stated(text: str, title: str | None, ctx: Context) -> str | None:
     """The month that the title names; else the only one, or the first and latest, of the first lines."""
     for zone in (title or "", text.split("\n", 1)[0]):
         zone = re.split(r"(?<=[a-z0-9)])\.\s", zone, maxsplit=1)[0]
-        found = _own(zone)
-        months = _months(found, ctx)
-        if any(p.kind in ("quarter", "span", "year") for p in found) or (not months and _QUARTER.search(zone)):
+        own = _own(zone)
+        months = _months(own, ctx)
+        if any(p.kind in ("quarter", "span", "year") for p in own) or (not months and _QUARTER.search(zone)):
             return None
         if months:
             return _first(months, ctx)
     return _first(_months(_own(text[:_ZONE]), ctx), ctx)
 
 
-def _months(found: list[Period], ctx: Context) -> list[str | None]:
+def _months(spans: list[Period], ctx: Context) -> list[str | None]:
     """Their months; a day that ends no month is a dateline."""
-    return [key_of(p, ctx) for p in found if p.kind == "month" or (p.kind == "date" and p.ends_month)]
+    return [key_of(p, ctx) for p in spans if p.kind == "month" or (p.kind == "date" and p.ends_month)]
 
 
 def _first(keys: list[str | None], ctx: Context) -> str | None:
@@ -141,8 +141,8 @@ def _listed_names(text: str, issuer: str | None) -> dict[str, bool]:
 
 
 def _by_ticker(text: str, title: str | None, issuer: str) -> list[str]:
-    told = [*_TITLED.finditer((title or "").strip()), *_SUBJECT.finditer(text[:3000])]
-    return [m["name"] for m in told if _is_ticker_of(issuer, m["name"])][:1]
+    tickers = [*_TITLED.finditer((title or "").strip()), *_SUBJECT.finditer(text[:3000])]
+    return [m["name"] for m in tickers if _is_ticker_of(issuer, m["name"])][:1]
 
 
 def _is_ticker_of(ticker: str, name: str) -> bool:
@@ -159,13 +159,13 @@ def _reporters(text: str, title: str | None, issuer: str | None) -> list[str]:
     dateline = re.search(r"(?:\)|\d{4}|/) ?[-–—]{1,2} ?", head)
     listed = list(_LISTED.finditer(head))
     own = [m for m in listed if issuer and re.search(rf"\b{re.escape(issuer)}\b", text[m.end() : m.end() + 60])]
-    found = [
+    reporters = [
         next(filter(None, map(_NAMED.match, lines)), None),
         _NAMED.match(text, dateline.end(), dateline.end() + 300) if dateline is not None else None,
         *(own or listed[:1]),
         _ALIAS.search(head),
     ]
-    names = [m["name"].strip() for m in found if m is not None and not NOT_OWN.search(m["name"])]
+    names = [m["name"].strip() for m in reporters if m is not None and not NOT_OWN.search(m["name"])]
     return [name for name in names if name.split()[0].lower() not in _NO_NAME]
 
 

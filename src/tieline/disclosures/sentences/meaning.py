@@ -32,8 +32,8 @@ def name_fields(text: str, start: int, end: int, mentions: list[Mention]) -> Non
     """
     future = [hit.end() for hit in w.FUTURE.finditer(text, start, end)] if mentions else []
     for i, m in enumerate(mentions):
-        told = max((at for at in future if at <= m.q.start), default=-1)
-        planned = told >= 0 and not _PAST.search(text, told, m.q.start)
+        last = max((at for at in future if at <= m.q.start), default=-1)
+        planned = last >= 0 and not _PAST.search(text, last, m.q.start)
         m.field = None if planned else _field(text, start, end, mentions, i)
 
 
@@ -42,9 +42,9 @@ def name_in_order(text: str, end: int, mentions: list[Mention]) -> None:
     rates = [m for m in mentions if m.q.unit == "EH/s"]
     if len(rates) != 2 or not re.search(r"\brespectively\b", text[rates[-1].q.end : end]):
         return
-    found = sorted((hit.start(), field) for pattern, field in _NAMED if (hit := pattern.search(rates[0].left)))
-    if len(found) == 2:
-        rates[0].field, rates[1].field = found[0][1], found[1][1]
+    fields = sorted((hit.start(), field) for pattern, field in _NAMED if (hit := pattern.search(rates[0].left)))
+    if len(fields) == 2:
+        rates[0].field, rates[1].field = fields[0][1], fields[1][1]
 
 
 def _field(text: str, start: int, end: int, mentions: list[Mention], i: int) -> str | None:
@@ -159,5 +159,5 @@ def _nearest(words: str) -> str | None:
 
 
 def _nearest_after(words: str) -> str | None:
-    found = [(m.start(), name) for name, pattern in VERBS if (m := pattern.search(words)) is not None]
-    return min(found)[1] if found else None
+    verbs = [(m.start(), name) for name, pattern in VERBS if (m := pattern.search(words)) is not None]
+    return min(verbs)[1] if verbs else None

@@ -63,14 +63,14 @@ class Mention:
 
 def mentions_of(text: str, start: int, end: int, marks: list[Period], style: str) -> list[Mention]:
     """Every number of text[start:end] that is no date, year or note's mark, in order."""
-    found = _numbers(text, start, end, marks, style)
-    for i, q in enumerate(found):
-        if q.unit is None and (unit := _inherited(text, start, found, i)) is not None:
-            found[i] = replace(q, unit=unit)
-    solid = [q for q in found if q.unit != "%"]
+    numbers = _numbers(text, start, end, marks, style)
+    for i, q in enumerate(numbers):
+        if q.unit is None and (unit := _inherited(text, start, numbers, i)) is not None:
+            numbers[i] = replace(q, unit=unit)
+    solid = [q for q in numbers if q.unit != "%"]
     out = []
-    for q in found:
-        beside = found if q.unit == "%" else solid
+    for q in numbers:
+        beside = numbers if q.unit == "%" else solid
         before = next((o for o in reversed(beside) if o.end <= q.start), None)
         after = next((o for o in beside if o.start >= q.end), None)
         left_from = start if before is None else _left_from(text, before, q)
@@ -86,9 +86,9 @@ def _numbers(text: str, start: int, end: int, marks: list[Period], style: str) -
     dates = [(p.start, p.end) for p in marks]
     split = [_joined(text, m, style) for m in _SPLIT_DIGITS.finditer(text, start, end)]
     whole = [(j.start, j.end) for j in split]
-    found = [q for q in quantities(text, start, end, style) if not _is_year(q) and _free(q, whole)]
-    found = sorted((q for q in (*found, *split) if _free(q, dates)), key=lambda q: q.start)
-    return [replace(q, negative=False) if q.negative else q for q in found if not _notes_number(text, q)]
+    numbers = [q for q in quantities(text, start, end, style) if not _is_year(q) and _free(q, whole)]
+    numbers = sorted((q for q in (*numbers, *split) if _free(q, dates)), key=lambda q: q.start)
+    return [replace(q, negative=False) if q.negative else q for q in numbers if not _notes_number(text, q)]
 
 
 def _free(q: PrintedNumber, taken: list[tuple[int, int]]) -> bool:
@@ -138,16 +138,16 @@ def _joined(text: str, m: re.Match[str], style: str) -> PrintedNumber:
     return PrintedNumber(value, unit, m.start(), m.end(), m[0], decimals=max(0, -int(value.as_tuple().exponent)))
 
 
-def _inherited(text: str, start: int, found: list[PrintedNumber], i: int) -> str | None:
+def _inherited(text: str, start: int, numbers: list[PrintedNumber], i: int) -> str | None:
     """The unit of a bare number beside coins: `from 1,176 to 692 BTC`, `41 BTC, up from 38`, `of which 12 were`."""
-    q, after = found[i], next(iter(found[i + 1 :]), None)
+    q, after = numbers[i], next(iter(numbers[i + 1 :]), None)
     if after is not None and after.unit in _COUNTED and _LISTED.fullmatch(text, q.end, after.start):
         return after.unit
-    before = next((o for o in reversed(found[:i]) if o.unit != "%"), None)
+    before = next((o for o in reversed(numbers[:i]) if o.unit != "%"), None)
     if before is not None and before.unit in _COUNTED - {"J/TH"} and _beside(text, before, q):
         return before.unit
-    told = q.value >= 1 and _COINS_BEFORE.search(text[max(start, q.start - 90) : q.start])
-    return "BTC" if told or _COINS_BEHIND.match(text[q.end : q.end + 32]) or _french_day(text, start, q) else None
+    match = q.value >= 1 and _COINS_BEFORE.search(text[max(start, q.start - 90) : q.start])
+    return "BTC" if match or _COINS_BEHIND.match(text[q.end : q.end + 32]) or _french_day(text, start, q) else None
 
 
 _COUNTED = frozenset({"BTC", "EH/s", "J/TH", "blocks", "miners"})
@@ -155,11 +155,11 @@ _COUNTED = frozenset({"BTC", "EH/s", "J/TH", "blocks", "miners"})
 
 def _beside(text: str, before: PrintedNumber, q: PrintedNumber) -> bool:
     gap, tail = text[before.end : q.start], text[q.end : q.end + 12]
-    told = COMPARISON.search(gap) or _OF_WHICH.search(gap) or _OF_THEM.match(tail)
-    return told is not None and not _NO_COINS.match(tail)
+    match = COMPARISON.search(gap) or _OF_WHICH.search(gap) or _OF_THEM.match(tail)
+    return match is not None and not _NO_COINS.match(tail)
 
 
 def _french_day(text: str, start: int, q: PrintedNumber) -> bool:
     """`production de bitcoins ... de 12,94 en juillet`: the coin is told once, before."""
-    told = w.BITCOIN.search(text, start, q.start) and w.PRODUCED.search(text, start, q.start)
-    return bool(told) and re.match(r"\s*(?:en|im|em|nel)\s", text[q.end : q.end + 6]) is not None
+    match = w.BITCOIN.search(text, start, q.start) and w.PRODUCED.search(text, start, q.start)
+    return bool(match) and re.match(r"\s*(?:en|im|em|nel)\s", text[q.end : q.end + 6]) is not None

@@ -58,10 +58,10 @@ def claims(text: str, spans: list[tuple[int, int]], ctx: Context, reported: str 
             if m.compared and m.period and len(m.period) == 7 and m.period != ctx.period:
                 carried.other = m.period
         name_in_order(text, end, mentions)
-        found = [c for m in mentions if (c := _claim(text, m, ctx)) is not None]
-        found = _sold_out(text, start, end, mentions, found, ctx)
-        found.extend(_none_sold(text, start, end, marks, ctx, found))
-        out.extend(found)
+        findings = [c for m in mentions if (c := _claim(text, m, ctx)) is not None]
+        findings = _sold_out(text, start, end, mentions, findings, ctx)
+        findings.extend(_none_sold(text, start, end, marks, ctx, findings))
+        out.extend(findings)
     return _events(text, out, ctx)
 
 
@@ -89,10 +89,10 @@ def _claim(text: str, m: Mention, ctx: Context) -> Finding | None:
         return None
     start, end = min(m.at, m.q.start), m.q.end + min(60, len(m.right))
     strength = MEDIUM if name == "hashrate_unnamed" else STRONG
-    found = Finding(name, value, m.period, start, end, m.q.printed, f"open:{name}", strength, at=m.q.start)
-    found.holds_parts = bool(PART.search(m.right + text[m.q.end : m.q.end + 90].split(". ")[0]))
-    found.approximate = bool(_APPROX.search(text[max(0, m.q.start - 24) : m.q.start].rstrip()))
-    return found
+    finding = Finding(name, value, m.period, start, end, m.q.printed, f"open:{name}", strength, at=m.q.start)
+    finding.holds_parts = bool(PART.search(m.right + text[m.q.end : m.q.end + 90].split(". ")[0]))
+    finding.approximate = bool(_APPROX.search(text[max(0, m.q.start - 24) : m.q.start].rstrip()))
+    return finding
 
 
 _ALL = re.compile(r"\bsold (?:all|the whole|everything)\b[^.;]{0,20}$", re.IGNORECASE)
@@ -107,20 +107,20 @@ _NONE_LEFT = re.compile(
 
 
 def _sold_out(
-    text: str, start: int, end: int, mentions: list[Mention], found: list[Finding], ctx: Context
+    text: str, start: int, end: int, mentions: list[Mention], findings: list[Finding], ctx: Context
 ) -> list[Finding]:
     """`sold all 189.8 BTC mined and its remaining reserve of 943.1 BTC; reserves were zero`: mined, sold in sum, none held."""
-    by_place = {c.at: c for c in found}
+    by_place = {c.at: c for c in findings}
     for m, rest in zip(mentions, [*mentions[1:], None], strict=False):
         sale = by_place.get(m.q.start)
         if sale is None or sale.field != "btc_sold" or not _ALL.search(text[start : m.q.start]):
             continue
         if re.match(r"\s*(?:that (?:it|were) )?(?:mined|produced)\b", m.right):
-            found.append(replace(sale, field="btc_produced", rule="open:btc_produced"))
+            findings.append(replace(sale, field="btc_produced", rule="open:btc_produced"))
         if rest is not None and rest.q.unit == "BTC" and _REST.search(rest.left):
-            found = [c for c in found if c is not sale and c.at != rest.q.start]
+            findings = [c for c in findings if c is not sale and c.at != rest.q.start]
             total, printed = sale.value + rest.q.value, f"{m.q.printed} + {rest.q.printed}"
-            found.append(replace(sale, value=total, printed=printed, end=rest.q.end, method="sum"))
+            findings.append(replace(sale, value=total, printed=printed, end=rest.q.end, method="sum"))
     none = _NONE_LEFT.search(text, start, end)
     key = _nearest_key(text, start, periods(text, start, end), ("month", "date"), ctx, -1)
     if none is not None and key is not None:
@@ -128,8 +128,8 @@ def _sold_out(
         zero = Finding(
             "btc_held_end", Decimal(0), key, begin, stop, none["none"], "open:none-held", at=none.start("none")
         )
-        found.append(zero)
-    return found
+        findings.append(zero)
+    return findings
 
 
 def _nearest_key(
@@ -141,46 +141,46 @@ def _nearest_key(
 
 
 def _none_sold(
-    text: str, start: int, end: int, marks: list[Period], ctx: Context, found: list[Finding]
+    text: str, start: int, end: int, marks: list[Period], ctx: Context, findings: list[Finding]
 ) -> list[Finding]:
     m = _NO_SALE.search(text, start, end)
     if m is None or _INTENT.search(text[max(start, m.start() - 60) : m.end() + 40]):
         return []
     key = _nearest_key(text, start, marks, ("month",), ctx, 0)
-    if key is None or any(c.field == "btc_sold" and c.period == key for c in found):
+    if key is None or any(c.field == "btc_sold" and c.period == key for c in findings):
         return []
     return [Finding("btc_sold", Decimal(0), key, *m.span(), m[0], "open:no-sale", at=m.start())]
 
 
-def _events(text: str, found: list[Finding], ctx: Context) -> list[Finding]:
+def _events(text: str, findings: list[Finding], ctx: Context) -> list[Finding]:
     """A sale that no month is told for, beside one that has its month, was announced when the text came out.
 
     A day is taken from the text; `this weekend` is the Sunday before publication; else it is the month of publication.
     """
-    sales = [c for c in found if c.field == "btc_sold"]
+    sales = [c for c in findings if c.field == "btc_sold"]
     of_a_day = [c for c in sales if len(c.period) == 10]
     days = {c.value: c.period for c in of_a_day}
     for c in of_a_day:
         c.field = "btc_announced_sale"
     if (when := _told_on(text, ctx)) is not None:
         _announce(text, [c for c in sales if c not in of_a_day], days, when, ctx)
-        _date_with_sales(text, found, days, when)
-    return found
+        _date_with_sales(text, findings, days, when)
+    return findings
 
 
 def _announce(text: str, sales: list[Finding], days: dict[Decimal, str], when: str, ctx: Context) -> None:
     dated = [c for c in sales if _dated(text, c)]
-    told = {c.value for c in dated if c.period == ctx.period}
-    announced = bool(told) or AFTER_SALE.search(text) is not None
+    values = {c.value for c in dated if c.period == ctx.period}
+    announced = bool(values) or AFTER_SALE.search(text) is not None
     for c in sales:
-        if c not in dated and c.value not in told and (announced or c.value in days):
+        if c not in dated and c.value not in values and (announced or c.value in days):
             c.field, c.period = "btc_announced_sale", days.get(c.value, when)
 
 
-def _date_with_sales(text: str, found: list[Finding], days: dict[Decimal, str], when: str) -> None:
+def _date_with_sales(text: str, findings: list[Finding], days: dict[Decimal, str], when: str) -> None:
     """What was received for an announced sale, and what was left after it, are of its day."""
-    spans = [(text.rfind(".", 0, c.at) + 1, c.at + 160, c.period) for c in found if c.field == "btc_announced_sale"]
-    for c in found:
+    spans = [(text.rfind(".", 0, c.at) + 1, c.at + 160, c.period) for c in findings if c.field == "btc_announced_sale"]
+    for c in findings:
         if c.field == "btc_held_after_sale" and len(c.period) == 7 and c.value not in days:
             c.period = next(iter(days.values()), when)
         elif c.field == "sale_proceeds_usd":

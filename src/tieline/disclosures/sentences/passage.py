@@ -53,16 +53,16 @@ class Passage:
 
     def heading(self, line: str) -> None:
         """A heading sets the month of what stands under it, or says that it is no report of what was done, or whose."""
-        found = periods(line)
-        if is_dateline(line.strip(), found):
+        spans = periods(line)
+        if is_dateline(line.strip(), spans):
             return
         if re.fullmatch(r"20\d\d", line.strip()) and not self._bare_month:
             self.section = self.month = None  # a year's
             return
-        self._bare_month = bool(found) and not undated(line).strip()
+        self._bare_month = bool(spans) and not undated(line).strip()
         self._headings += 1
         self.antecedent = None
-        keys = {key_of(p, self._ctx) if p.kind in _DATED else "" for p in found}
+        keys = {key_of(p, self._ctx) if p.kind in _DATED else "" for p in spans}
         other = "" in keys or (WINDOW.search(undated(line)) is not None and self.document not in keys)
         self.barred = strange(undated(line), self._names, TITLE if self._headings == 1 else HEADING) is not None
         self.section = self.document if not other and keys <= {self.document} else None

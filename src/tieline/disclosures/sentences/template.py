@@ -58,12 +58,12 @@ class Template:
 
 def template(text: str, start: int, end: int, style: str, names: dict[str, bool]) -> Template:
     """The template of text[start:end]. `names` maps a company's name to whether it is the issuer's own."""
-    found: list[Token] = []
+    sequence: list[Token] = []
     taken: list[tuple[int, int]] = []
 
     def add(tokens: Iterable[Token]) -> None:
         new = [t for t in tokens if not _within((t.start, t.end), taken)]
-        found.extend(new)
+        sequence.extend(new)
         taken.extend((t.start, t.end) for t in new)
 
     add(Token(_shape(p), p.start, p.end, period=p) for p in periods(text, start, end))
@@ -77,14 +77,14 @@ def template(text: str, start: int, end: int, style: str, names: dict[str, bool]
         add(Token("~own" if own else "~other", *m.span()) for m in pattern.finditer(text, start, end))
     at = start
     for a, b in [*sorted(taken), (end, end)]:  # words of the gaps: `41 BTC-equivalent` leaves `-equivalent`
-        found.extend(token for m in _WORD.finditer(text, at, a) for token in _words(m))
+        sequence.extend(token for m in _WORD.finditer(text, at, a) for token in _words(m))
         at = max(at, b)
-    found.sort(key=lambda t: t.start)
+    sequence.sort(key=lambda t: t.start)
     where, position = {}, 0
-    for i, token in enumerate(found):
+    for i, token in enumerate(sequence):
         where[position] = i
         position += len(token.shape) + 1
-    return Template(tuple(found), " ".join(t.shape for t in found), where)
+    return Template(tuple(sequence), " ".join(t.shape for t in sequence), where)
 
 
 def _within(span: tuple[int, int], taken: list[tuple[int, int]]) -> bool:

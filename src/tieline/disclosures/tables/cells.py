@@ -50,11 +50,11 @@ def _cell_run(text: str, cells: list[Span], style: str) -> list[Item]:
         if _CURRENCY.fullmatch(text, start, end):
             prefix = start
             continue
-        found = _cell(text, start, end, style)
-        if prefix is not None and found and found[0].values and found[0].values[0].quantity is not None:
-            found[0].values[0] = _with_currency(found[0].values[0], prefix)
+        cell = _cell(text, start, end, style)
+        if prefix is not None and cell and cell[0].values and cell[0].values[0].quantity is not None:
+            cell[0].values[0] = _with_currency(cell[0].values[0], prefix)
         prefix = None
-        items.extend(found)
+        items.extend(cell)
     return items
 
 
@@ -171,9 +171,9 @@ def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
         if len(cell.items) == 1:
             cell.items = [footnoted(cell.items[0])]
     for reading in (_head_row, _mixed_head, _labelled, _values_first):
-        found = reading(text, (start, end), raw, cells)
-        if found is not None:
-            return found
+        row = reading(text, (start, end), raw, cells)
+        if row is not None:
+            return row
     spans = [cell.span for cell in cells]
     return [_label(text, cell, spans) if cell.kind == "label" else cell.items[0] for cell in cells]
 
@@ -229,8 +229,8 @@ def _values_first(text: str, span: Span, raw: list[Span], cells: list[_Cell]) ->
     *values, last = cells
     label = footnoted(last.items[0])
     if label.kind == "label" and all(cell.kind == "values" for cell in values):
-        told = [v for cell in values for v in cell.items[0].values]
-        return [Item("row", *span, label=label.label, values=told, cells=[last.span])]
+        printed = [v for cell in values for v in cell.items[0].values]
+        return [Item("row", *span, label=label.label, values=printed, cells=[last.span])]
     if cells[0].kind == "head" and all(cell.kind == "values" for cell in cells[1:]):
         return [cells[0].items[0], *(item for cell in cells[1:] for item in cell.items)]
     return None
@@ -312,9 +312,9 @@ def _line_items(text: str, start: int, end: int, style: str) -> list[Item]:
     end = start + len(stripped)
     if len(stripped) > 260 or (len(stripped) > 160 and stripped.endswith((".", ";"))):
         return [Item("break", start, end)]
-    found = whole_of(text, start, end, style) or mixed_of(text, start, end, style)
-    if found is not None:
-        return [found]
+    items = whole_of(text, start, end, style) or mixed_of(text, start, end, style)
+    if items is not None:
+        return [items]
     if len(stripped) > 160 or (stripped.endswith(".") and len(stripped.split()) > 9):
         return [Item("break", start, end)]
     return [Item("label", start, end, label=(stripped, start, end), cells=[(start, end)])]

@@ -51,7 +51,7 @@ def solve(row: str, months: int) -> tuple[str, list[Piece]] | str | None:
     percents = list(_PERCENTS.finditer(match["body"])) if match is not None else []
     if match is None or not percents:
         return None
-    found: dict[tuple[Decimal, ...], list[Piece]] = {}
+    splits: dict[tuple[Decimal, ...], list[Piece]] = {}
     for numbers, printed in _ends(match["body"], percents):
         if sum(c.isdigit() for c in numbers) > MAX_DIGITS:
             return None
@@ -60,10 +60,10 @@ def solve(row: str, months: int) -> tuple[str, list[Piece]] | str | None:
             return "too many ways to cut the row"
         for reading in readings:
             if _agrees(reading, printed):
-                found.setdefault(tuple(p.value for p in reading), reading)
-    if len(found) == 1:
-        return match["label"], next(iter(found.values()))
-    return f"the cells ran together and {'several readings fit' if found else 'no reading fits the printed changes'}"
+                splits.setdefault(tuple(p.value for p in reading), reading)
+    if len(splits) == 1:
+        return match["label"], next(iter(splits.values()))
+    return f"the cells ran together and {'several readings fit' if splits else 'no reading fits the printed changes'}"
 
 
 def _set_apart(row: str, months: int) -> tuple[str, list[Piece]] | None:
@@ -83,14 +83,14 @@ def _set_apart(row: str, months: int) -> tuple[str, list[Piece]] | None:
 
 def _ends(body: str, percents: list[re.Match[str]]) -> list[tuple[str, list[str]]]:
     """Where the values end and the first change begins: `405 10%2%` says it, `40510%2%` leaves up to three ways."""
-    told = [("-" if p["sign"] else "") + p["value"] for p in percents]
+    ends = [("-" if p["sign"] else "") + p["value"] for p in percents]
     numbers = body[: percents[0].start()].rstrip()
     if not percents[0][0][0].isdigit() or not (numbers[-1:].isdigit() or not numbers):
-        return [(numbers, told)]
+        return [(numbers, ends)]
     run = percents[0]["value"]
     whole = len(run.partition(".")[0])
     cuts = [whole - k for k in (1, 2, 3) if k < whole and (k == 1 or run[whole - k] != "0")]
-    return [(numbers + run[:at], [run[at:], *told[1:]]) for at in cuts]
+    return [(numbers + run[:at], [run[at:], *ends[1:]]) for at in cuts]
 
 
 def _cut(numbers: str, at: int, months: int) -> Iterator[list[Piece]]:

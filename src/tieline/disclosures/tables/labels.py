@@ -53,12 +53,12 @@ _SITE = re.compile(r"\s[-:]\s+(?P<tail>[^-:]+)$")
 def clean(label: str) -> str:
     """A label without footnote marks, bullets and bars."""
     label = re.sub(r"\s+", " ", label.strip(" \n|:：-–*·.>"))
-    kept = _KEEP.sub(
+    words = _KEEP.sub(
         lambda m: m[0].replace(m[0], "".join(chr(ord(c) + 0xE000) if c.isdigit() else c for c in m[0])), label
     )
-    kept = _FOOT.sub("", kept)
-    kept = _FOOT.sub("", kept)
-    return re.sub(r"[\ue000-\ue0ff]", lambda m: chr(ord(m[0]) - 0xE000), kept).strip(" |:：-*")
+    words = _FOOT.sub("", words)
+    words = _FOOT.sub("", words)
+    return re.sub(r"[\ue000-\ue0ff]", lambda m: chr(ord(m[0]) - 0xE000), words).strip(" |:：-*")
 
 
 def unit_in(label: str) -> str | None:
@@ -71,8 +71,8 @@ def unit_in(label: str) -> str | None:
 
 def period_in(label: str) -> Period | None:
     """The period that a label carries: `Bitcoin mined in October`."""
-    found = periods(label)
-    return found[0] if len(found) == 1 else None
+    spans = periods(label)
+    return spans[0] if len(spans) == 1 else None
 
 
 @lru_cache(maxsize=4096)

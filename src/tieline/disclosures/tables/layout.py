@@ -127,8 +127,8 @@ def _fits(label: Item, value: Item) -> bool:
     q = value.values[0].quantity if value.values else None
     if label.label is None or q is None:
         return False
-    found = classify(label.label[0], q.unit)
-    return found is not None and not isinstance(convert(found.field, q, found.unit), str)
+    meaning = classify(label.label[0], q.unit)
+    return meaning is not None and not isinstance(convert(meaning.field, q, meaning.unit), str)
 
 
 def _in_year(key: Period, label: str) -> Period:
@@ -205,8 +205,8 @@ class _Machine:
         years = [int(v.quantity.value) for v in values if v.quantity is not None and _is_year(v.quantity)]
         if len(months) != len(values) or len(years) != len(values) or any(p.year for p in months):
             return False
-        told = iter(years)
-        self.columns = [replace(c, period=replace(c.period, year=next(told))) if c.period else c for c in self.columns]
+        ahead = iter(years)
+        self.columns = [replace(c, period=replace(c.period, year=next(ahead))) if c.period else c for c in self.columns]
         return True
 
     def _header(self) -> list[tuple[str, int, int]]:

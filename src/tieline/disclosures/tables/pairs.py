@@ -38,15 +38,15 @@ def pairs(text: str, ctx: Context) -> list[Finding]:
     for m in _PAIR.finditer(text):
         end = text.find("\n", m.end())
         end = len(text) if end < 0 else end
-        found = quantities(text, m.end(), min(end, m.end() + 160), ctx.style)
+        numbers = quantities(text, m.end(), min(end, m.end() + 160), ctx.style)
         label = re.sub(r"\s+", " ", m["label"])
-        named = classify(label, found[0].unit) if found and _is_pair(text, m, found[0]) else None
+        named = classify(label, numbers[0].unit) if numbers and _is_pair(text, m, numbers[0]) else None
         over = _heads_list(text, m.start()) if named is not None else None
         if named is None or over is False:
             continue
-        for number, key, dated in _told(text, m, found, end, ctx, over):
+        for number, key, dated in _told(text, m, numbers, end, ctx, over):
             value = convert(named.field, number, named.unit)
-            if isinstance(value, str) or number.unit not in (found[0].unit, None):
+            if isinstance(value, str) or number.unit not in (numbers[0].unit, None):
                 continue
             out.append(
                 Finding(
@@ -58,19 +58,19 @@ def pairs(text: str, ctx: Context) -> list[Finding]:
 
 
 def _told(
-    text: str, m: re.Match[str], found: list[PrintedNumber], end: int, ctx: Context, over: Period | None
+    text: str, m: re.Match[str], numbers: list[PrintedNumber], end: int, ctx: Context, over: Period | None
 ) -> list[tuple[PrintedNumber, str, bool]]:
     """The figure and that of another month beside it, each with its period and whether that is stated."""
-    q = found[0]
+    q = numbers[0]
     if "\n" in text[m.end("label") : q.start] and _VALUE_LINE.match(text, q.end):
         return []  # the first of several columns
     own = period_in(m["label"]) or over
     period = key_of(own, ctx) if own is not None else ctx.period
-    told = [] if period is None else [(q, period, own is not None)]
-    other = _other_month(text, found, end, ctx)
+    dated = [] if period is None else [(q, period, own is not None)]
+    other = _other_month(text, numbers, end, ctx)
     if other is not None and other[1] is not None and other[1] != period:
-        told.append((other[0], other[1], True))
-    return told
+        dated.append((other[0], other[1], True))
+    return dated
 
 
 def _is_pair(text: str, m: re.Match[str], q: PrintedNumber) -> bool:
@@ -91,19 +91,19 @@ def _notes_only(text: str, q: PrintedNumber) -> bool:
 
 
 def _other_month(
-    text: str, found: list[PrintedNumber], end: int, ctx: Context
+    text: str, numbers: list[PrintedNumber], end: int, ctx: Context
 ) -> tuple[PrintedNumber, str | None] | None:
     """The value of another month on the same line, which names it: before the figure and a colon, or behind it."""
-    q = found[0]
+    q = numbers[0]
     earlier = _FIRST_PERIOD.match(text, q.end)
     if earlier is not None:
-        behind = [x for x in found[1:] if x.start >= earlier.end()]
+        behind = [x for x in numbers[1:] if x.start >= earlier.end()]
         named = periods(text, earlier.start("when"), earlier.end("when") + 1)
         if behind and len(named) == 1 and not text[earlier.end() : behind[0].start].strip(" $US€£"):
             return behind[0], key_of(named[0], ctx)
         return None
     beside = _BESIDE.match(text, q.end)
-    others = [x for x in found[1:] if x.unit != "%"]
+    others = [x for x in numbers[1:] if x.unit != "%"]
     if beside is None or not others or others[0].start != beside.end():
         return None
     when = [p for p in periods(text, others[0].end, end) if p.start - others[0].end < 30]
@@ -123,11 +123,11 @@ def _heads_list(text: str, at: int) -> Period | Literal[False] | None:
             continue
         if CHANGE.fullmatch(line.strip(" :*#|")):
             return False if above is None else None
-        found = periods(line)
-        alone = len(found) == 1 and len(line.strip(" :*-#|")) <= found[0].end - found[0].start + 2
+        spans = periods(line)
+        alone = len(spans) == 1 and len(line.strip(" :*-#|")) <= spans[0].end - spans[0].start + 2
         if above is not None:
             return None if alone else above
         if not alone:
             return None
-        above = as_heading(found[0])
+        above = as_heading(spans[0])
     return above

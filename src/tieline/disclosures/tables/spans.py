@@ -145,10 +145,10 @@ def _marked(text: str, p: Period) -> Period:
 
 def _columns(text: str, start: int, end: int) -> tuple[list[PeriodColumn], bool]:
     """The columns that a span heads, and whether two of them ran together."""
-    found = [as_heading(_marked(text, p)) for p in periods(text, start, end)]
-    if any(p.kind == "date" for p in found):
+    headings = [as_heading(_marked(text, p)) for p in periods(text, start, end)]
+    if any(p.kind == "date" for p in headings):
         return [], False
-    columns = [PeriodColumn(p, p.start, p.end) for p in found]
+    columns = [PeriodColumn(p, p.start, p.end) for p in headings]
     at = start
     while (m := CHANGE.search(text, at, end)) is not None:
         over = max((c.end for c in columns if c.start < m.end() and m.start() < c.end), default=0)
@@ -156,7 +156,7 @@ def _columns(text: str, start: int, end: int) -> tuple[list[PeriodColumn], bool]
         if not over:
             columns.append(PeriodColumn(None, m.start(), m.end()))
     columns.sort(key=lambda c: c.start)
-    if not found:
+    if not headings:
         return ([] if NOISE.sub("", CHANGE.sub("", text[start:end])) else columns), False
     return columns, any(_ran_together(text, a, b) for a, b in pairwise(columns))
 

@@ -45,13 +45,13 @@ def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Finding], lis
     return _totals_first(text, tables.out), tables.notes
 
 
-def _totals_first(text: str, found: list[Finding]) -> list[Finding]:
+def _totals_first(text: str, findings: list[Finding]) -> list[Finding]:
     """`Total hashrate under management` outranks a segment's row that the label names as the same field."""
-    whole = [c.scope is None and bool(re.match(r"\W*total\b", text[c.start : c.start + 12], re.I)) for c in found]
-    totals = {(c.period, c.field) for c, total in zip(found, whole, strict=True) if total and c.field in _ADD_UP}
+    whole = [c.scope is None and bool(re.match(r"\W*total\b", text[c.start : c.start + 12], re.I)) for c in findings]
+    totals = {(c.period, c.field) for c, total in zip(findings, whole, strict=True) if total and c.field in _ADD_UP}
     return [
         c
-        for c, total in zip(found, whole, strict=True)
+        for c, total in zip(findings, whole, strict=True)
         if total or c.scope is not None or (c.period, c.field) not in totals
     ]
 
@@ -67,8 +67,8 @@ class _Tables:
         self.starred = any(_RESTATED.search(m[0]) for m in re.finditer(r"(?m)^\s*[*†]\s*[A-Z(].{8,300}", text))
 
     def row(self, row: Row) -> None:
-        found, name, start = _label(row, _unit_of(row))
-        if found is None:
+        label, name, start = _label(row, _unit_of(row))
+        if label is None:
             return
         cells = _align(self.text, row)
         if isinstance(cells, str):
@@ -77,15 +77,15 @@ class _Tables:
         if not row.columns and not _stands_alone(self.text, row):
             return
         cells = _without_twins(cells)
-        if not found.field.endswith("_pct") and any(_percentage(c, v) for c, v in cells):
+        if not label.field.endswith("_pct") and any(_percentage(c, v) for c, v in cells):
             self.notes.append(f"{name!r}: a percentage stands where a month's value belongs")
             return
         for column, value in cells:
-            self._cell(found, name, start, column, value, row.columns)
+            self._cell(label, name, start, column, value, row.columns)
 
     def _cell(
         self,
-        found: Label,
+        label: Label,
         name: str,
         start: int,
         column: PeriodColumn | None,
@@ -100,21 +100,21 @@ class _Tables:
         amount: Decimal | str = Decimal(0)
         printed, rule = self.text[value.start : value.end].strip(), "table:dash"
         if value.kind == "zero":
-            if found.field not in FLOWS or "Q" in period:
+            if label.field not in FLOWS or "Q" in period:
                 return
         else:
             assert value.quantity is not None
-            amount = convert(found.field, value.quantity, found.unit)
-            printed, rule = value.quantity.printed, f"table:{found.rule}"
+            amount = convert(label.field, value.quantity, label.unit)
+            printed, rule = value.quantity.printed, f"table:{label.rule}"
         if isinstance(amount, str):
             self.notes.append(f"{name!r}: {amount}")
             return
         self.out.append(
             Finding(
-                found.field, amount, period, begin, value.end, printed, rule, WEAK if found.weak else STRONG,
-                found.scope, label=name, at=value.start, dated=column is not None or period_in(name) is not None,
+                label.field, amount, period, begin, value.end, printed, rule, WEAK if label.weak else STRONG,
+                label.scope, label=name, at=value.start, dated=column is not None or period_in(name) is not None,
                 restated=self.starred and value.quantity is not None and "*" in value.quantity.mark,
-                lacks=_of_a_date(found.field, column, columns),
+                lacks=_of_a_date(label.field, column, columns),
             )
         )  # fmt: skip
 
@@ -129,19 +129,19 @@ class _Tables:
             return
         name, pieces = solved
         label = re.sub(r"[\d,$]+$", "", name)
-        found = classify(label, _unit(pieces[0].unit))
+        meaning = classify(label, _unit(pieces[0].unit))
         for column, piece in zip(months, pieces, strict=True):
             period = _period(column, name, self.ctx)
-            if found is None or period is None:
+            if meaning is None or period is None:
                 continue
             begin, end = start + piece.start, start + piece.end
             value = exact(piece.value.scaleb(piece.scale)) if piece.scale else piece.value
             q = PrintedNumber(value, _unit(piece.unit), begin, end, self.text[begin:end])
-            amount = convert(found.field, q, found.unit or unit_in(name))
+            amount = convert(meaning.field, q, meaning.unit or unit_in(name))
             if not isinstance(amount, str):
                 self.out.append(
                     Finding(
-                        found.field, amount, period, start, end, q.printed, "table:glued", scope=found.scope,
+                        meaning.field, amount, period, start, end, q.printed, "table:glued", scope=meaning.scope,
                         label=label, dated=True, at=begin,
                     )
                 )  # fmt: skip
@@ -171,8 +171,8 @@ def _label(row: Row, unit: str | None) -> tuple[Label | None, str, int]:
         section = row.section if k < len(lines) or row.section not in name else ""
         units = (unit, "BTC") if in_coins and k == count else (unit,)
         tried = (classify(re.sub(r"\s+", " ", name), one, section) for one in units)
-        if (found := next(filter(None, tried), None)) is not None:
-            return found, name, lines[-k][1]
+        if (label := next(filter(None, tried), None)) is not None:
+            return label, name, lines[-k][1]
         if k > count and len(lines[-k][0]) > 60:
             break
     return None, lines[-1][0] if lines else "", 0

@@ -50,13 +50,13 @@ def peaks_so_far(rule: PeakRule, loads: Iterable[SystemLoad], now: datetime) -> 
         key = f"{rule.local_day(at)}" if rule.by == "season" else rule.season(rule.local_day(at))
         if key not in highest or load.power_w > highest[key].power_w:
             highest[key] = load
-    found = sorted(highest.items(), key=lambda item: -item[1].power_w)
+    ranking = sorted(highest.items(), key=lambda item: -item[1].power_w)
     if rule.by == "season":
-        found = found[: rule.peaks]
+        ranking = ranking[: rule.peaks]
         ended = today.month not in rule.months
-        return sorted((PeakSoFar(k, one.at, one.power_w, ended) for k, one in found), key=lambda p: p.at)
+        return sorted((PeakSoFar(k, one.at, one.power_w, ended) for k, one in ranking), key=lambda p: p.at)
     running = rule.season(today)
-    return sorted((PeakSoFar(k, one.at, one.power_w, k != running) for k, one in found), key=lambda p: p.at)
+    return sorted((PeakSoFar(k, one.at, one.power_w, k != running) for k, one in ranking), key=lambda p: p.at)
 
 
 def _counts(rule: PeakRule, load: SystemLoad, now: datetime) -> bool:
@@ -73,13 +73,13 @@ def _season(rule: PeakRule, moment: datetime) -> int:
 
 def accrued(rule: PeakRule, sites: Iterable[str], peaks: Iterable[PeakSoFar], drawn: DrawnWh) -> list[AccruedShare]:
     """Each site's share of each peak, in whole cents."""
-    told = list(peaks)
-    found = []
+    measured = list(peaks)
+    rows = []
     for site_id in sites:
-        by_peak = [drawn(site_id, peak.at) for peak in told]
+        by_peak = [drawn(site_id, peak.at) for peak in measured]
         least = rule.minimum_billing_share * max((wh for wh in by_peak if wh is not None), default=0.0)
-        for peak, wh in zip(told, by_peak, strict=True):
+        for peak, wh in zip(measured, by_peak, strict=True):
             billed_w = 0.0 if wh is None else max(wh, least)
             usd = Decimal(repr(billed_w)) / Decimal(1_000_000) * Decimal(repr(rule.usd_per_mw_peak))
-            found.append(AccruedShare(site_id, peak, wh, usd.quantize(CENT, ROUND_HALF_EVEN)))
-    return found
+            rows.append(AccruedShare(site_id, peak, wh, usd.quantize(CENT, ROUND_HALF_EVEN)))
+    return rows

@@ -67,8 +67,8 @@ class Loads:
     next_day: dict[date, float] = field(default_factory=dict)
 
     def highest_forecast(self, day: date) -> float | None:
-        found = self.forecast.get(day)
-        return max(found.values()) if found else None
+        highest = self.forecast.get(day)
+        return max(highest.values()) if highest else None
 
     def spread(self, before: date) -> tuple[float, float]:
         """(mean, standard deviation) of log(measured / forecast) of days that ended before `before`."""
@@ -112,13 +112,13 @@ def odds_of_day(
     total = sum(weights.values())
     per_hour = 3600 // rule.window_s
     zone = zone_of(rule.zone)
-    found = []
+    odds = []
     for hour, weight in sorted(weights.items()):
         begin = datetime.combine(day, datetime.min.time(), tzinfo=zone).replace(hour=hour)
         for n in range(per_hour):
             at = (begin + timedelta(seconds=n * rule.window_s)).astimezone(UTC)
-            found.append(Window(at, round(chance * weight / total / per_hour, 6)))
-    return found
+            odds.append(Window(at, round(chance * weight / total / per_hour, 6)))
+    return odds
 
 
 def chance_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date) -> float:
@@ -201,12 +201,12 @@ class PastDays:
 def _level(loads: Loads, through: date) -> float | None:
     """Mean of the highest hours of the week that ends with `through`; None where half of it is not known."""
     days = (through - timedelta(days=n) for n in range(WEEK))
-    found = [loads.measured[d] for d in days if d in loads.measured]
-    return sum(found) / len(found) if len(found) > WEEK // 2 else None
+    levels = [loads.measured[d] for d in days if d in loads.measured]
+    return sum(levels) / len(levels) if len(levels) > WEEK // 2 else None
 
 
 def _past_days(rule: PeakRule, loads: Loads, through: date, count: int) -> PastDays | None:
-    found = []
+    days = []
     for day in sorted(loads.measured):
         end = _end_of(rule, day)
         level = _level(loads, day - timedelta(days=2))
@@ -216,8 +216,8 @@ def _past_days(rule: PeakRule, loads: Loads, through: date, count: int) -> PastD
         later = [loads.measured.get(day + timedelta(days=n), 0.0) > loads.measured[day] for n in range(1, left + 1)]
         weight = 1.0 if day.month in rule.months else OTHER_MONTH
         passed = float(min(sum(later), count)), float(min(sum(later[1:]), count))
-        found.append((loads.measured[day] / level, float(left), *passed, weight))
-    return PastDays(*(np.array(column) for column in zip(*found, strict=True))) if found else None
+        days.append((loads.measured[day] / level, float(left), *passed, weight))
+    return PastDays(*(np.array(column) for column in zip(*days, strict=True))) if days else None
 
 
 def _begin_of(rule: PeakRule, day: date) -> date:

@@ -48,33 +48,33 @@ class OperatorLoads:
     def loads(self, rule: PeakRule, day: date, through: date) -> Loads:
         """What bears on a day, as known with loads through `through`."""
         whole = {d: hours for d, hours in self.measured.items() if d <= through and len(hours) >= LEAST_HOURS}
-        found = Loads(measured={d: max(hours.values()) for d, hours in whole.items()}, cache=self._cache)
+        loads = Loads(measured={d: max(hours.values()) for d, hours in whole.items()}, cache=self._cache)
         for d in {*self.forecast, *whole, day}:
             if d > day:
                 continue
             if self.forecast.get(d):
-                found.forecast[d] = self.forecast[d]
+                loads.forecast[d] = self.forecast[d]
             elif d.month in rule.months:
                 known = through - (day - d)
                 if (own := self._own.get((d, known))) is None:
                     recent = {x: whole[x] for x in whole if known - timedelta(days=28) < x <= known}
                     own = self._own[d, known] = own_forecast(recent, d, known)
                 if own:
-                    found.forecast[d] = own
+                    loads.forecast[d] = own
         following = day + timedelta(days=1)
-        if len(told := self.forecast.get(following, {})) >= LEAST_HOURS and rule.season(following) == rule.season(day):
-            found.next_day[day] = max(told.values())
-        return found
+        if len(ahead := self.forecast.get(following, {})) >= LEAST_HOURS and rule.season(following) == rule.season(day):
+            loads.next_day[day] = max(ahead.values())
+        return loads
 
     def adjust(self, loads: Loads, day: date) -> int | None:
         """Replace a day's forecast by what was measured of it, the hours left moved as the last of these lay against
         its forecast. The last measured hour; None where nothing of use was measured yet."""
-        told, was = loads.forecast.get(day, {}), self.measured.get(day, {})
-        known = [hour for hour in sorted(was) if told.get(hour, 0.0) > 0.0]
+        forecast, was = loads.forecast.get(day, {}), self.measured.get(day, {})
+        known = [hour for hour in sorted(was) if forecast.get(hour, 0.0) > 0.0]
         if not known or known[-1] < HOURLY_FROM - 1:
             return None
-        ratio = was[known[-1]] / told[known[-1]]
-        loads.forecast[day] = {h: was[h] if h in was and h <= known[-1] else w * ratio for h, w in told.items()}
+        ratio = was[known[-1]] / forecast[known[-1]]
+        loads.forecast[day] = {h: was[h] if h in was and h <= known[-1] else w * ratio for h, w in forecast.items()}
         return known[-1]
 
     _own: dict[tuple[date, date], dict[int, float]] = field(default_factory=dict)
@@ -108,12 +108,12 @@ class PeakDesk:
     def tell(self, now: datetime) -> list[PeakOdds]:
         """The same by what was learned so far."""
         due = [(rule, day, hour) for rule in self.rules for day, hour in self._due(rule, now)]
-        found: list[PeakOdds] = []
+        odds: list[PeakOdds] = []
         for rule, day, hour in due:
             self._told.add((rule.name, day, hour))
-            found += self.odds(rule, day, now)
+            odds += self.odds(rule, day, now)
         self._told = {one for one in self._told if one[1] >= now.date() - timedelta(days=3)}
-        return found
+        return odds
 
     def odds(self, rule: PeakRule, day: date, now: datetime) -> list[PeakOdds]:
         """Odds of a local day's windows with what is known at `now`."""
@@ -138,14 +138,14 @@ class PeakDesk:
     def _due(self, rule: PeakRule, now: datetime) -> list[tuple[date, int]]:
         """(day, hour at which it is told, less 24 the day before) of what should have been told by now and was not."""
         local = now.astimezone(zone_of(rule.zone))
-        today, found = local.date(), []
+        today, due = local.date(), []
         if HOURLY_FROM <= local.hour <= max(rule.hours):
-            found.append((today, local.hour))
+            due.append((today, local.hour))
         elif local.time() >= SAME_DAY and local.hour < HOURLY_FROM:
-            found.append((today, SAME_DAY.hour))
+            due.append((today, SAME_DAY.hour))
         if local.time() >= DAY_BEFORE:
-            found.append((today + timedelta(days=1), DAY_BEFORE.hour - 24))
-        return [(d, hour) for d, hour in found if (rule.name, d, hour) not in self._told and rule.applies(d)]
+            due.append((today + timedelta(days=1), DAY_BEFORE.hour - 24))
+        return [(d, hour) for d, hour in due if (rule.name, d, hour) not in self._told and rule.applies(d)]
 
     def learn(self, load: SystemLoad) -> None:
         if load.operator in self.loads:
@@ -169,13 +169,13 @@ def odds_over(
     fleet: Fleet, rules: tuple[PeakRule, ...], loads: Iterable[SystemLoad], start: datetime, end: datetime
 ) -> list[PeakOdds]:
     """What the desk would have told between `start` and `end`, with each load known when it was."""
-    desk, found = PeakDesk(fleet, rules), []
+    desk, odds = PeakDesk(fleet, rules), []
     waiting = sorted(loads, key=lambda load: (load.known_at, load.at))
     given, at = 0, start.replace(minute=0, second=0, microsecond=0)
     while at < end:
         while given < len(waiting) and waiting[given].known_at <= at:
             desk.learn(waiting[given])
             given += 1
-        found += desk.tell(at)
+        odds += desk.tell(at)
         at += timedelta(hours=1)
-    return found
+    return odds

@@ -67,11 +67,11 @@ class PositionBill:
 
     def by_kind(self) -> dict[str, tuple[int, Decimal]]:
         """(Wh, USD) of each kind of line; they sum to the whole bill to the cent."""
-        found: dict[str, tuple[int, Decimal]] = {}
+        sums: dict[str, tuple[int, Decimal]] = {}
         for line in self.lines:
-            wh, usd = found.get(line.what, (0, Decimal(0)))
-            found[line.what] = (wh + line.energy_wh, usd + line.usd)
-        return found
+            wh, usd = sums.get(line.what, (0, Decimal(0)))
+            sums[line.what] = (wh + line.energy_wh, usd + line.usd)
+        return sums
 
 
 def statement(hours: Iterable[SettledHour], scale: Decimal, adder_usd_per_mwh: Decimal) -> PositionBill:
@@ -99,17 +99,17 @@ def statement(hours: Iterable[SettledHour], scale: Decimal, adder_usd_per_mwh: D
 
 def correction(before: PositionBill, after: PositionBill) -> PositionBill:
     """What a resettlement adds, a line for each hour and kind that changed; nothing where it is the same."""
-    found = []
-    told = {(line.at, line.what): line for line in before.lines}
+    lines = []
+    lines_before = {(line.at, line.what): line for line in before.lines}
     now = {(line.at, line.what): line for line in after.lines}
-    for key in sorted({*told, *now}):
-        old, new = told.get(key), now.get(key)
+    for key in sorted({*lines_before, *now}):
+        old, new = lines_before.get(key), now.get(key)
         usd = (new.usd if new is not None else Decimal(0)) - (old.usd if old is not None else Decimal(0))
         wh = (new.energy_wh if new is not None else 0) - (old.energy_wh if old is not None else 0)
         price = new.usd_per_mwh if new is not None else Decimal(0)
         if usd or wh:
-            found.append(Line(key[0], key[1], wh, price, usd))
-    return PositionBill(tuple(found))
+            lines.append(Line(key[0], key[1], wh, price, usd))
+    return PositionBill(tuple(lines))
 
 
 def _line(at: datetime, what: str, energy_wh: int, usd_per_mwh: Decimal) -> Line:

@@ -32,26 +32,26 @@ def affordable(
 ) -> list[Room]:
     """The same rooms with as many replicas as are worth their power, `cost` by unit and `bid` by place. A place whose
     worth or a unit whose cost is not known keeps all of its replicas."""
-    found = list(rooms)
+    cut = list(rooms)
     dear = {
         room.unit_id
-        for room in found
+        for room in cut
         if cost_usd_per_mwh.get(room.unit_id, 0.0) > bid_usd_per_mwh.get((room.model, room.region), float("inf"))
     }
     if not dear:
-        return found
+        return cut
     left = dict(reserved)
-    for room in found:
+    for room in cut:
         if room.unit_id not in dear:
             place = (room.model, room.region)
             left[place] = left.get(place, 0) - room.replicas
-    kept: dict[str, int] = {}
-    for room in sorted(found, key=lambda r: (cost_usd_per_mwh.get(r.unit_id, 0.0), r.unit_id)):
+    replicas: dict[str, int] = {}
+    for room in sorted(cut, key=lambda r: (cost_usd_per_mwh.get(r.unit_id, 0.0), r.unit_id)):
         if room.unit_id in dear:
             place = (room.model, room.region)
-            kept[room.unit_id] = min(room.replicas, max(room.keep, left.get(place, 0)))
-            left[place] = left.get(place, 0) - kept[room.unit_id]
-    return [replace(room, replicas=kept[room.unit_id]) if room.unit_id in dear else room for room in found]
+            replicas[room.unit_id] = min(room.replicas, max(room.keep, left.get(place, 0)))
+            left[place] = left.get(place, 0) - replicas[room.unit_id]
+    return [replace(room, replicas=replicas[room.unit_id]) if room.unit_id in dear else room for room in cut]
 
 
 def why_stopped(before: Room, after: Room, cost: float, bid: float) -> str:

@@ -67,11 +67,11 @@ def programme(lots: Sequence[Lot], ends_s: Floats, room: Floats, usd: Floats, ma
 
 def _by_step(lots: Sequence[Lot], ends_s: Floats, early_s: float) -> list[tuple[float, float]]:
     """(latest due, tokens) of lots that end with the same step, earliest first."""
-    found: dict[int, list[float]] = {}
+    hours: dict[int, list[float]] = {}
     for lot in lots:
-        one = found.setdefault(int(np.searchsorted(ends_s, lot.due_s - early_s + 1e-6, side="right")), [0.0, 0.0])
+        one = hours.setdefault(int(np.searchsorted(ends_s, lot.due_s - early_s + 1e-6, side="right")), [0.0, 0.0])
         one[0], one[1] = max(one[0], lot.due_s), one[1] + lot.tokens
-    return [(due_s, tokens) for _, (due_s, tokens) in sorted(found.items())]
+    return [(due_s, tokens) for _, (due_s, tokens) in sorted(hours.items())]
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def allot(
     arriving: float = 0.0,
 ) -> tuple[dict[str, Allotted], tuple[Lot, ...]]:
     """The first step of the programme. `arriving`: tokens of the same kind expected within a day."""
-    found = {place.unit_id: Allotted(0.0, 0) for place in places}
+    allotted = {place.unit_id: Allotted(0.0, 0) for place in places}
     owed = sum(lot.tokens for lot in lots)
     if owed <= 0 or not places:
-        return found, tuple(lot for lot in lots if lot.tokens > 0)
+        return allotted, tuple(lot for lot in lots if lot.tokens > 0)
     full = table.tokens_per_s(batch)
     seconds, ends_s = hours * 3600.0, np.cumsum(hours) * 3600.0
     up = np.stack([p.up for p in places], axis=1)
@@ -115,7 +115,7 @@ def allot(
     most = np.array([float(p.replicas) for p in places])
     price = np.stack([p.price for p in places], axis=1)
     loaded = np.maximum(up, np.minimum(most, np.array([float(p.running) for p in places])))
-    warm, kept, cold = up * full - load, (loaded - up) * full, (most - loaded) * full
+    warm, spare, cold = up * full - load, (loaded - up) * full, (most - loaded) * full
     # More tokens in a replica that is up for others add little power; one that is kept for them draws all of
     # it, and one that is loaded for them draws for its load time before it serves.
     each = np.divide(load, up, out=np.zeros_like(load), where=up > 0)
@@ -124,7 +124,7 @@ def allot(
     more_w = np.divide(full_w - watts(table, each), idle, out=np.zeros_like(each), where=idle > 1e-9)
     whole_w, loading_w = full_w / full, full_w / full * (1.0 + table.load_s_cold / 3600.0)
     per_j = price * (1.0 + GPU_AUX) / 3.6e9  # USD per J at the meter
-    room = np.concatenate([warm, kept, cold], axis=1) * seconds[:, None]
+    room = np.concatenate([warm, spare, cold], axis=1) * seconds[:, None]
     room[0, 2 * len(places) :] *= max(0.0, 1.0 - table.load_s_cold / seconds[0])
     usd = np.concatenate([more_w * per_j, whole_w * per_j, loading_w * per_j], axis=1)
     usd += WAITING * (ends_s / 3600.0)[:, None] * max(0.0, whole_w * float(per_j.mean()))
@@ -142,8 +142,8 @@ def allot(
         loaded_for = float(max(mine[0], mine[lead]))
         # Whole replicas, and what is loaded for a part of its hour works for all of it.
         more = min(math.ceil(loaded_for / full - 1e-9), max(0, place.replicas - int(up[0, k])))
-        found[place.unit_id] = Allotted(now + more * full, more)
-    return found, plan.missed
+        allotted[place.unit_id] = Allotted(now + more * full, more)
+    return allotted, plan.missed
 
 
 def watts(table: GpuTable, tokens_per_s: Floats) -> Floats:

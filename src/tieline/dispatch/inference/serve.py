@@ -53,8 +53,8 @@ def serve(
     # This interval, and what follows while a replica asked for at its end would still be loading.
     seconds = moments_of(int(steps.length_s[0]) + int(table.load_s_cold))
     wide = settings.scenarios if settings.demand_scenarios else 1
-    told = sight.asked(steps.start, np.concatenate([seconds, steps.middle_s]), wide)
-    soon = {place: path[: len(seconds)] for place, path in told.items()}
+    paths = sight.asked(steps.start, np.concatenate([seconds, steps.middle_s]), wide)
+    soon = {place: path[: len(seconds)] for place, path in paths.items()}
     now = {place: float(path.mean(axis=1).max()) for place, path in soon.items()}
     demands = {place: _demand(place, tokens, steps) for place, tokens in now.items()}
     if price is None:
@@ -65,7 +65,7 @@ def serve(
     reserved = reserved_at(steps.start, settings)
     everything, bids = rooms, {(r.model, r.region): _bid(sight, r, table, settings) for r in rooms}
     rooms = affordable(rooms, costs, bids, reserved)
-    ahead = {place: path[len(seconds) :] for place, path in told.items()}
+    ahead = {place: path[len(seconds) :] for place, path in paths.items()}
     least = dict(reserved)
     for place in ahead.keys() & soon.keys() if ready else ():
         if here := [room for room in rooms if (room.model, room.region) == place]:
@@ -99,8 +99,8 @@ def _batch_work(
         # Batch work that was taken on is a promise: its deadline is met whatever power costs.
         here = [room for room in rooms if room.model == model]
         rate = sight.arriving(model)
-        found, late = allot(owed[model], places(here), steps.hours, table, settings.interactive_batch, rate)
-        wanted |= {room.unit_id: _with(wanted[room.unit_id], found[room.unit_id]) for room in here}
+        allotted, late = allot(owed[model], places(here), steps.hours, table, settings.interactive_batch, rate)
+        wanted |= {room.unit_id: _with(wanted[room.unit_id], allotted[room.unit_id]) for room in here}
         if late:
             missed[model] = late
     return missed
@@ -108,12 +108,12 @@ def _batch_work(
 
 def reserved_at(moment: datetime, settings: Settings) -> dict[Where, int]:
     """Replicas of each place that somebody pays for at `moment`."""
-    found: dict[Where, int] = {}
+    reserved: dict[Where, int] = {}
     for rented in settings.reserved:
         if rented.since <= moment < rented.until:
             place = (rented.model, rented.region)
-            found[place] = max(found.get(place, 0), rented.replicas)
-    return found
+            reserved[place] = max(reserved.get(place, 0), rented.replicas)
+    return reserved
 
 
 def _bid(sight: Foresight, room: Room, table: GpuTable, settings: Settings) -> float:

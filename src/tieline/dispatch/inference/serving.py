@@ -68,24 +68,24 @@ def assign(
     groups: dict[tuple[str, str], list[Room]] = {}
     for room in rooms:
         groups.setdefault((room.model, room.region), []).append(room)
-    can = {key: sum(r.replicas for r in found) * per_replica for key, found in groups.items()}
+    can = {key: sum(r.replicas for r in places) * per_replica for key, places in groups.items()}
     tokens = {key: asked.output_tokens_per_s for key, asked in demands.items()}
     load, short = route(can, tokens, settings.reach, settings.residency)
     wanted: dict[str, Wanted] = {}
-    for key, found in groups.items():
-        total = sum(r.replicas for r in found)
+    for key, places in groups.items():
+        total = sum(r.replicas for r in places)
         if key not in demands and load[key] == 0:
-            for room in found:
+            for room in places:
                 wanted[room.unit_id] = Wanted(room.replicas, None, "demand unknown: every replica stays ready")
             continue
         need = math.ceil(load[key] * (1.0 + settings.warm_headroom) / per_replica)
         need = min(total, max(need, settings.warm_min_per_region, (least or {}).get(key, 0)))
         if cost_usd_per_mwh is None:
-            counts = _spread(found, need)
+            counts = _spread(places, need)
         else:
-            counts = _cheapest(found, need, load[key] / per_replica, cost_usd_per_mwh, running or {}, settings)
+            counts = _cheapest(places, need, load[key] / per_replica, cost_usd_per_mwh, running or {}, settings)
             need = sum(counts)
-        for room, count in zip(found, counts, strict=True):
+        for room, count in zip(places, counts, strict=True):
             share = load[key] * count / max(1, sum(counts))
             why = f"{load[key]:,.0f} tok/s in {key[1]} need {need} replicas, {count} here"
             wanted[room.unit_id] = Wanted(count, share, why)

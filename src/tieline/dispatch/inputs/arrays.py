@@ -60,7 +60,7 @@ class FleetArrays:
     def block(self, sites: slice, groups: slice) -> FleetArrays:
         """These sites alone; `groups` are theirs."""
         begin, end = groups.start, groups.stop
-        near = [(found[(found >= begin) & (found < end)] - begin, up) for found, up in self.ranks]
+        near = [(rows[(rows >= begin) & (rows < end)] - begin, up) for rows, up in self.ranks]
         return FleetArrays(
             unit_ids=self.unit_ids[groups],
             site=self.site[groups] - sites.start,
@@ -75,7 +75,7 @@ class FleetArrays:
             feeder_w=self.feeder_w[groups],
             air=self.air[groups],
             first=self.first[groups],
-            ranks=tuple((found, up) for found, up in near if found.size),
+            ranks=tuple((rows, up) for rows, up in near if rows.size),
         )
 
 
@@ -109,9 +109,9 @@ def fleet_arrays(fleet: Fleet, settings: Settings) -> FleetArrays:
     ranks: list[tuple[Ints, bool]] = []
     for place in range(max((len(p) for p in places), default=0)):
         for up in (False, True):
-            found = [p[place][0] for p in places if len(p) > place and p[place][1] is up]
-            if found:
-                ranks.append((np.array(found, dtype=np.intp), up))
+            rows = [p[place][0] for p in places if len(p) > place and p[place][1] is up]
+            if rows:
+                ranks.append((np.array(rows, dtype=np.intp), up))
     wake_h = np.array(wake, dtype=float)
     rated_w = np.array(rated, dtype=float)
     return FleetArrays(

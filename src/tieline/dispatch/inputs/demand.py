@@ -26,10 +26,10 @@ def asked_paths(values: Floats, known: int, wanted: Ints, scenarios: int) -> Flo
     Scenarios are ordered from little to much; with one it is the expectation.
     """
     stop = min(known, len(values))
-    found = np.flatnonzero(~np.isnan(values[max(0, stop - SLOTS_PER_WEEK) : stop]))
-    if len(found) == 0:
+    present = np.flatnonzero(~np.isnan(values[max(0, stop - SLOTS_PER_WEEK) : stop]))
+    if len(present) == 0:
         return None
-    last = max(0, stop - SLOTS_PER_WEEK) + int(found[-1])
+    last = max(0, stop - SLOTS_PER_WEEK) + int(present[-1])
     back = _period(values, last)
     if back is None:
         base, level = np.full(len(wanted), values[last]), 1.0
@@ -71,12 +71,12 @@ def _errors(values: Floats, last: int, back: int, scenarios: int) -> tuple[Float
         far = np.log(truth / then)
         near = far - np.log(np.clip(before / then_before, *_LEVEL))
     quantiles = (np.arange(scenarios) + 0.5) / scenarios
-    found = []
+    drawn = []
     for errors in (near, far):
         good = errors[np.isfinite(errors)]
         # A day of quarter hours is the least that says something of a spread.
-        found.append(np.quantile(good, quantiles) if len(good) >= SLOTS_PER_DAY else np.zeros(scenarios))
-    return found[0], found[1]
+        drawn.append(np.quantile(good, quantiles) if len(good) >= SLOTS_PER_DAY else np.zeros(scenarios))
+    return drawn[0], drawn[1]
 
 
 def _at(values: Floats, slots: npt.NDArray[np.intp]) -> Floats:

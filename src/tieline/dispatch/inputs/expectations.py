@@ -33,20 +33,20 @@ def expectations(
     """One per series that is known here and that a site of the fleet waits for."""
     start = Interval.holding(now, timedelta(hours=1)).start
     steps = Grid(start, np.arange(HOURS) * 3600, np.full(HOURS, 3600))
-    found = []
+    rows = []
     for what, name, slots in _series(outlook, fleet, now):
         if what == "demand":
             known = np.flatnonzero(~np.isnan(slots.values))
-            told = asked_paths(slots.values, int(known[-1]) + 1, slots.index(start, steps.middle_s), WIDE)
-            if told is None:
+            asked = asked_paths(slots.values, int(known[-1]) + 1, slots.index(start, steps.middle_s), WIDE)
+            if asked is None:
                 continue
-            paths, how = told, "last week's demand"
+            paths, how = asked, "last week's demand"
         else:
             paths, how = paths_of(slots, name, steps, WIDE, forecaster), settings.forecaster
         if not np.isfinite(paths).all():
             continue
         low, middle, high = np.percentile(paths, (LOW, 50.0, HIGH), axis=1)
-        found.append(
+        rows.append(
             Forecast(
                 at=start,
                 known_at=now,
@@ -60,7 +60,7 @@ def expectations(
                 high=_rounded(high),
             )
         )
-    return found
+    return rows
 
 
 def _series(
@@ -74,8 +74,8 @@ def _series(
         yield "temperature", name, outlook.temp_slots[name]
     for name in sorted(outlook.demand_slots):
         series = outlook.demand.get(name)
-        told = None if series is None else series.at(now)
-        if told is not None and told.stale <= KEEP:
+        value = None if series is None else series.at(now)
+        if value is not None and value.stale <= KEEP:
             yield "demand", name, outlook.demand_slots[name]
 
 

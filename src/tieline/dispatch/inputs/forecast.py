@@ -109,8 +109,8 @@ def last_index(values: Floats, before: int, per_day: int = SLOTS_PER_DAY) -> int
     stop = min(before, len(values))
     # A feed that was silent for a fortnight has no last word worth anchoring to.
     start = max(0, stop - 14 * per_day)
-    found = np.flatnonzero(~np.isnan(values[start:stop]))
-    return None if len(found) == 0 else start + int(found[-1])
+    present = np.flatnonzero(~np.isnan(values[start:stop]))
+    return None if len(present) == 0 else start + int(present[-1])
 
 
 def lookup(values: Floats, slots: npt.NDArray[np.intp]) -> Floats:

@@ -98,13 +98,13 @@ class FromOutlook:
         start = Interval.holding(steps.start, timedelta(hours=1)).start
         count = int((steps.offset_s[-1] + steps.length_s[-1]) // 3600) + 2
         key = (slots.version, micros(start), count)
-        kept = self.outlook.worked_out.get(name)
-        if kept is None or kept[0] != key:
+        cached = self.outlook.worked_out.get(name)
+        if cached is None or cached[0] != key:
             hours = Grid(start, np.arange(count, dtype=np.intp) * 3600, np.full(count, 3600, dtype=np.intp))
-            kept = (key, paths_of(slots, name, hours, 1, self.forecaster)[:, 0])
-            self.outlook.worked_out[name] = kept
+            cached = (key, paths_of(slots, name, hours, 1, self.forecaster)[:, 0])
+            self.outlook.worked_out[name] = cached
         late_s = (micros(steps.start) - micros(start)) // 1_000_000
-        return kept[1][(steps.middle_s + late_s) // 3600]
+        return cached[1][(steps.middle_s + late_s) // 3600]
 
     def limits(self, steps: Grid) -> Floats:
         limit_w = [site.interconnect.limit_w for site in self.fleet.sites]
@@ -136,7 +136,7 @@ class FromOutlook:
         return peak_adders(self.outlook, self.fleet, steps, self.settings, wide)
 
     def asked(self, start: datetime, seconds: Ints, wide: int) -> dict[Where, Floats]:
-        found = {}
+        demand = {}
         for place in self.outlook.demands(start):
             slots = self.outlook.demand_slots.get(f"{place[0]}@{place[1]}")
             if slots is None:
@@ -145,8 +145,8 @@ class FromOutlook:
             last = int(known[-1]) + 1 if len(known) else 0
             paths = asked_paths(slots.values, last, slots.index(start, seconds), wide)
             if paths is not None:
-                found[place] = paths
-        return found
+                demand[place] = paths
+        return demand
 
     def inputs_per_output(self, place: Where) -> float:
         return self.outlook.inputs_per_output(place)
@@ -177,7 +177,7 @@ def paths_of(slots: Slots, series: str, steps: Grid, wide: int, forecaster: Fore
 
 def peak_adders(outlook: Outlook, fleet: Fleet, steps: Grid, settings: Settings, wide: int = 1) -> dict[int, Floats]:
     """By site index, (T,) USD/MWh that a chance of a coincident peak adds; with `wide` above 1 (T, S)."""
-    found: dict[int, Floats] = {}
+    adders: dict[int, Floats] = {}
     end = steps.start + timedelta(seconds=int(steps.offset_s[-1] + steps.length_s[-1]))
     for rule in applying(fleet, settings, steps.start):
         odds = outlook.peak_odds.get(rule.name)
@@ -187,8 +187,8 @@ def peak_adders(outlook: Outlook, fleet: Fleet, steps: Grid, settings: Settings,
         adder = window_adder(rule, windows, steps, wide)
         for n, site in enumerate(fleet.sites):
             if fleet.pays(site, rule):
-                found[n] = found.get(n, 0.0) + adder
-    return found
+                adders[n] = adders.get(n, 0.0) + adder
+    return adders
 
 
 def window_adder(

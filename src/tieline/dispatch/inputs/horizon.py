@@ -53,5 +53,5 @@ def grid(start: datetime, interval_s: int, horizon_s: int) -> Grid:
     return Grid(start, np.array(offsets, dtype=np.intp), np.array(lengths, dtype=np.intp))
 
 
-def end_of(found: Grid) -> datetime:
-    return found.start + timedelta(seconds=int(found.offset_s[-1] + found.length_s[-1]))
+def end_of(grid: Grid) -> datetime:
+    return grid.start + timedelta(seconds=int(grid.offset_s[-1] + grid.length_s[-1]))

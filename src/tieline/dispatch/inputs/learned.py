@@ -58,8 +58,8 @@ class Fit:
     def quantiles(self, values: Floats, base: int, at: int, slots: Ints, per_day: int) -> Floats:
         """(n, levels) at `slots`, rising in each row."""
         rows, naive = features(values, base, np.full(len(slots), at), slots, per_day, self.fade)
-        found = np.stack([np.asarray(m.predict(rows, num_threads=1)) for m in self.models], axis=1) + naive[:, None]
-        return np.sort(found, axis=1)
+        quantiles = np.stack([np.asarray(m.predict(rows, num_threads=1)) for m in self.models], axis=1) + naive[:, None]
+        return np.sort(quantiles, axis=1)
 
 
 @dataclass
@@ -99,11 +99,11 @@ class Learned:
         fit = self._fit(values, now, known, series, base, per_day)
         if fit is None:
             return paths
-        found = self._quantiles(fit, values, base, held, wanted[unknown], per_day, series)
+        quantiles = self._quantiles(fit, values, base, held, wanted[unknown], per_day, series)
         # Which past day is high where: ranks in the middle of their share, 1/2S, 3/2S ...
         order = np.argsort(np.argsort(paths[unknown], axis=1, kind="stable"), axis=1, kind="stable")
         ranks = (order + 0.5) / scenarios
-        paths[unknown] = np.stack([np.interp(r, LEVELS, q) for r, q in zip(ranks, found, strict=True)])
+        paths[unknown] = np.stack([np.interp(r, LEVELS, q) for r, q in zip(ranks, quantiles, strict=True)])
         return paths
 
     def _quantiles(

@@ -154,8 +154,8 @@ class Outlook:
             self.learn(heapq.heappop(self._pending)[2])
         self._forget(now)
 
-    def _await(self, found: Iterable[Record]) -> None:
-        for record in found:
+    def _await(self, records: Iterable[Record]) -> None:
+        for record in records:
             self._order += 1
             heapq.heappush(self._pending, (record.known_at, self._order, record))
 
@@ -213,11 +213,11 @@ class Outlook:
         else:
             self._refuse(f"network: difficulty {tick.difficulty}, {tick.btc_usd} USD per BTC is absurd")
 
-    def _learn_odds(self, told: PeakOdds) -> None:
-        if 0.0 <= told.probability <= 1.0:
-            odds = self.peak_odds.setdefault(told.rule, Series())
-            length = timedelta(seconds=told.length_s)
-            odds.learn(told.at, told.known_at, length, told.probability, told.kind, told.source)
+    def _learn_odds(self, record: PeakOdds) -> None:
+        if 0.0 <= record.probability <= 1.0:
+            odds = self.peak_odds.setdefault(record.rule, Series())
+            length = timedelta(seconds=record.length_s)
+            odds.learn(record.at, record.known_at, length, record.probability, record.kind, record.source)
 
     def _learn_price(self, tick: PriceTick) -> None:
         price, length = tick.price_usd_per_mwh, timedelta(seconds=tick.length_s)
@@ -341,12 +341,12 @@ class Outlook:
 
     def demands(self, moment: datetime) -> dict[tuple[str, str], Demand]:
         """By (model, region); a demand too old to count is absent."""
-        found = {}
+        demands = {}
         for series in self.demand.values():
             known = series.at(moment)
             if known is not None and known.stale.total_seconds() <= self.settings.demand_stale_s:
-                found[(known.value.model, known.value.region)] = known.value
-        return found
+                demands[(known.value.model, known.value.region)] = known.value
+        return demands
 
     def inputs_per_output(self, place: tuple[str, str]) -> float:
         """Input tokens that came with an output token of (model, region) last; 0 where that is not known."""
@@ -358,13 +358,13 @@ class Outlook:
 
     def owed(self, start: datetime) -> dict[str, list[Lot]]:
         """Batch work by model, most urgent first, due in seconds after `start`; what is past due is over."""
-        found: dict[str, list[Lot]] = {}
+        waiting: dict[str, list[Lot]] = {}
         for backlog in self.backlogs.values():
             for lot in backlog.lots:
                 due_s = (lot.due - start).total_seconds()
                 if due_s > 0 and lot.output_tokens > 0:
-                    found.setdefault(backlog.model, []).append(Lot(due_s, lot.output_tokens))
-        return {model: sorted(lots, key=lambda lot: (lot.due_s, lot.tokens)) for model, lots in sorted(found.items())}
+                    waiting.setdefault(backlog.model, []).append(Lot(due_s, lot.output_tokens))
+        return {model: sorted(lots, key=lambda lot: (lot.due_s, lot.tokens)) for model, lots in sorted(waiting.items())}
 
     def _faults(self, site: Site, start: datetime, end: datetime) -> list[Fault]:
         """Those of the site that last into [start, end)."""

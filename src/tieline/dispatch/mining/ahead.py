@@ -120,31 +120,31 @@ def build(
     )
 
 
-def _with_demand(found: Prices, demand: Demanded) -> Prices:
+def _with_demand(prices: Prices, demand: Demanded) -> Prices:
     """The same with demand charges: two prices at each site that pays one, with what is billed anyway as the level."""
     if not demand:
-        return found
-    sites = found.above.shape[1]
-    below = found.above.copy() if found.below is None else found.below.copy()
-    take_w = np.zeros(sites) if found.take_w is None else found.take_w.copy()
-    above, split = found.above.copy(), np.zeros(sites, dtype=bool)
+        return prices
+    sites = prices.above.shape[1]
+    below = prices.above.copy() if prices.below is None else prices.below.copy()
+    take_w = np.zeros(sites) if prices.take_w is None else prices.take_w.copy()
+    above, split = prices.above.copy(), np.zeros(sites, dtype=bool)
     for n, (sunk_w, adder) in demand.items():
-        below[:, n], take_w[n], split[n] = found.above[:, n], sunk_w, True
+        below[:, n], take_w[n], split[n] = prices.above[:, n], sunk_w, True
         above[:, n] += adder[:, None]
     return Prices(above, below, take_w, split)
 
 
 def _paths(
-    sight: Foresight, contract: Contract, steps: Grid, wide: int, found: dict[str, Floats | None]
+    sight: Foresight, contract: Contract, steps: Grid, wide: int, columns: dict[str, Floats | None]
 ) -> Floats | None:
     """(T, S) of the contract's market, the 15-minute one first; None where neither is known whole. `found`: by market,
     what was asked for before."""
     for name in (contract.market_15min, contract.market):
         if name is None:
             continue
-        if name not in found:
-            found[name] = sight.paths(name, steps, wide)
-        paths = found[name]
+        if name not in columns:
+            columns[name] = sight.paths(name, steps, wide)
+        paths = columns[name]
         if paths is not None and not np.isnan(paths).any():
             return paths
     return None

@@ -142,12 +142,12 @@ def look(fleet: FleetArrays, ahead: Ahead) -> Look:
         return _look(fleet, ahead)
     # Groups stand site by site, so those of a block are a slice.
     begins = np.searchsorted(fleet.site, np.arange(count + 1))
-    found = []
+    plans = []
     for at in range(0, count, most):
         sites = slice(at, min(count, at + most))
         groups = slice(int(begins[sites.start]), int(begins[sites.stop]))
-        found.append(_look(fleet.block(sites, groups), ahead.block(sites, groups)))
-    return Look(**{one.name: np.concatenate([getattr(look, one.name) for look in found]) for one in fields(Look)})
+        plans.append(_look(fleet.block(sites, groups), ahead.block(sites, groups)))
+    return Look(**{one.name: np.concatenate([getattr(look, one.name) for look in plans]) for one in fields(Look)})
 
 
 def _look(fleet: FleetArrays, ahead: Ahead) -> Look:
@@ -256,11 +256,11 @@ def values(stage: Stages, hours: Floats, outages_per_h: float = 0.0) -> tuple[Fl
 
 def _before(fleet: FleetArrays, base_w: Floats, high_w: Floats) -> Floats:
     """(T, G) load that comes before each group in its site's merit order."""
-    found = base_w[:, fleet.site].copy()
+    before_w = base_w[:, fleet.site].copy()
     for place in range(1, int(fleet.first.max(initial=0)) + 1):
         later = np.flatnonzero(fleet.first == place)
-        found[:, later] = found[:, later - 1] + high_w[:, later - 1]
-    return found
+        before_w[:, later] = before_w[:, later - 1] + high_w[:, later - 1]
+    return before_w
 
 
 def _cost(fleet: FleetArrays, ahead: Ahead, base: Floats, power_w: Floats) -> Floats:

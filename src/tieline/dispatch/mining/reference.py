@@ -53,13 +53,13 @@ class _Model:
     def add(self, shape: tuple[int, ...], usd: Floats | float, top: Floats | float, whole: bool = False) -> Ints:
         """Columns from 0 to `top`; `usd` is what one unit earns."""
         count = int(np.prod(shape))
-        found = (self.columns + np.arange(count)).reshape(shape)
+        columns = (self.columns + np.arange(count)).reshape(shape)
         self.cost.append(-np.broadcast_to(np.asarray(usd, dtype=float), shape).ravel())
         self.low.append(np.zeros(count))
         self.high.append(np.broadcast_to(np.asarray(top, dtype=float), shape).ravel())
         self.whole.append(np.full(count, float(whole)))
         self.columns += count
-        return found
+        return columns
 
     def rule(self, terms: Sequence[tuple[Ints, Floats | float]], low: Floats | float, high: Floats | float) -> None:
         """low <= sum of coefficient x column <= high, element by element of the first term's shape."""

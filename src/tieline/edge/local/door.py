@@ -145,8 +145,8 @@ class LocalPage:
         first = request.query_params.get("first", "0")
         if not first.isascii() or not first.isdigit() or len(first) > 7:
             raise ValueError("first: give a number of rigs")
-        found = rigs_shown(self._agent.units, request.query_params.get("unit", ""), int(first))
-        return _json({"error": "unit: no rigs on sockets there"}, 404) if found is None else _json(found)
+        shown = rigs_shown(self._agent.units, request.query_params.get("unit", ""), int(first))
+        return _json({"error": "unit: no rigs on sockets there"}, 404) if shown is None else _json(shown)
 
     async def _stop(self, request: Request) -> Response:
         made = stop(self._agent, await _form(request, StopForm), self._agent.now)

@@ -31,8 +31,8 @@ def path_of(folder: Path) -> Path:
 def make_password(folder: Path) -> str:
     """A new password, in place of any before. Only its hash stays. Raises OSError."""
     password = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
-    kept = _KeptPassword(hash=argon2.PasswordHasher().hash(password))
-    write_private(path_of(folder), msgspec.json.encode(kept))
+    stored = _KeptPassword(hash=argon2.PasswordHasher().hash(password))
+    write_private(path_of(folder), msgspec.json.encode(stored))
     return password
 
 

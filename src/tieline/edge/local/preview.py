@@ -39,9 +39,9 @@ def previewed(agent: Agent, limit_mw: str, now: datetime) -> dict[str, Any]:
         at=now, known_at=now, source="preview", kind="simulated", instruction_id="preview", site_id=agent.site.id,
         limit_w=limit_w, until=now + timedelta(hours=1),
     )  # fmt: skip
-    found = agent.would(order, now)
-    units = [_unit(agent.units[target.unit_id], target, now) for target in found.targets]
-    return {"limit_w": limit_w, "cannot_shed_w": found.short_w, "units": units}
+    preview = agent.would(order, now)
+    units = [_unit(agent.units[target.unit_id], target, now) for target in preview.targets]
+    return {"limit_w": limit_w, "cannot_shed_w": preview.short_w, "units": units}
 
 
 def _unit(unit: UnitState, target: Target, now: datetime) -> dict[str, Any]:

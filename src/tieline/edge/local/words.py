@@ -63,8 +63,8 @@ class OperatorWords:
         unit = agent.units.get(word.target)
         if unit is None or not isinstance(unit.device, AsicGroup):
             raise ValueError(f"unit_id: {word.target[:80]!r} has no rigs on sockets")
-        found = await unit.device.set_pools(read_pools(word.detail))
-        self._answer(word, POOLS_SET if found.done else NOT_DONE, found.line)
+        outcome = await unit.device.set_pools(read_pools(word.detail))
+        self._answer(word, POOLS_SET if outcome.done else NOT_DONE, outcome.line)
 
     def _answer(self, word: Action, what: str, line: str) -> None:
         agent = self._agent

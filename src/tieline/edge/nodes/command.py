@@ -69,5 +69,5 @@ def free_port() -> int:
 
 def running(metrics: bytes) -> int | None:
     """How many requests run, from an engine's /metrics; None where it does not say."""
-    found = [float(value) for value in _RUNNING.findall(metrics)]
-    return round(sum(found)) if found else None
+    counts = [float(value) for value in _RUNNING.findall(metrics)]
+    return round(sum(counts)) if counts else None

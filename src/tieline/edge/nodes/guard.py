@@ -66,11 +66,11 @@ def main(arguments: list[str]) -> NoReturn:
         os._exit(2)
     file, grace_s, command = Path(arguments[0]), float(arguments[1]), arguments[3:]
     mark = secrets.token_hex(16)
-    heard, said = os.pipe()
+    reader, said = os.pipe()
     if os.fork() == 0:
         os.close(said)
-        _watch_guard(heard, mark)
-    os.close(heard)
+        _watch_guard(reader, mark)
+    os.close(reader)
     try:
         environment = {**os.environ, MARK: mark}
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
@@ -103,7 +103,7 @@ def _until_ended(child: subprocess.Popen[bytes], grace_s: float) -> int:
     return child.returncode
 
 
-def _watch_guard(heard: int, mark: str) -> NoReturn:
+def _watch_guard(reader: int, mark: str) -> NoReturn:
     """In a process and session of its own: when the guard is gone, in whatever way, what it started goes too."""
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -111,10 +111,10 @@ def _watch_guard(heard: int, mark: str) -> NoReturn:
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):  # or the agent's pipes stay open with us
         os.dup2(nothing, descriptor)
-    told = b""
-    while piece := os.read(heard, 64):
-        told += piece
-    _sweep(int(told) if told.strip().isdigit() else None, mark)
+    message = b""
+    while piece := os.read(reader, 64):
+        message += piece
+    _sweep(int(message) if message.strip().isdigit() else None, mark)
     os._exit(0)
 
 
@@ -126,10 +126,10 @@ def _sweep(session: int | None, mark: str) -> int:
             _signal_group(session, signal.SIGKILL)
         return 0
     for _ in range(SWEEPS):
-        found = list(_members(session, mark))
-        if not found:
+        members = list(_members(session, mark))
+        if not members:
             break
-        for pid in found:
+        for pid in members:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
                 ended.add(pid)

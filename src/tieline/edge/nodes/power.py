@@ -86,21 +86,21 @@ async def read_gpus(tool: str = "nvidia-smi") -> list[GpuSample]:
 
 def parsed(text: str) -> list[GpuSample]:
     """The tool's lines. Raises NoGpuError where there is none that can be read."""
-    found = []
+    cards = []
     for line in text.splitlines()[:MOST_GPUS]:
         words = [word.strip() for word in line.split(",")]
         if len(words) != len(COLUMNS) or not words[0].isdigit():
             continue
         busy = _figure(words[5], 100.0)
-        found.append(
+        cards.append(
             GpuSample(
                 int(words[0]), words[1][:80], words[2][:80], _figure(words[3], MOST_W), _figure(words[4], MOST_W),
                 None if busy is None else busy / 100.0, _figure(words[6], 150.0),
             )
         )  # fmt: skip
-    if not found:
+    if not cards:
         raise NoGpuError(f"nvidia-smi named no GPU: {' '.join(text.split())[:120]!r}")
-    return found
+    return cards
 
 
 def _figure(word: str, most: float) -> float | None:
@@ -134,10 +134,10 @@ class GpuNodes:
             cards = await read_gpus(self._tool)
         except NoGpuError as error:
             return Unreachable(str(error))
-        heard = [card for card in cards if card.power_w is not None]
-        if not heard:
+        measured = [card for card in cards if card.power_w is not None]
+        if not measured:
             return Unreachable("no GPU here says what it draws")
-        boards_w = sum(card.power_w or 0.0 for card in heard)
+        boards_w = sum(card.power_w or 0.0 for card in measured)
         every = self.group.nodes * self.group.gpu.gpus
         each_w = self.group.rated_w / every
         temps = [card.temp_c for card in cards if card.temp_c is not None]
@@ -146,8 +146,8 @@ class GpuNodes:
             power_w=boards_w * (1 + HOST_SHARE) * (1 + GPU_AUX),
             temp_c=max(temps) if temps else None,
             devices=every,
-            devices_heard=min(len(heard), every),
-            silent_w=max(0, every - len(heard)) * each_w * (1 + GPU_AUX),
+            devices_heard=min(len(measured), every),
+            silent_w=max(0, every - len(measured)) * each_w * (1 + GPU_AUX),
             estimated_w=boards_w * HOST_SHARE * (1 + GPU_AUX),
         )
 

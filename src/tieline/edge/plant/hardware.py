@@ -199,10 +199,10 @@ def _fans(path: Path, site: Site, text: _Fans) -> CoilFans:
 
 def _engines(path: Path, site: Site, texts: tuple[_Engine, ...]) -> dict[str, EngineCommand]:
     known = {group.id for group in site.node_groups if group.replicas_real}
-    found: dict[str, EngineCommand] = {}
+    commands: dict[str, EngineCommand] = {}
     for n, text in enumerate(texts):
         where = f"{path}: engine[{n}]"
-        if text.unit not in known or text.unit in found:
+        if text.unit not in known or text.unit in commands:
             listed = ", ".join(sorted(known)) or "none"
             raise HardwareError(
                 f"{where}.unit: {text.unit!r} has no real replicas, or is here twice; known are {listed}"
@@ -211,16 +211,16 @@ def _engines(path: Path, site: Site, texts: tuple[_Engine, ...]) -> dict[str, En
             raise HardwareError(f"{where}.command: give its words as a list, with {{port}} where it listens")
         if not 1 <= text.slots <= 4096 or not 1.0 <= text.start_s <= 7200.0 or not 0.0 <= text.stop_s <= 60.0:
             raise HardwareError(f"{where}: give slots 1 to 4096, start_s 1 to 7200 and stop_s 0 to 60")
-        found[text.unit] = EngineCommand(
+        commands[text.unit] = EngineCommand(
             text.command, text.kind, text.environment, text.slots, text.context_tokens, text.start_s, text.stop_s
         )
-    return found
+    return commands
 
 
 def _breakers(path: Path, site: Site, texts: tuple[_Breaker, ...]) -> tuple[Breaker, ...]:
     known = {address for group in site.rig_groups for address in group.addresses}
     taken: set[str] = set()
-    found = []
+    breakers = []
     for n, text in enumerate(texts):
         where = f"{path}: breaker[{n}]"
         try:
@@ -233,10 +233,10 @@ def _breakers(path: Path, site: Site, texts: tuple[_Breaker, ...]) -> tuple[Brea
         if not 1 <= text.at_once <= 10_000 or not 0.1 <= text.every_s <= 3600.0:
             raise HardwareError(f"{where}: give at_once 1 to 10000 and every_s 0.1 to 3600")
         taken |= addresses
-        found.append(Breaker(text.name or f"breaker {n + 1}", addresses, text.at_once, text.every_s))
-    if len({one.name for one in found}) != len(found):
+        breakers.append(Breaker(text.name or f"breaker {n + 1}", addresses, text.at_once, text.every_s))
+    if len({one.name for one in breakers}) != len(breakers):
         raise HardwareError(f"{path}: breaker: two have one name; give each its own")
-    return tuple(found)
+    return tuple(breakers)
 
 
 def _source(path: Path, text: _Orders, n: int, clock: Clock) -> OrderSource:

@@ -49,7 +49,7 @@ class BreakerPace:
 
 def addresses_of(items: Iterable[str]) -> frozenset[str]:
     """ "10.0.7.1" is one address, "10.0.7.1-36" a range of the last number. Raises ValueError naming the item."""
-    found: set[str] = set()
+    addresses: set[str] = set()
     for item in items:
         first, dash, last = item.partition("-")
         try:
@@ -60,5 +60,5 @@ def addresses_of(items: Iterable[str]) -> frozenset[str]:
             raise ValueError(f"{item!r} is no address; write 10.0.7.1 or 10.0.7.1-36") from None
         if not low <= end <= 255:
             raise ValueError(f"{item!r} is no range; end it between {low} and 255")
-        found.update(str(start + step) for step in range(end - low + 1))
-    return frozenset(found)
+        addresses.update(str(start + step) for step in range(end - low + 1))
+    return frozenset(addresses)

@@ -34,12 +34,12 @@ async def several(address: str, port: int, names: str, request: bytes | None = N
     wanted = names.split("+")
     if len(wanted) > 1 and not any(name in answer for name in wanted):
         raise SilentError(f"{address}:{port}: {refused(answer) or 'none of the answers asked for'}")
-    found: dict[str, dict[str, Any]] = {}
+    answers: dict[str, dict[str, Any]] = {}
     for name in wanted:
         part = answer.get(name, answer if len(wanted) == 1 else None)
         first = part[0] if isinstance(part, list) and part else part
-        found[name] = first if isinstance(first, dict) and refused(first) is None else {}
-    return found
+        answers[name] = first if isinstance(first, dict) and refused(first) is None else {}
+    return answers
 
 
 def refused(answer: dict[str, Any]) -> str | None:

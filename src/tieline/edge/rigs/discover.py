@@ -51,5 +51,5 @@ async def discover(addresses: Sequence[str], ports: Mapping[int, int] | None = N
         except RefusalError as error:
             return Discovered(address, firmware, problem=str(error))
 
-    found = await asyncio.gather(*(one(address) for address in addresses))
-    return [one for one in found if one is not None]
+    answers = await asyncio.gather(*(one(address) for address in addresses))
+    return [one for one in answers if one is not None]

@@ -157,9 +157,9 @@ class AsicGroup:
 
     async def set_pools(self, pools: tuple[PoolSetting, ...]) -> Repooled:
         """Have all rigs mine there, one first. Takes as long as the slowest rig that is waited for."""
-        found = await repool(self.rigs, pools, self.register, self._commands)
+        results = await repool(self.rigs, pools, self.register, self._commands)
         self.register.save()
-        return found
+        return results
 
     def preview(self, setpoint: Setpoint, now: datetime) -> RigChoice:
         """Which rigs would do what under `setpoint`; nothing is sent."""
@@ -257,11 +257,11 @@ class AsicGroup:
             self._tell_soon(rig)  # off holds for late joiners too
 
     def _reading(self, now: datetime) -> Reading | None:
-        heard = [rig for rig in self.rigs if rig.heard and rig.sample is not None]
-        if not heard:
+        answering = [rig for rig in self.rigs if rig.heard and rig.sample is not None]
+        if not answering:
             return None
         meter = 1 + aux_share(self._cooling, self._temp_of(now))
-        samples = [rig.sample for rig in heard if rig.sample is not None]
+        samples = [rig.sample for rig in answering if rig.sample is not None]
         rates = _told(s.hashrate_hs for s in samples)
         chips = _told(s.chip_c for s in samples)
         return Reading(
@@ -270,34 +270,34 @@ class AsicGroup:
             hashrate_hs=sum(rates) if rates else None,
             temp_c=max(chips) if chips else None,
             devices=len(self.rigs),
-            devices_heard=len(heard),
+            devices_heard=len(answering),
             silent_w=self._silent_w() * meter,
             estimated_w=sum(s.watts for s in samples if s.estimated) * meter,
-            disobeying=self._disobeying(heard),
+            disobeying=self._disobeying(answering),
             waiting=len(self._waiting),
-            complaints=self._complaints(heard),
+            complaints=self._complaints(answering),
         )
 
     def _silent_w(self) -> float:
         return sum(rig.drawn_w(self.group.rig) for rig in self.rigs if not rig.heard)
 
-    def _disobeying(self, heard: list[RigState]) -> tuple[str, ...]:
+    def _disobeying(self, answering: list[RigState]) -> tuple[str, ...]:
         clock = asyncio.get_running_loop().time()
-        return tuple(rig.address for rig in heard if rig.disobeys(self.group.rig, clock))
+        return tuple(rig.address for rig in answering if rig.disobeys(self.group.rig, clock))
 
-    def _complaints(self, heard: list[RigState]) -> tuple[tuple[str, str], ...]:
+    def _complaints(self, answering: list[RigState]) -> tuple[tuple[str, str], ...]:
         """What is wrong here beyond power, by kind: one line each, the first few by name."""
-        found = []
-        doubts = [f"{r.address} says {', '.join(r.sample.doubts)}" for r in heard if r.sample and r.sample.doubts]
+        complaints = []
+        doubts = [f"{r.address} says {', '.join(r.sample.doubts)}" for r in answering if r.sample and r.sample.doubts]
         for what, lines in (
-            ("identity", [rig.stranger for rig in heard if rig.stranger is not None]),
-            ("pool", [rig.drift for rig in heard if rig.drift is not None]),
+            ("identity", [rig.stranger for rig in answering if rig.stranger is not None]),
+            ("pool", [rig.drift for rig in answering if rig.drift is not None]),
             ("telemetry", doubts),
         ):
             if lines:
                 more = f"; and {len(lines) - 5} more" if len(lines) > 5 else ""
-                found.append((what, "; ".join(lines[:5]) + more))
-        return tuple(found)
+                complaints.append((what, "; ".join(lines[:5]) + more))
+        return tuple(complaints)
 
     # --- setting ------------------------------------------------------------
 
@@ -380,14 +380,14 @@ class AsicGroup:
                 await asyncio.wait(tasks)
 
     def _answer(self) -> Answer:
-        heard = [rig for rig in self.rigs if rig.heard]
-        if not heard:
+        answering = [rig for rig in self.rigs if rig.heard]
+        if not answering:
             return Unreachable(f"none of {len(self.rigs)} rigs answered")
-        refusals = [rig for rig in heard if rig.refusal is not None]
-        if refusals and len(refusals) == len([rig for rig in heard if rig.stranger is None]):
+        refusals = [rig for rig in answering if rig.refusal is not None]
+        if refusals and len(refusals) == len([rig for rig in answering if rig.stranger is None]):
             return Refused(f"{len(refusals)} rigs said no: {refusals[0].refusal}")
-        open_ = sum(rig.wanted is not None and rig.told != rig.wanted and not self._is_as(rig) for rig in heard)
-        words = "all rigs are told" if not open_ else f"{open_} of {len(heard)} rigs are still being told"
+        open_ = sum(rig.wanted is not None and rig.told != rig.wanted and not self._is_as(rig) for rig in answering)
+        words = "all rigs are told" if not open_ else f"{open_} of {len(answering)} rigs are still being told"
         if self._waiting:
             words += f"; {len(self._waiting)} wait, they were started too lately or too often"
         return Applied(words)

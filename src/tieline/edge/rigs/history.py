@@ -197,13 +197,13 @@ def figures(folder: Path, start: datetime, end: datetime) -> list[RigFigures]:
     """Every rig that has a sample in [start, end)."""
     rows, keys = read_rows(folder, start, end), read_keys(folder)
     rows = rows[rows["rig"] < len(keys)]
-    heard = (rows["flags"] & HEARD) > 0
+    answered = (rows["flags"] & HEARD) > 0
     count = np.bincount(rows["rig"], minlength=len(keys))
-    seen = np.bincount(rows["rig"][heard], minlength=len(keys))
+    seen = np.bincount(rows["rig"][answered], minlength=len(keys))
     disobeyed = np.bincount(rows["rig"][(rows["flags"] & DISOBEYS) > 0], minlength=len(keys))
-    watts = _mean(rows[heard], "watts", len(keys))
-    ths = _mean(rows[heard], "ths", len(keys))
-    chips = rows[heard & ~np.isnan(rows["chip_c"])]
+    watts = _mean(rows[answered], "watts", len(keys))
+    ths = _mean(rows[answered], "ths", len(keys))
+    chips = rows[answered & ~np.isnan(rows["chip_c"])]
     hottest = np.full(len(keys), -np.inf)
     np.maximum.at(hottest, chips["rig"], chips["chip_c"])
     return [
@@ -222,9 +222,9 @@ def figures(folder: Path, start: datetime, end: datetime) -> list[RigFigures]:
 
 
 def _mean(rows: Rows, name: str, rigs: int) -> npt.NDArray[np.float64]:
-    told = rows[~np.isnan(rows[name])]
-    sums = np.bincount(told["rig"], weights=told[name].astype(float), minlength=rigs)
-    counts = np.bincount(told["rig"], minlength=rigs)
+    present = rows[~np.isnan(rows[name])]
+    sums = np.bincount(present["rig"], weights=present[name].astype(float), minlength=rigs)
+    counts = np.bincount(present["rig"], minlength=rigs)
     means: npt.NDArray[np.float64] = np.divide(sums, counts, out=np.full(rigs, np.nan), where=counts > 0)
     return means
 

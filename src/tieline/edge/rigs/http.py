@@ -32,9 +32,9 @@ class RigPage:
         """The answer's object, or a list as `items`. Raises SilentError, and RefusalError for 401 and 403 with the
         password given."""
         for again in (True, False):
-            status, told, content = await self._once(method, path, body, headers or {})
-            if status in (401, 403) and again and told.lower().startswith("digest"):
-                self._challenge, self._count = _parts(told[6:]), 0
+            status, answer_head, content = await self._once(method, path, body, headers or {})
+            if status in (401, 403) and again and answer_head.lower().startswith("digest"):
+                self._challenge, self._count = _parts(answer_head[6:]), 0
                 continue
             break
         if status in (401, 403):
@@ -112,8 +112,8 @@ def _unchunked(body: bytes, where: str) -> bytes:
 
 def _parts(text: str) -> dict[str, str]:
     """`a="b", c=d` as a mapping."""
-    found = {}
+    parts = {}
     for part in text.split(","):
         name, _, value = part.strip().partition("=")
-        found[name.lower()] = value.strip('"')
-    return found
+        parts[name.lower()] = value.strip('"')
+    return parts

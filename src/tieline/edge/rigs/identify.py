@@ -59,12 +59,12 @@ async def identify(
 async def _recognised(address: str, ports: Mapping[int, int]) -> str:
     """One of the names above, or "other" where someone answers that none of them is."""
     try:
-        told = (await ask(address, ports.get(PORT, PORT), b'{"command":"version"}')).upper()
+        version = (await ask(address, ports.get(PORT, PORT), b'{"command":"version"}')).upper()
     except SilentError:
         if await _speaks_v3(address, ports.get(PORT_V3, PORT_V3)):
             return "whatsminer-v3"
         raise
-    name = next((name for sign, name in SIGNS if sign in told), "other")
+    name = next((name for sign, name in SIGNS if sign in version), "other")
     if name == "whatsminer":
         return "whatsminer-v3" if await _speaks_v3(address, ports.get(PORT_V3, PORT_V3)) else "whatsminer-v2"
     return name

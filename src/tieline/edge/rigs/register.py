@@ -204,10 +204,10 @@ class Register:
                 self._by_mac[rig.mac] = rig
 
 
-def same_model(told: str, expected: str) -> bool:
+def same_model(stated: str, expected: str) -> bool:
     """Whether a rig's own name for its model means `expected` of the model list. Makers append hash board and
     version ("M60S_VK30", "Antminer S21 (Amlogic)")."""
-    a, b = _plain(told), _plain(expected)
+    a, b = _plain(stated), _plain(expected)
     return a == b or (
         a.startswith(b) and not a[len(b) :].startswith(("+", "PRO", "XP", "J", "K", "A", "E", "S", "HYD"))
     )

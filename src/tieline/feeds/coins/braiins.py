@@ -41,14 +41,14 @@ class Braiins:
     async def stated(self, since: datetime, until: datetime) -> list[StatedReward]:
         """See `PoolStatements`."""
         asked = {"from": f"{since:%Y-%m-%d}", "to": f"{until - DAY:%Y-%m-%d}"}
-        told = await self._api.get(PATH, _RewardsAnswer, asked)
-        found = []
-        for one in told.btc.daily_rewards:
+        answer = await self._api.get(PATH, _RewardsAnswer, asked)
+        rewards = []
+        for one in answer.btc.daily_rewards:
             start = _day(one.date)
             sats = sats_of(PATH, "total_reward", one.total_reward)
             if sats and since <= start and start + DAY <= until:
-                found.append(StatedReward(f"braiins:{start:%Y-%m-%d}", start, start + DAY, sats))
-        return sorted(found, key=lambda one: one.start)
+                rewards.append(StatedReward(f"braiins:{start:%Y-%m-%d}", start, start + DAY, sats))
+        return sorted(rewards, key=lambda one: one.start)
 
 
 def _day(seconds: int) -> datetime:

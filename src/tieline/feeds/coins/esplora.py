@@ -66,13 +66,13 @@ class Esplora:
         """See `WatchedChain`. What an address sent to itself is change, and did not arrive."""
         if not _ADDRESS.fullmatch(address):
             raise CoinFeedError(f"{address!r} is no bitcoin address")
-        deep, path, found, last = await self.tip() - DEEP + 1, f"/address/{address}/txs/chain", list[Arrival](), ""
+        deep, path, payments, last = await self.tip() - DEEP + 1, f"/address/{address}/txs/chain", list[Arrival](), ""
         for _ in range(MOST_PAGES):
             page = await self._api.get(path + last, list[_ChainTransaction])
             arrived = [one for transaction in page for one in _outputs(transaction, address)]
-            found += [one for one in arrived if one.at >= since and one.block <= deep]
+            payments += [one for one in arrived if one.at >= since and one.block <= deep]
             if len(page) < PAGE or _time(page[-1]) < since:
-                return sorted(found, key=lambda one: (one.block, one.name))
+                return sorted(payments, key=lambda one: (one.block, one.name))
             if not _TXID.fullmatch(page[-1].txid):
                 raise CoinFeedError(f"{path}: {page[-1].txid!r} is no transaction's name")
             last = f"/{page[-1].txid}"

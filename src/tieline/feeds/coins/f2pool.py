@@ -50,21 +50,21 @@ class F2Pool:
 
     async def stated(self, since: datetime, until: datetime) -> list[StatedReward]:
         """See `PoolStatements`. A day is settled on the next: bills are asked for up to two days further."""
-        found: dict[str, StatedReward] = {}
+        by_name: dict[str, StatedReward] = {}
         start = since
         while start < until + 2 * DAY:
             end = min(start + AT_ONCE, until + 2 * DAY)
             asked = {"currency": "bitcoin", "mining_user_name": self._user, "type": "revenue"}
             times = {"start_time": int(start.timestamp()), "end_time": int(end.timestamp())}
-            told = await self._api.post(PATH, asked | times, _Bills)
-            if told.code:
-                raise CoinFeedError(f"{PATH}: {told.msg[:200] or 'refused'} (code {told.code})")
+            bills = await self._api.post(PATH, asked | times, _Bills)
+            if bills.code:
+                raise CoinFeedError(f"{PATH}: {bills.msg[:200] or 'refused'} (code {bills.code})")
             rewards = [
-                _reward(one, one.mining_extra) for one in told.transactions or () if one.mining_extra is not None
+                _reward(one, one.mining_extra) for one in bills.transactions or () if one.mining_extra is not None
             ]
-            found |= {one.name: one for one in rewards if one.sats and since <= one.start and one.end <= until}
+            by_name |= {one.name: one for one in rewards if one.sats and since <= one.start and one.end <= until}
             start = end
-        return sorted(found.values(), key=lambda one: (one.start, one.name))
+        return sorted(by_name.values(), key=lambda one: (one.start, one.name))
 
 
 def _reward(item: _Item, mining: _Mining) -> StatedReward:
@@ -75,6 +75,6 @@ def _reward(item: _Item, mining: _Mining) -> StatedReward:
     fees = sats_of(PATH, "mining_extra.tx_fee", mining.tx_fee)
     gross = sats_of(PATH, "mining_extra.pps", mining.pps) + fees
     # The parts are told before the pool's fee; where they are not more than what was credited, it is not told.
-    kept = max(0, gross - sats) if gross else 0
+    fee = max(0, gross - sats) if gross else 0
     rate = mining.hash_rate if mining.hash_rate is not None and mining.hash_rate > 0 else None
-    return StatedReward(f"f2pool:{item.id}", start, start + DAY, sats, min(fees, sats) or None, kept, rate)
+    return StatedReward(f"f2pool:{item.id}", start, start + DAY, sats, min(fees, sats) or None, fee, rate)

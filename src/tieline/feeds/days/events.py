@@ -43,7 +43,7 @@ class ScenarioEvent:
 
 def scenario_events(path: Path, site_ids: frozenset[str]) -> list[ScenarioEvent]:
     """Every order and fault of the file at these sites. Raises FolderError naming the event and the field."""
-    found = []
+    events = []
     weeks = json_object(path).get("weeks")
     if not isinstance(weeks, list):
         raise FolderError(f"{path}: field weeks is missing; a list of weeks with their events is expected")
@@ -70,8 +70,8 @@ def scenario_events(path: Path, site_ids: frozenset[str]) -> list[ScenarioEvent]
             if one.kind not in ("order", *FAULTS):
                 raise FolderError(f"{where}: kind {one.kind!r}; order or one of {', '.join(FAULTS)} is expected")
             if one.site_id in site_ids:
-                found.append(one)
-    return found
+                events.append(one)
+    return events
 
 
 def events(
@@ -132,7 +132,7 @@ ODDS_KNOWN = time(10, 0)
 
 def offers(path: Path, start: datetime, end: datetime, site_ids: frozenset[str], scale: float) -> list[RecordedOffer]:
     """Offers that touch [start, end) at these sites; megawatts times `scale`."""
-    found = []
+    commitments = []
     for n, plain in enumerate(_list(path, "commitment_offers")):
         where = f"{path}: commitment_offers[{n}]"
         try:
@@ -160,13 +160,13 @@ def offers(path: Path, start: datetime, end: datetime, site_ids: frozenset[str],
             raise FolderError(f"{where}: {type(error).__name__} {error}; an offer has site_id, product, from, hours, "
                               "mw, prices and a baseline") from error  # fmt: skip
         if until > start and at < end and promise.site_id in site_ids:
-            found.append(RecordedOffer(promise, share))
-    return found
+            commitments.append(RecordedOffer(promise, share))
+    return commitments
 
 
 def odds(path: Path, start: datetime, end: datetime, rules: Mapping[str, PeakRule]) -> list[PeakOdds]:
     """Odds of windows that begin in [start, end), each as it was known the day before."""
-    told: dict[tuple[PeakRule, datetime], list[tuple[datetime, float]]] = defaultdict(list)
+    forecasts: dict[tuple[PeakRule, datetime], list[tuple[datetime, float]]] = defaultdict(list)
     for n, plain in enumerate(_list(path, "peak_odds")):
         where = f"{path}: peak_odds[{n}]"
         rule, at = _window(where, plain, rules)
@@ -177,14 +177,14 @@ def odds(path: Path, start: datetime, end: datetime, rules: Mapping[str, PeakRul
         if not 0.0 <= chance <= 1.0:
             raise FolderError(f"{where}: field probability is {chance}; give a share from 0 to 1")
         known_at = datetime.combine(rule.local_day(at) - timedelta(days=1), ODDS_KNOWN, tzinfo=zone_of(rule.zone))
-        told[rule, known_at.astimezone(UTC)].append((at, chance))
-    found: list[PeakOdds] = []
+        forecasts[rule, known_at.astimezone(UTC)].append((at, chance))
+    rows: list[PeakOdds] = []
     so_far: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for (rule, known_at), windows in sorted(told.items(), key=lambda item: (item[0][1], item[0][0].name)):
+    for (rule, known_at), windows in sorted(forecasts.items(), key=lambda item: (item[0][1], item[0][0].name)):
         stretch = rule.season(rule.local_day(windows[0][0]))
         so_far[rule.name, stretch] += [chance for _, chance in windows]
         factor = rule.calibrated(so_far[rule.name, stretch])
-        found += [
+        rows += [
             PeakOdds(
                 at=at,
                 known_at=known_at,
@@ -197,24 +197,24 @@ def odds(path: Path, start: datetime, end: datetime, rules: Mapping[str, PeakRul
             for at, chance in sorted(windows)
             if start <= at < end
         ]
-    return found
+    return rows
 
 
 def peaks(path: Path, rules: Mapping[str, PeakRule]) -> list[tuple[PeakRule, datetime]]:
     """The windows that were peaks; nobody knew before their season had ended."""
-    found = []
+    rows = []
     for n, plain in enumerate(_list(path, "coincident_peaks")):
-        found.append(
+        rows.append(
             _window(f"{path}: coincident_peaks[{n}]", plain if isinstance(plain, dict) else {"at": plain}, rules)
         )
-    return found
+    return rows
 
 
 def _list(path: Path, field: str) -> list[Any]:
-    found = json_object(path).get(field, [])
-    if not isinstance(found, list):
-        raise FolderError(f"{path}: field {field} is {type(found).__name__}; a list is expected")
-    return found
+    rows = json_object(path).get(field, [])
+    if not isinstance(rows, list):
+        raise FolderError(f"{path}: field {field} is {type(rows).__name__}; a list is expected")
+    return rows
 
 
 def _window(where: str, plain: Any, rules: Mapping[str, PeakRule]) -> tuple[PeakRule, datetime]:

@@ -140,8 +140,8 @@ class _Example:
         self._text("power_prices/markets.csv", _csv(names, listed))
 
     def _markets(self) -> list[Market]:
-        found = [self.fleet.market(name) for name in self.fleet.markets]
-        return [market for market in found if market is not None]
+        markets = [self.fleet.market(name) for name in self.fleet.markets]
+        return [market for market in markets if market is not None]
 
     def _usd(self, market: Market, at: datetime) -> float:
         usd = self.world.price(market.name, at)

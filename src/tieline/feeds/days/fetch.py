@@ -106,7 +106,7 @@ class DayFetcher:
             await self.sleep(PAUSE_S if self.asked else 0.0)
             self.asked += 1
             try:
-                found = await get()
+                piece = await get()
                 break
             except Exception as error:  # the library raises whatever its parsers and its transport raise
                 if number == TRIES:
@@ -115,10 +115,10 @@ class DayFetcher:
                 await self.sleep(RETRY_S * number)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        part.write_bytes(msgspec.json.encode(found))
+        part.write_bytes(msgspec.json.encode(piece))
         part.rename(path)
         self.tell(name)
-        return found
+        return piece
 
     async def _json(self, url: str, params: dict[str, str]) -> Any:
         if self.ask is not None:
@@ -206,8 +206,8 @@ class DayFetcher:
         (self.folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
 
     def _write_bitcoin(self) -> None:
-        told = self._kept_file(f"bitcoin/epochs-{self.end:%Y-%m-%d}")
-        epochs = sorted((int(row[0]), int(row[1]), float(row[2])) for row in told)
+        file = self._kept_file(f"bitcoin/epochs-{self.end:%Y-%m-%d}")
+        epochs = sorted((int(row[0]), int(row[1]), float(row[2])) for row in file)
         rows = [["start_height", "start_utc", "difficulty", "timespan_s"]]
         for n, (unix, height, difficulty) in enumerate(epochs):
             span = epochs[n + 1][0] - unix if n + 1 < len(epochs) else 1_209_600
@@ -222,11 +222,11 @@ class DayFetcher:
         _table(self.folder / "bitcoin" / "btc_usd_hourly.parquet", closes, ("ts_utc", "close"))
 
     def _kept(self, under: str, *, whole: bool = False) -> list[Any]:
-        found: list[Any] = []
+        contents: list[Any] = []
         for path in sorted((self.parts / under).glob("*.json")):
             piece = read_json(path.read_bytes(), 50 * MAX_BODY_BYTES)
-            found += [piece] if whole else piece
-        return found
+            contents += [piece] if whole else piece
+        return contents
 
     def _kept_file(self, name: str) -> Any:
         return read_json((self.parts / f"{name}.json").read_bytes(), 50 * MAX_BODY_BYTES)
@@ -238,12 +238,12 @@ def days_of(first: date, end: date) -> list[date]:
 
 def months_of(first: date, last: date) -> list[tuple[date, date]]:
     """(first day, last day) of each calendar month that the span touches, cut to it."""
-    found, at = [], first
+    months, at = [], first
     while at <= last:
         after = (at.replace(day=1) + timedelta(days=32)).replace(day=1)
-        found.append((at, min(last, after - DAY)))
+        months.append((at, min(last, after - DAY)))
         at = after
-    return found
+    return months
 
 
 def _csv(path: Path, rows: Iterable[list[str]]) -> None:

@@ -41,13 +41,13 @@ def table_of(
     """Columns of a Parquet file, and of `also` those it has; optionally only rows with start <= column < end; `ROW`
     besides. Every `ts_utc` is a time with the zone UTC. Raises FolderError."""
     try:
-        found = pq.read_schema(path).names
+        columns = pq.read_schema(path).names
     except FileNotFoundError:
         raise FolderError(f"{path}: no such file; a data folder has it") from None
     except (pa.ArrowException, OSError) as error:
         raise FolderError(f"{path}: not a readable Parquet file ({type(error).__name__})") from error
-    _need(path, names, found)
-    table = pq.read_table(path, columns=[*names, *(name for name in also if name in found)])
+    _need(path, names, columns)
+    table = pq.read_table(path, columns=[*names, *(name for name in also if name in columns)])
     table = table.append_column(ROW, pa.array(np.arange(1, table.num_rows + 1)))
     if table.num_rows > MAX_ROWS:
         raise FolderError(f"{path}: {table.num_rows:,} rows; at most {MAX_ROWS:,} are read")
@@ -125,17 +125,17 @@ def number(path: Path, line: int, row: dict[str, str], column: str) -> float:
 
 def json_object(path: Path) -> dict[str, Any]:
     try:
-        found = read(path.read_bytes(), json.loads, MAX_JSON_BYTES)
+        content = read(path.read_bytes(), json.loads, MAX_JSON_BYTES)
     except FileNotFoundError:
         raise FolderError(f"{path}: no such file; a data folder has it") from None
     except (OSError, ValueError) as error:
         raise FolderError(f"{path}: not readable JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise FolderError(f"{path}: an object is expected, found {type(found).__name__}")
-    return found
+    if not isinstance(content, dict):
+        raise FolderError(f"{path}: an object is expected, found {type(content).__name__}")
+    return content
 
 
-def _need(path: Path, wanted: Sequence[str], found: Sequence[str]) -> None:
-    missing = [name for name in wanted if name not in found]
+def _need(path: Path, wanted: Sequence[str], names: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in names]
     if missing:
-        raise FolderError(f"{path}: column {', '.join(missing)} is missing; found {', '.join(found) or 'nothing'}")
+        raise FolderError(f"{path}: column {', '.join(missing)} is missing; found {', '.join(names) or 'nothing'}")

@@ -21,10 +21,10 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 def system_loads(
-    folder: Path, start: datetime, end: datetime, zones: Mapping[str, str], told: Provenance
+    folder: Path, start: datetime, end: datetime, zones: Mapping[str, str], provenance: Provenance
 ) -> list[SystemLoad]:
     """Of the operators in `zones` (name -> time zone), hours that begin in [start, end). Raises FolderError."""
-    found = []
+    loads = []
     for name, column in (("system_load_hourly", "load_mw"), ("load_forecast_hourly", "forecast_mw")):
         path = folder / "load" / f"{name}.parquet"
         if not path.exists():
@@ -34,17 +34,17 @@ def system_loads(
             if operator not in zones or megawatts is None:
                 continue
             at, forecast = at.astimezone(UTC), column == "forecast_mw"
-            found.append(
+            loads.append(
                 SystemLoad(
                     at=at,
                     known_at=_known_at(at, zones[operator]) if forecast else at + HOUR,
-                    source=told.source,
-                    kind="forecast" if forecast else told.kind,
+                    source=provenance.source,
+                    kind="forecast" if forecast else provenance.kind,
                     operator=operator,
                     power_w=megawatts * 1e6,
                 )
             )
-    return found
+    return loads
 
 
 def _known_at(at: datetime, zone: str) -> datetime:

@@ -74,7 +74,7 @@ def _rows_of(path: Path, stamp: tuple[int, int], usd: str, by_market: bool) -> M
     names = ("ts_utc", usd, *(("market",) if by_market else ()))
     table = table_of(path, names, also=("price_local",) if by_market else ())
     table = table.filter(pc.is_valid(table.column(usd)))
-    found: dict[str, Rows] = {}
+    tables: dict[str, Rows] = {}
     for name in pc.unique(table.column("market")).to_pylist() if by_market else [""]:
         part = table.filter(pc.equal(table.column("market"), name)) if by_market else table
         at_us = part.column("ts_utc").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
@@ -86,8 +86,8 @@ def _rows_of(path: Path, stamp: tuple[int, int], usd: str, by_market: bool) -> M
             finite(path, part, usd)[order],
             None if local is None else local[order],
         )
-        found[name] = _checked(path, name, rows)
-    return found
+        tables[name] = _checked(path, name, rows)
+    return tables
 
 
 def rows_of(path: Path, usd: str = "price_usd", by_market: bool = True) -> Mapping[str, Rows]:
@@ -204,14 +204,14 @@ def _check_zones(path: Path, operator: str, zones: Mapping[str, Rows], hubs: Seq
 
 def _over(times: Ints, series: Sequence[Rows], chosen: np.ufunc, least: int) -> Floats:
     """At each time the lowest (or highest) price of those that there are; nan where fewer than `least` are."""
-    found, count = np.full(len(times), np.nan), np.zeros(len(times), dtype=np.int64)
+    values, count = np.full(len(times), np.nan), np.zeros(len(times), dtype=np.int64)
     for rows in series:
         at = np.searchsorted(rows.at_us, times)
         at[at == len(rows.at_us)] = 0
         there = rows.at_us[at] == times if len(rows.at_us) else np.zeros(len(times), dtype=bool)
-        found = np.where(there, chosen(found, rows.usd[at]), found) if there.any() else found
+        values = np.where(there, chosen(values, rows.usd[at]), values) if there.any() else values
         count += there
-    return np.where(count >= least, found, np.nan)
+    return np.where(count >= least, values, np.nan)
 
 
 def _lengths(times: list[int]) -> list[int]:
@@ -222,43 +222,45 @@ def _lengths(times: list[int]) -> list[int]:
         hour = at // HOUR_US
         begun = firsts.setdefault(hour, at)
         steps[hour] = gcd(steps[hour], (at - begun) // MINUTE_US)
-    found = []
+    lengths = []
     for number, at in enumerate(times, start=1):
         step = gcd(steps[at // HOUR_US], 60)
-        found.append(min(step, (times[number] - at) // MINUTE_US) if number < len(times) else step)
-    return found
+        lengths.append(min(step, (times[number] - at) // MINUTE_US) if number < len(times) else step)
+    return lengths
 
 
-def ticks(market: Market, rows: Rows, start: datetime, end: datetime, told: Provenance) -> list[PriceTick]:
+def ticks(market: Market, rows: Rows, start: datetime, end: datetime, provenance: Provenance) -> list[PriceTick]:
     """The rows that begin in [start, end) as records, each known when it was in the world."""
     first, last = np.searchsorted(rows.at_us, [_us(start), _us(end)])
     times = rows.at_us[first:last].tolist()
-    found = []
+    records = []
     for at_us, minutes, usd in zip(times, _lengths(times), rows.usd[first:last].tolist(), strict=True):
         length = timedelta(minutes=minutes)
         at = _EPOCH + timedelta(microseconds=at_us)
-        found.append(
+        records.append(
             PriceTick(
                 at=at,
                 known_at=market.known_at(at, length),
-                source=told.source,
-                kind=told.kind,
+                source=provenance.source,
+                kind=provenance.kind,
                 market=market.name,
                 price_usd_per_mwh=round(usd, 4),
                 length_s=int(length.total_seconds()),
             )
         )
-    return found
+    return records
 
 
-def in_dollars(path: Path, market: Market, rows: Rows, found: Sequence[PriceTick], rates: RateBook) -> list[PriceTick]:
+def in_dollars(
+    path: Path, market: Market, rows: Rows, records: Sequence[PriceTick], rates: RateBook
+) -> list[PriceTick]:
     """Prices at the rate of the day they became known, from the file's local ones. An hour without a fresh rate has no
     price. Raises FolderError where the file's own dollars are another figure."""
     if rows.local is None:
-        return list(found)
+        return list(records)
     local = dict(zip(rows.at_us.tolist(), zip(rows.local.tolist(), rows.row.tolist(), strict=True), strict=True))
     out = []
-    for tick in found:
+    for tick in records:
         price, row = local[_us(tick.at)]
         rate = rates.rate(market.currency, tick.known_at).usd_per_unit
         if rate is None or not math.isfinite(price):

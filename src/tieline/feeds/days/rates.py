@@ -18,12 +18,12 @@ from tieline.records import ExchangeRate
 FILE = ("fx", "daily.csv")
 
 
-def exchange_rates(folder: Path, start: datetime, end: datetime, told: Provenance) -> list[ExchangeRate]:
+def exchange_rates(folder: Path, start: datetime, end: datetime, provenance: Provenance) -> list[ExchangeRate]:
     """Rates that become known in [start, end). Raises FolderError with file and row."""
     path = folder.joinpath(*FILE)
     if not path.exists():
         return []
-    found: dict[tuple[str, date], ExchangeRate] = {}
+    rates: dict[tuple[str, date], ExchangeRate] = {}
     for number, row in enumerate(rows(path, ("date", "currency", "usd_per_unit")), 2):
         where = f"{path}: row {number}"
         try:
@@ -36,19 +36,19 @@ def exchange_rates(folder: Path, start: datetime, end: datetime, told: Provenanc
             raise FolderError(
                 f"{where}: {row['currency']!r} at {row['usd_per_unit']}; write its three letters and USD per unit"
             )
-        before = found.get((row["currency"], day))
+        before = rates.get((row["currency"], day))
         if before is not None and before.usd_per_unit != usd:
             raise FolderError(
                 f"{where}: {row['currency']} of {day} stands twice, {before.usd_per_unit} and {usd}; keep one"
             )
         moment = known_at(day)
         if start <= moment < end:
-            found[row["currency"], day] = ExchangeRate(
+            rates[row["currency"], day] = ExchangeRate(
                 at=moment,
                 known_at=moment,
-                source=told.source,
-                kind=told.kind,
+                source=provenance.source,
+                kind=provenance.kind,
                 currency=row["currency"],
                 usd_per_unit=usd.quantize(Decimal("0.0000000001")),
             )
-    return sorted(found.values(), key=lambda one: (one.at, one.currency))
+    return sorted(rates.values(), key=lambda one: (one.at, one.currency))

@@ -122,23 +122,23 @@ class RecordedFolder:
     ) -> list[AnyRecord]:
         """Everything that bears on [start, end), sorted by when it is known: the weeks before it that a running
         platform has read, and what is known by `end` of what begins later. `scale` is the fleet's."""
-        found: list[AnyRecord] = [
+        records: list[AnyRecord] = [
             *self.prices(fleet, start - HISTORY, end + AHEAD),
             *self.network(start - HISTORY, end),
             *self.weather(fleet, start - HISTORY, end),
             *self.demand(fleet, start - HISTORY, end, scale),
         ]
-        found += self.loads(fleet, start - LOAD_HISTORY, end + AHEAD)
-        found += self.reserves(fleet, start - HISTORY, end + AHEAD)
-        found += exchange_rates(self.folder, start - HISTORY, end, self.provenance)
+        records += self.loads(fleet, start - LOAD_HISTORY, end + AHEAD)
+        records += self.reserves(fleet, start - HISTORY, end + AHEAD)
+        records += exchange_rates(self.folder, start - HISTORY, end, self.provenance)
         path = self.folder / "scenario" / "events.json"
         if with_events and path.exists():
             ids = frozenset(site.id for site in fleet.sites)
-            found += events(path, start, end, ids, scale)
-            found += [offer.promise for offer in offers(path, start, end + AHEAD, ids, scale)]
-            found += odds(path, start - HISTORY, end + AHEAD, fleet.peak_rules)
-        found = [record for record in found if record.at < end or record.known_at <= end]
-        return sorted(found, key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
+            records += events(path, start, end, ids, scale)
+            records += [offer.promise for offer in offers(path, start, end + AHEAD, ids, scale)]
+            records += odds(path, start - HISTORY, end + AHEAD, fleet.peak_rules)
+        records = [record for record in records if record.at < end or record.known_at <= end]
+        return sorted(records, key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
 
     def known_by(self, fleet: Fleet, now: datetime, scale: float = 1.0) -> list[AnyRecord]:
         """Everything that is known at `now`, what begins later included: what a running platform would have read."""
@@ -147,7 +147,7 @@ class RecordedFolder:
     def markets(self) -> dict[str, Market]:
         """What the folder says of its markets, on top of what is known of them: publication, limits, operator."""
         path = self.folder / "power_prices" / "markets.csv"
-        found = {}
+        markets = {}
         for n, row in enumerate(rows(path, ("market", "kind", "source_time_zone"))):
             name, words = row["market"], row["kind"]
             zone = row["source_time_zone"]
@@ -157,10 +157,10 @@ class RecordedFolder:
                 raise FolderError(f"{path}:{n + 2}: column source_time_zone is {zone!r}; {error}") from None
             kind: MarketKind = "tariff" if "tariff" in words else "day-ahead" if "day-ahead" in words else "real-time"
             known = shipped().get(name) or Market(name=name, kind=kind, zone=zone)
-            told = {"operator": row.get("operator"), "currency": row.get("currency")}
-            told = {field: value for field, value in told.items() if value}
-            found[name] = msgspec.structs.replace(known, kind=kind, zone=zone, **told)
-        return found
+            stated = {"operator": row.get("operator"), "currency": row.get("currency")}
+            stated = {field: value for field, value in stated.items() if value}
+            markets[name] = msgspec.structs.replace(known, kind=kind, zone=zone, **stated)
+        return markets
 
     def rates(self) -> dict[str, Rate]:
         """USD per unit of each market's currency, where the folder states one."""
@@ -178,22 +178,22 @@ class RecordedFolder:
         stated = self.rates()
         check_rates(path, stated, known)
         check_hubs(path, known)
-        told, book = exchange_rates(self.folder, start - HISTORY, end, self.provenance), RateBook()
-        for one in told:
+        rates, book = exchange_rates(self.folder, start - HISTORY, end, self.provenance), RateBook()
+        for one in rates:
             book.learn(one.currency, one.at, one.usd_per_unit)
-        found = []
+        records = []
         for name, listed in rows_of(path).items():
             if name not in wanted or name not in known:
                 continue
             mine = ticks(known[name], listed, start, end, self.provenance)
-            dated = told and known[name].currency != "USD" and name not in stated
-            found += in_dollars(path, known[name], listed, mine, book) if dated else mine
+            dated = rates and known[name].currency != "USD" and name not in stated
+            records += in_dollars(path, known[name], listed, mine, book) if dated else mine
         for name in sorted(wanted - set(known)):
             hourly = next(
                 (known.get(s.contract.market or "") for s in fleet.sites if s.contract.market_15min == name), None
             )
-            found += self._quarter_hours(name, hourly, start, end)
-        return found
+            records += self._quarter_hours(name, hourly, start, end)
+        return records
 
     def _quarter_hours(self, name: str, hourly: Market | None, start: datetime, end: datetime) -> list[PriceTick]:
         """A 15-minute file named after its market, `<market>_15min.parquet`: real-time, and beside it the day-ahead
@@ -253,7 +253,7 @@ class RecordedFolder:
             at = bisect_right(ends, moment) - 1
             if start <= moment < end and at >= 0:
                 moments.setdefault(moment, closes[at][1])
-        found = []
+        records = []
         for moment, close in sorted(moments.items()):
             index = bisect_right(starts, moment) - 1
             if not start <= moment < end or index < 0:
@@ -261,7 +261,7 @@ class RecordedFolder:
             began, height, difficulty, timespan_s = epochs[index]
             part = min(1.0, (moment - began).total_seconds() / timespan_s)
             now_height = int(height) + min(BLOCKS_PER_EPOCH - 1, int(part * BLOCKS_PER_EPOCH))
-            found.append(
+            records.append(
                 NetworkTick(
                     at=moment,
                     known_at=moment,
@@ -274,7 +274,7 @@ class RecordedFolder:
                     height=now_height,
                 )
             )
-        return found
+        return records
 
     def weather(self, fleet: Fleet, start: datetime, end: datetime) -> list[WeatherTick]:
         """Temperatures of the fleet's stations: measured hours, or a typical year where a site names one."""
@@ -282,7 +282,7 @@ class RecordedFolder:
         path = self.folder / "weather" / "openmeteo_hourly.parquet"
         names = ("ts_utc", "station", "temp_c", "wet_bulb_c")
         table = columns(path, names, ("ts_utc", start, end))
-        found = [
+        weather = [
             WeatherTick(
                 at=at.astimezone(UTC),
                 known_at=at.astimezone(UTC),
@@ -295,10 +295,10 @@ class RecordedFolder:
             for at, station, temp, wet in zip(*(table[name] for name in names), strict=True)
             if station in wanted and temp is not None
         ]
-        typical = wanted & set(_TMY3_OFFSET_H) - {tick.station for tick in found}
+        typical = wanted & set(_TMY3_OFFSET_H) - {tick.station for tick in weather}
         if typical:
-            found += self._typical_year(typical, start, end)
-        return found
+            weather += self._typical_year(typical, start, end)
+        return weather
 
     def _typical_year(self, stations: set[str], start: datetime, end: datetime) -> list[WeatherTick]:
         path = self.folder / "weather" / "tmy3_hourly.csv.gz"
@@ -315,7 +315,7 @@ class RecordedFolder:
                 month, day, hour = (int(number(path, n + 2, row, c)) for c in ("month", "day", "hour_ending_lst"))
                 wet = number(path, n + 2, row, "wet_bulb_c") if row["wet_bulb_c"] else None
                 cells[(row["station"], month, day, hour - 1)] = (number(path, n + 2, row, "temp_c"), wet)
-        found = []
+        weather = []
         for station in sorted(stations):
             offset = timedelta(hours=_TMY3_OFFSET_H[station])
             at = start.replace(minute=0, second=0, microsecond=0)
@@ -323,7 +323,7 @@ class RecordedFolder:
                 local = at + offset
                 cell = cells.get((station, local.month, local.day, local.hour))
                 if cell is not None and at >= start:  # 29 February is in no typical year
-                    found.append(
+                    weather.append(
                         WeatherTick(
                             at=at,
                             known_at=at,
@@ -335,7 +335,7 @@ class RecordedFolder:
                         )
                     )
                 at += HOUR
-        return found
+        return weather
 
     def demand(self, fleet: Fleet, start: datetime, end: datetime, scale: float) -> list[Demand]:
         """Tokens asked for by region, where the fleet has nodes that serve the model; none otherwise."""
@@ -347,7 +347,7 @@ class RecordedFolder:
         output, input_ = (self._mean_length(field) for field in ("output_tokens", "input_tokens"))
         step = timedelta(seconds=DEMAND_LENGTH_S)
         at = start - (start - _MONDAY) % step
-        found = []
+        demand = []
         while at < end:
             for region, (share, offset_h) in REGION_SHARES.items():
                 local_s = int((at - _MONDAY).total_seconds() + offset_h * 3600) % DEMAND_WEEK_S
@@ -356,7 +356,7 @@ class RecordedFolder:
                     continue
                 requests_per_s = rate * DEMAND_FACTOR * share * scale
                 window = local_s // 21_600 * 21_600
-                found.append(
+                demand.append(
                     Demand(
                         at=at,
                         known_at=at + step,
@@ -370,15 +370,15 @@ class RecordedFolder:
                     )
                 )
             at += step
-        return found
+        return demand
 
     def _rates(self) -> dict[int, float]:
         path = self.folder / "llm_demand" / "servegen_model_10min.csv"
-        found: dict[int, float] = {}
+        rates: dict[int, float] = {}
         for n, row in enumerate(rows(path, ("model", "t_s", "rate_rps"))):
             if row["model"] == DEMAND_SERIES and row["rate_rps"]:
-                found[int(number(path, n + 2, row, "t_s"))] = number(path, n + 2, row, "rate_rps")
-        return found
+                rates[int(number(path, n + 2, row, "t_s"))] = number(path, n + 2, row, "rate_rps")
+        return rates
 
     def _mean_length(self, field: str) -> dict[int, float]:
         """Mean tokens per request by 6-hour window; a window without a figure takes the week's mean."""

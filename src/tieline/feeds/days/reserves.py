@@ -21,14 +21,14 @@ MOST_USD = 40_000.0
 
 
 def reserve_prices(
-    folder: Path, start: datetime, end: datetime, products: Mapping[str, ReserveProduct], told: Provenance
+    folder: Path, start: datetime, end: datetime, products: Mapping[str, ReserveProduct], provenance: Provenance
 ) -> list[ReservePrice]:
     """Of `products`, hours that begin in [start, end). Raises FolderError with file and row."""
     path = folder.joinpath(*FILE)
     if not products or not path.exists():
         return []
     table = columns(path, ("ts_utc", "product", "usd_per_mw_h"), ("ts_utc", start, end))
-    found: dict[tuple[str, datetime], ReservePrice] = {}
+    prices: dict[tuple[str, datetime], ReservePrice] = {}
     for at, name, usd in zip(table["ts_utc"], table["product"], table["usd_per_mw_h"], strict=True):
         product = products.get(name)
         if product is None or usd is None:
@@ -39,15 +39,15 @@ def reserve_prices(
             raise FolderError(f"{where} begins no hour; give the hour's start")
         if not 0.0 <= usd <= MOST_USD:
             raise FolderError(f"{where} is {usd:g}; USD per MW and hour from 0 to {MOST_USD:,.0f} are expected")
-        before = found.get((name, at))
+        before = prices.get((name, at))
         if before is not None and before.price_usd_per_mw_h != usd:
             raise FolderError(f"{where} stands twice, {before.price_usd_per_mw_h:g} and {usd:g}; keep one")
-        found[name, at] = ReservePrice(
+        prices[name, at] = ReservePrice(
             at=at,
             known_at=product.known_at(at),
-            source=told.source,
-            kind=told.kind,
+            source=provenance.source,
+            kind=provenance.kind,
             product=name,
             price_usd_per_mw_h=usd,
         )
-    return list(found.values())
+    return list(prices.values())

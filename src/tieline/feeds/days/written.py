@@ -75,10 +75,10 @@ def write_days(folder: Path, records: Sequence[AnyRecord], fleet: Fleet) -> None
 
 def _last(records: Iterable[AnyRecord], kind: type[R]) -> list[R]:
     """Of one kind, one a subject and moment (and forecast or not): what was told last."""
-    found = (
+    times = (
         one for one in records if isinstance(one, kind) and not (isinstance(one, PriceTick) and one.kind == "forecast")
     )
-    return list(newest_by(found, lambda one: (one.subject, one.at, one.kind == "forecast")).values())
+    return list(newest_by(times, lambda one: (one.subject, one.at, one.kind == "forecast")).values())
 
 
 def _prices(folder: Path, ticks: list[PriceTick], fleet: Fleet) -> None:

@@ -116,11 +116,11 @@ class OpenAdr2Source:
                 about = event["event_descriptor"]
                 key, version = str(about["event_id"]), int(about["modification_number"])
                 held = self._versions.get(key)
-                found, doubt = _read_event(event, self._simple_limit_w, self._identity.name)
+                orders, doubt = _read_event(event, self._simple_limit_w, self._identity.name)
                 if held is not None and version < held[0]:
-                    version, found = held
-                versions[key] = (version, found)
-                said += found
+                    version, orders = held
+                versions[key] = (version, orders)
+                said += orders
                 doubts += [doubt] if doubt is not None else []
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 doubts.append(f"an event cannot be read: {type(error).__name__}: {str(error)[:120]}")
@@ -146,7 +146,7 @@ def _read_event(event: Mapping[str, Any], simple_limit_w: float, ven: str) -> tu
         return [], None
     if str(about.get("test_event", False)).lower() not in ("false", "none", ""):
         return [], f"event {name} is a test and moves nothing"
-    found: list[StatedOrder] = []
+    orders: list[StatedOrder] = []
     others = []
     for n, signal in enumerate(event["event_signals"]):
         if signal["signal_name"] == "SIMPLE" or (signal["signal_name"], signal["signal_type"]) == (
@@ -154,10 +154,10 @@ def _read_event(event: Mapping[str, Any], simple_limit_w: float, ven: str) -> tu
         ):  # fmt: skip
             delay = chosen_delay(_window(event["active_period"]), f"{ven}|{about['event_id']}")
             key = f"{about['event_id']}.{n}"
-            found += signal_limits(key, event["active_period"], signal, simple_limit_w, delay)
+            orders += signal_limits(key, event["active_period"], signal, simple_limit_w, delay)
         else:
             others.append(str(signal["signal_name"])[:40])
-    return found, f"event {name}: signal {others[0]} is not carried out" if others else None
+    return orders, f"event {name}: signal {others[0]} is not carried out" if others else None
 
 
 def signal_limits(
@@ -186,8 +186,8 @@ def signal_limits(
 
 def _window(period: Mapping[str, Any]) -> timedelta | None:
     """Within which the start is to be chosen at random. Raises TypeError, ValueError."""
-    told = period.get("tolerance") or {}
-    window = (told.get("tolerate") or told).get("startafter")
+    tolerance = period.get("tolerance") or {}
+    window = (tolerance.get("tolerate") or tolerance).get("startafter")
     if window is not None and not isinstance(window, timedelta):
         raise ValueError(f"startafter {window!r}")
     return window

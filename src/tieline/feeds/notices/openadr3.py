@@ -81,18 +81,18 @@ class OpenAdrSource:
                     continue
                 key, version = str(event["id"]), str(event.get("modificationDateTime") or "")
                 held = self._versions.get(key)
-                found = list(limits(event, self._simple_limit_w, self._ven or self.name))
+                orders = list(limits(event, self._simple_limit_w, self._ven or self.name))
                 if held is not None and _older(version, held[0]):
-                    version, found = held
-                versions[key] = (version, found)
-                said += found
+                    version, orders = held
+                versions[key] = (version, orders)
+                said += orders
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 name = event.get("id") if isinstance(event, dict) else None
                 doubt = doubt or f"event {str(name)[:60]} cannot be read: {type(error).__name__}: {str(error)[:120]}"
-                kept = self._versions.get(str(name))
-                if kept is not None:  # what it said before goes on until it is readable or gone
-                    versions[str(name)] = kept
-                    said += kept[1]
+                last = self._versions.get(str(name))
+                if last is not None:  # what it said before goes on until it is readable or gone
+                    versions[str(name)] = last
+                    said += last[1]
         self._versions = versions
         return said, doubt
 
@@ -104,12 +104,12 @@ class OpenAdrSource:
 
     async def _events(self) -> list[Any]:
         """All events of the program, page by page: one that is not on the first is not cancelled."""
-        found: list[Any] = []
+        events: list[Any] = []
         for _ in range(MOST_PAGES):
-            page = await self._page(len(found))
-            found += page
+            page = await self._page(len(events))
+            events += page
             if len(page) < PAGE:
-                return found
+                return events
         raise SourceError(f"{self._url}: more than {MOST_PAGES * PAGE} events")
 
     async def _page(self, skip: int) -> list[Any]:
@@ -173,8 +173,8 @@ def limits(event: dict[str, Any], simple_limit_w: float, ven: str = "") -> Itera
     units = {d.get("payloadType"): d.get("units") for d in event.get("payloadDescriptors") or []}
     for interval in event["intervals"]:
         own = interval.get("intervalPeriod") or {}
-        told = _moment(own.get("start"))
-        begins = start if told is None else told + delay
+        begin = _moment(own.get("start"))
+        begins = start if begin is None else begin + delay
         lasts = _length(own.get("duration")) if "duration" in own else length
         until = None if begins is None or lasts is None else begins + lasts
         for payload in interval["payloads"]:
@@ -210,10 +210,10 @@ def _length(text: str | None) -> timedelta | None:
     """None: until cancelled. Raises ValueError."""
     if text is None or text == ENDLESS:
         return None
-    found = _DURATION.match(text)
-    if found is None or text in ("P", "PT"):
+    match = _DURATION.match(text)
+    if match is None or text in ("P", "PT"):
         raise ValueError(f"duration {text!r}")
-    years, months, weeks, days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    years, months, weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     if years or months:
         raise ValueError(f"duration {text!r}: give days, hours, minutes or seconds")
     length = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)

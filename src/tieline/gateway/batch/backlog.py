@@ -84,20 +84,20 @@ async def tell_for_ever(
     look: Callable[[], Iterable[WaitingLines]], per_line: dict[str, float], link: Link, origin: str, clock: Clock
 ) -> None:
     """Every minute while something is owed, and once more when nothing is."""
-    told: set[str] = set()
+    announced: set[str] = set()
     while True:
-        found = backlogs(look(), per_line, origin, clock.now())
+        states = backlogs(look(), per_line, origin, clock.now())
         now = clock.now()
         over = [
             Backlog(at=now, known_at=now, source=origin, kind="estimated", gateway=origin, model=model)
-            for model in sorted(told - set(found))
+            for model in sorted(announced - set(states))
         ]
-        batch: list[records.AnyRecord] = [*found.values(), *over]
+        batch: list[records.AnyRecord] = [*states.values(), *over]
         if batch:
             try:
                 ack = await push(link, origin, records.encode_batch(batch))
                 if ack.trouble is None:
-                    told = set(found)
+                    announced = set(states)
                 else:
                     log.debug("the backlog was not taken: %s", ack.trouble)
             except (LinkDownError, OSError) as error:

@@ -79,14 +79,14 @@ class Batches:
             if head.method == "POST":
                 return await self._create(connection, body, account)
             return await self._list(connection, head, owner) if head.method == "GET" else wrong_method("GET or POST")
-        found = await asyncio.to_thread(self.store.batch, parts[0], owner) if ID.fullmatch(parts[0]) else None
-        if found is None or parts[1:] not in ([], ["cancel"]):
+        batch = await asyncio.to_thread(self.store.batch, parts[0], owner) if ID.fullmatch(parts[0]) else None
+        if batch is None or parts[1:] not in ([], ["cancel"]):
             return Refusal(404, f"no such batch: {parts[0][:80]}", "batch_not_found", param="batch_id")
         if parts[1:] == ["cancel"]:
-            return await self._cancel(connection, found) if head.method == "POST" else wrong_method("POST")
+            return await self._cancel(connection, batch) if head.method == "POST" else wrong_method("POST")
         if head.method != "GET":
             return wrong_method("GET")
-        connection.answer(200, JSON, encode(shown(found)))
+        connection.answer(200, JSON, encode(shown(batch)))
         return None
 
     async def _create(self, connection: ClientConnection, body: bytes, account: KeyAccount) -> Refusal | None:
@@ -141,8 +141,8 @@ class Batches:
         detail.stamps.setdefault("cancelling_at", int(self.svc.clock.now().timestamp()))
         await asyncio.to_thread(self.store.turn, batch.id, ("validating", "in_progress"), "cancelling", encode(detail))
         self.wake()
-        found = await asyncio.to_thread(self.store.batch, batch.id, batch.owner)
-        connection.answer(200, JSON, encode(shown(found or batch)))
+        stored = await asyncio.to_thread(self.store.batch, batch.id, batch.owner)
+        connection.answer(200, JSON, encode(shown(stored or batch)))
         return None
 
 

@@ -266,9 +266,9 @@ class LineCarrier:
         offer = self.svc.offer(model)
         if offer is None:
             return None
-        kept = self._halves.get(model)
-        if kept is None or kept[0] is not offer:  # tariffs change
-            kept = (
+        half = self._halves.get(model)
+        if half is None or half[0] is not offer:  # tariffs change
+            half = (
                 offer,
                 replace(
                     offer,
@@ -277,8 +277,8 @@ class LineCarrier:
                     cached_nano=offer.cached_nano // 2,
                 ),
             )
-            self._halves[model] = kept
-        return kept[1]
+            self._halves[model] = half
+        return half[1]
 
     def _any_ready(self) -> bool:
         return any(backend.state is State.READY for backend in self.svc.backends.values())

@@ -63,16 +63,16 @@ class Files:
             if head.method == "POST":
                 return await self._upload(connection, head, body, owner)
             return await self._list(connection, head, owner) if head.method == "GET" else wrong_method("GET or POST")
-        found = await asyncio.to_thread(self.store.file, parts[0], owner) if ID.fullmatch(parts[0]) else None
-        if found is None or parts[1:] not in ([], ["content"]):
+        stored = await asyncio.to_thread(self.store.file, parts[0], owner) if ID.fullmatch(parts[0]) else None
+        if stored is None or parts[1:] not in ([], ["content"]):
             return Refusal(404, f"no such file: {parts[0][:80]}", "file_not_found", param="file_id")
         if parts[1:] == ["content"]:
-            return await self._content(connection, found) if head.method == "GET" else wrong_method("GET")
+            return await self._content(connection, stored) if head.method == "GET" else wrong_method("GET")
         if head.method == "GET":
-            connection.answer(200, JSON, encode(shown(found)))
+            connection.answer(200, JSON, encode(shown(stored)))
         elif head.method == "DELETE":
-            await asyncio.to_thread(self.store.drop_file, found.id, owner)
-            connection.answer(200, JSON, encode({"id": found.id, "object": "file", "deleted": True}))
+            await asyncio.to_thread(self.store.drop_file, stored.id, owner)
+            connection.answer(200, JSON, encode({"id": stored.id, "object": "file", "deleted": True}))
         else:
             return wrong_method("GET or DELETE")
         return None
@@ -88,19 +88,19 @@ class Files:
             return bad_request("give the file's content in 'file'", "missing_required_parameter", "file")
         if not content:
             return bad_request("the file is empty", "invalid_value", "file")
-        kept = KEPT_S
+        keep_s = KEPT_S
         if (given := fields.get("expires_after[seconds]")) is not None:
             if not given.isascii() or not given.isdigit() or not MIN_KEPT_S <= int(given[:10]) <= KEPT_S:
                 where = "expires_after[seconds]"
                 return bad_request(f"'{where}' must be {MIN_KEPT_S} to {KEPT_S}", "invalid_value", where)
-            kept = int(given)
+            keep_s = int(given)
         count, size = await asyncio.to_thread(self.store.held, owner)
         if count >= MAX_FILES or size + len(content) > MAX_HELD_BYTES:
             return Refusal(
                 429, "this project holds as many files as it may; delete some", "file_quota", should_retry=False
             )
         now = int(self.svc.clock.now().timestamp())
-        file = StoredFile(new_id("file-"), owner, name, "batch", len(content), now, now + kept)
+        file = StoredFile(new_id("file-"), owner, name, "batch", len(content), now, now + keep_s)
         await asyncio.to_thread(self.store.add_file, file, content)
         connection.answer(200, JSON, encode(shown(file)))
         return None
@@ -219,8 +219,10 @@ def read_form(content_type: bytes, body: bytes) -> tuple[dict[str, str], str, by
         end = body.find(b"\r\n" + line, blank + 4)
         if blank < 0 or end < 0:
             break
-        found = _DISPOSITION.search(body, at, blank + 2)
-        given = {key.lower(): value for key, value in _PARAMETER.findall(found[1])} if found is not None else {}
+        disposition = _DISPOSITION.search(body, at, blank + 2)
+        given = (
+            {key.lower(): value for key, value in _PARAMETER.findall(disposition[1])} if disposition is not None else {}
+        )
         value = body[blank + 4 : end]
         try:
             field = given[b"name"].decode()

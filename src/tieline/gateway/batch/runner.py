@@ -132,8 +132,8 @@ class Runner:
     # --- the disk ---------------------------------------------------------------------
 
     async def _find(self) -> None:
-        found = {batch.id: batch for batch in await asyncio.to_thread(self.store.active)}
-        for id_, batch in found.items():
+        active = {batch.id: batch for batch in await asyncio.to_thread(self.store.active)}
+        for id_, batch in active.items():
             job = self._jobs.get(id_)
             if job is None:
                 self._jobs[id_] = Hand(batch)

@@ -88,15 +88,15 @@ class LeasedBudgets:
     def used(self, names: Iterable[str] | None = None) -> dict[str, tuple[int, int]]:
         """Take out what was used of limits that fill again, and how much of that was in the slice."""
         shares: Iterable[Share | None] = self.shares() if names is None else map(self.share, names)
-        found = {}
+        used = {}
         for share in shares:
             if share is not None and share.budget.settled:
                 budget = share.budget
                 sliced = max(0, min(budget.settled, budget.granted - budget.reserved))
-                found[share.name] = (budget.settled, sliced)
+                used[share.name] = (budget.settled, sliced)
                 budget.granted -= sliced
                 budget.settled = 0
-        return found
+        return used
 
     def restart(self, *, lapsed: bool = False) -> dict[str, int]:
         """All slices are over; what is reserved, to be claimed anew. Limits that fill again are kept, unless the lease
@@ -126,8 +126,8 @@ class LeasedBudgets:
 
     def begin(self, number: int, short: Short) -> tuple[str, ...]:
         """A request waits for a grant of these budgets."""
-        found = ((name, self.budget(name)) for name in short.names)
-        asker = self._askers[number] = _Asker({name: budget for name, budget in found if budget is not None})
+        short_of = ((name, self.budget(name)) for name in short.names)
+        asker = self._askers[number] = _Asker({name: budget for name, budget in short_of if budget is not None})
         return tuple(asker.budgets)
 
     def end(self, number: int) -> None:
@@ -152,15 +152,15 @@ class LeasedBudgets:
 
     def slack(self) -> dict[str, int]:
         """Take out what is free beyond SLACK_S of the spending since this was last asked."""
-        found = {}
+        slack = {}
         for name, budget in self.leased().items():
             spent = budget.settled + budget.reserved
             keep = self._keep[name] = SLACK_S * max(0, spent - self._spent.get(name, spent))
             self._spent[name] = spent
             if budget.free > keep:
-                found[name] = budget.free - keep
-                budget.granted -= found[name]
-        return found
+                slack[name] = budget.free - keep
+                budget.granted -= slack[name]
+        return slack
 
     def granted(self, number: int, amount: int, extras: dict[str, int]) -> None:
         """Slices grow; the asker's part is held for it. One who gave up waiting leaves it to others."""
@@ -394,11 +394,11 @@ class LeaseClient:
 
     def ended(self, name: str, answer: Answer | None, *, keep: bool) -> None:
         """A call of ours is over; None: without an answer that could be repeated."""
-        told = None
+        body = None
         if answer is not None:
             status, head, text = answer
-            told = {"status": status, "head": head.decode(), "text": base64.b64encode(text).decode()}
-        self._ended[name] = message = {"do": "ended", "name": name, "answer": told, "keep": keep}
+            body = {"status": status, "head": head.decode(), "text": base64.b64encode(text).decode()}
+        self._ended[name] = message = {"do": "ended", "name": name, "answer": body, "keep": keep}
         with contextlib.suppress(OSError):  # else when it has joined again
             if self._up.is_set():
                 self._tell({**message, "n": self._new_number()})

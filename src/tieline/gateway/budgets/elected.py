@@ -40,8 +40,8 @@ _read_call = msgspec.json.Decoder(_Call).decode
 class StoredBudgets:
     """Of one coordinator that leads. What cannot be written raises OSError, as a disk does."""
 
-    def __init__(self, kept: Kept, fence: Fence) -> None:
-        self._kept, self._fence = kept, fence
+    def __init__(self, store: Kept, fence: Fence) -> None:
+        self._kept, self._fence = store, fence
         self._most: dict[str, dict[str, int]] = {}
         self._number, self._used = 0, b""
 
@@ -64,9 +64,9 @@ class StoredBudgets:
 
     def calls(self, now: float) -> dict[str, IdempotencyClaim]:
         """The oldest first. Raises StoreError."""
-        found = {name: _read_call(body) for name, body in self._kept.named(_CALL).items()}
-        self._number = max((one.number for one in found.values()), default=0)
-        ordered = sorted(found.items(), key=lambda item: item[1].number)
+        calls = {name: _read_call(body) for name, body in self._kept.named(_CALL).items()}
+        self._number = max((one.number for one in calls.values()), default=0)
+        ordered = sorted(calls.items(), key=lambda item: item[1].number)
         return {name: IdempotencyClaim(one.digest, now, one.owner, one.answer) for name, one in ordered}
 
     def keep_call(self, name: str, claim: IdempotencyClaim | None) -> None:
@@ -87,12 +87,12 @@ class StoredBudgets:
         return _read_most(body) if body else {}
 
     def keep_used(self, coordinator: Coordinator) -> None:
-        found = {
+        changed = {
             name: account.durable.get("", 0) + sum(account.slices.values())
             for name, account in coordinator.accounts.items()
             if account.drains
         }
-        body = msgspec.json.encode({name: used for name, used in found.items() if used})
+        body = msgspec.json.encode({name: used for name, used in changed.items() if used})
         if body != self._used:
             self._put(_USED, body)
             self._used = body

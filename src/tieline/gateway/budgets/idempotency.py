@@ -60,12 +60,12 @@ class Repeats:
         digest = hashlib.sha256(body).digest()
         # Whether another body is a conflict is for the coordinator to say, where there is one.
         slot = (name, b"" if svc.leases is None else digest)
-        kept = self._kept.get(slot)
-        if kept is not None and svc.loop.time() - kept.at <= KEEP_S:
-            if kept.digest != digest:
+        answer = self._kept.get(slot)
+        if answer is not None and svc.loop.time() - answer.at <= KEEP_S:
+            if answer.digest != digest:
                 connection.refuse(CONFLICT)
             else:
-                self._attach(connection, kept.call, again)
+                self._attach(connection, answer.call, again)
             return None
         call = self._remember(slot, digest)
         if svc.leases is None:
@@ -82,8 +82,8 @@ class Repeats:
 
         def judge(done: Call) -> None:
             """Only what succeeded is repeated; an error may be tried again."""
-            kept = self._kept.get(slot)
-            if kept is not None and kept.call is done and (slot[1] or not _lasting(done)):
+            answer = self._kept.get(slot)
+            if answer is not None and answer.call is done and (slot[1] or not _lasting(done)):
                 del self._kept[slot]
 
         call.add_done_callback(judge)

@@ -98,15 +98,15 @@ class OverlayFile:
         """Raises SettingsError: a gateway that guessed might accept a key that was revoked."""
         stamp = self._stamp()  # before the content: what is written between the two is a change
         try:
-            found = read_json(self.path.read_bytes(), Overlay, strict=False)
+            overlay = read_json(self.path.read_bytes(), Overlay, strict=False)
         except FileNotFoundError:
-            found = Overlay()
+            overlay = Overlay()
         except (OSError, msgspec.DecodeError) as error:
             raise SettingsError(f"{self.path}: keys made at run time cannot be read: {error}; restore it") from error
         # A stamp is as coarse as the system's clock tick: once more, when that has passed.
         self._again = stamp != self._seen
         self._seen = stamp
-        return found
+        return overlay
 
     def changed(self) -> bool:
         """Is there something to read that was not read yet? Ask about once a second."""
@@ -132,7 +132,7 @@ class OverlayFile:
 
     def _stamp(self) -> tuple[int, ...]:
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except OSError:
             return ()
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return status.st_mtime_ns, status.st_ino, status.st_size

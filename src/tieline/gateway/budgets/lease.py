@@ -107,14 +107,14 @@ class Coordinator:
         self._fence = 0
 
     def account(self, name: str) -> LeaseAccount | None:
-        found = self.accounts.get(name)
-        if found is None:
+        account = self.accounts.get(name)
+        if account is None:
             kind = limited(name)
             limit = self.limits.get(name if kind else name.partition("|")[0])
             if limit is None:
                 return None
-            found = self.accounts[name] = LeaseAccount(limit, drains=kind in (REQUESTS, TOKENS))
-        return found
+            account = self.accounts[name] = LeaseAccount(limit, drains=kind in (REQUESTS, TOKENS))
+        return account
 
     def set_limits(self, limits: dict[str, int]) -> None:
         """Budgets as they are from now on; one that is lowered below what is spent grants nothing more."""
@@ -210,12 +210,12 @@ class Coordinator:
 
     def most(self, gateway: str) -> dict[str, int]:
         """What it may have spent at most, by budget."""
-        found = {}
+        most = {}
         for name, account in self.accounts.items():
             amount = account.durable.get(gateway, 0) + account.slices.get(gateway, 0)
             if amount and not limited(name):
-                found[name] = amount
-        return found
+                most[name] = amount
+        return most
 
     def holders(self, name: str) -> tuple[str, ...]:
         """Who has a slice of this budget."""

@@ -141,6 +141,6 @@ class Remembered:
             return
         if gateway not in self._most and len(self._most) >= MAX_GATEWAYS:
             raise OSError(f"{MAX_GATEWAYS} gateways are known already")
-        told = {**self._most, gateway: most}
-        self._write(self.path, msgspec.json.encode(told))
-        self._most = told
+        limits = {**self._most, gateway: most}
+        self._write(self.path, msgspec.json.encode(limits))
+        self._most = limits

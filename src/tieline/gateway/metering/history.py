@@ -69,12 +69,12 @@ def usage(
         with look(folder / "usage.db") as db:
             if db is None:
                 continue
-            kept = used.kept(db)
-            refusal = _apart(first, last, kept.by_day)
+            records = used.kept(db)
+            refusal = _apart(first, last, records.by_day)
             if refusal is not None:
                 return refusal
-            if kept.since is not None and kept.since > first:
-                complete = max(complete or 0, kept.since)
+            if records.since is not None and records.since > first:
+                complete = max(complete or 0, records.since)
             for project, key_id, model, *numbers in used.spent_by(db, tenant, first, last):
                 before = sums.setdefault((project, key_id, model), [0] * len(NUMBERS))
                 sums[project, key_id, model] = [a + b for a, b in zip(before, numbers, strict=True)]
@@ -108,13 +108,13 @@ def trail(folders: Sequence[Path], before: str, limit: int) -> tuple[list[Any], 
         ):
             return bad_request("'before' must be the 'next' of the page before", "invalid_value", "before")
         at_us, name, id_ = int(parts[0]), parts[1], int(parts[2])
-    found: list[tuple[int, str, int, bytes]] = []
+    deeds: list[tuple[int, str, int, bytes]] = []
     for folder in folders:
         # Deeds of one moment are ordered by folder, then by number.
         mine = id_ if folder.name == name else (2**62 if folder.name < name else 0)
         with look(folder / "usage.db") as db:
             if db is not None:
-                found += [(d.at_us, folder.name, d.id, d.body) for d in used.deeds_before(db, at_us, mine, limit + 1)]
-    found.sort(key=lambda one: one[:3], reverse=True)
-    more = f"{found[limit - 1][0]}~{found[limit - 1][1]}~{found[limit - 1][2]}" if len(found) > limit else None
-    return [read_json(body) for *_, body in found[:limit]], more
+                deeds += [(d.at_us, folder.name, d.id, d.body) for d in used.deeds_before(db, at_us, mine, limit + 1)]
+    deeds.sort(key=lambda one: one[:3], reverse=True)
+    more = f"{deeds[limit - 1][0]}~{deeds[limit - 1][1]}~{deeds[limit - 1][2]}" if len(deeds) > limit else None
+    return [read_json(body) for *_, body in deeds[:limit]], more

@@ -164,19 +164,19 @@ class Stats:
     @property
     def tokens(self) -> Counter[tuple[str, str]]:
         """Billed tokens by model and kind."""
-        found: Counter[tuple[str, str]] = Counter()
+        tokens: Counter[tuple[str, str]] = Counter()
         for (model, _), (_, prompt, output, _) in self._sums.items():
-            found[model, "prompt"] += prompt
-            found[model, "output"] += output
-        return found
+            tokens[model, "prompt"] += prompt
+            tokens[model, "output"] += output
+        return tokens
 
     @property
     def costs(self) -> dict[str, float]:
         """USD by model."""
-        found: Counter[str] = Counter()
+        costs: Counter[str] = Counter()
         for (model, _), (*_, nano) in self._sums.items():
-            found[model] += nano
-        return {model: nano / 1e9 for model, nano in found.items()}
+            costs[model] += nano
+        return {model: nano / 1e9 for model, nano in costs.items()}
 
     def text(self, gauges: Gauges, *, tenants: bool = False) -> bytes:
         """`tenants`: also what each of them used and has left."""

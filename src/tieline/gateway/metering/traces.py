@@ -113,8 +113,8 @@ class Traces:
         span.end(end_ns)
 
     def header(self, span: Any) -> bytes:
-        found = span.get_span_context()
-        return b"traceparent: 00-%032x-%016x-01\r\n" % (found.trace_id, found.span_id)
+        context = span.get_span_context()
+        return b"traceparent: 00-%032x-%016x-01\r\n" % (context.trace_id, context.span_id)
 
     def close(self) -> None:
         """What waits goes out, within the exporter's own bound."""

@@ -78,9 +78,9 @@ class UsageMeter:
         )
         self.spool.put(action.key, records.encode(action))
 
-    def keep(self, kept: Sequence[Record]) -> None:
+    def keep(self, batch: Sequence[Record]) -> None:
         """Any other record, on its way to the store with the usage. Raises StoreError."""
-        for record in kept:
+        for record in batch:
             self.spool.put(record.key, records.encode(record))
 
     def note(self, request: Metered, now: float) -> None:
@@ -227,14 +227,14 @@ class SpoolQueue:
             named = [(f"store, as {self.origin} knew it", self.spool)]
             await asyncio.to_thread(tell_losses, named, self._now(), self._keep)
 
-    def _keep(self, kept: Sequence[Record]) -> None:
-        for one in kept:
+    def _keep(self, batch: Sequence[Record]) -> None:
+        for one in batch:
             self.spool.put(one.key, records.encode(one))
 
     async def aside(self, item: QueuedItem, why: str) -> None:
         one = [(item.key, why, item.body)]
-        (kept,) = await asyncio.to_thread(self.quarantine.add, self.origin, one, self._now())
-        if not kept:
+        (recorded,) = await asyncio.to_thread(self.quarantine.add, self.origin, one, self._now())
+        if not recorded:
             await asyncio.to_thread(self.quarantine.lose, self.origin, item.key, why, self._now())
-        where = f"set aside in {self.quarantine.path}" if kept else f"lost: {self.quarantine.path} is full"
+        where = f"set aside in {self.quarantine.path}" if recorded else f"lost: {self.quarantine.path} is full"
         log.error("the store never takes the usage of %s (%s); %s", item.key, why, where)

@@ -58,11 +58,11 @@ def _read_answer(body: bytes) -> tuple[_Answer, bytes]:
     if not isinstance(plain, dict):
         raise msgspec.DecodeError("an answer is no JSON object")
     listed = plain.get("choices") or []
-    found = _dicts(listed)
-    if listed and not found:
+    dicts = _dicts(listed)
+    if listed and not dicts:
         raise msgspec.DecodeError("an answer has no choice")
     choices = tuple(
-        _AnsweredChoice(None, loose.text(one.get("text")), loose.text(one.get("finish_reason"))) for one in found
+        _AnsweredChoice(None, loose.text(one.get("text")), loose.text(one.get("finish_reason"))) for one in dicts
     )
     usage = sse.usage_of(plain.get("usage"))
     answer = _Answer(usage, loose.text(plain.get("model")), choices, loose.text(plain.get("status")))
@@ -204,9 +204,9 @@ def renamed(body: bytes, own: str, public: str) -> bytes:
     """An answer under the name that was asked for: one string exchanged, where it stands but once and is the one
     that is read; else the answer is written anew."""
     for form in (b'"model":%b', b'"model": %b'):
-        found = form % _encode(own)
-        if body.count(found) == 1:
-            changed = body.replace(found, form % _encode(public))
+        head = form % _encode(own)
+        if body.count(head) == 1:
+            changed = body.replace(head, form % _encode(public))
             if _read_answer(changed)[0].model == public:
                 return changed
     plain = loose.decode(body)
@@ -218,8 +218,8 @@ def with_usage(body: bytes, state: RequestState) -> bytes:
     """An answer that says what is billed, where its engine said nothing of it that can be true."""
     plain = loose.decode(body)
     prompt, output = state.prompt_tokens or 0, state.output_tokens or 0
-    told = chunks.usage_object(prompt, state.cached_tokens, output, state.reasoning_tokens)
-    plain["usage"] = told if state.most_output > 0 else {"prompt_tokens": prompt, "total_tokens": prompt}
+    usage = chunks.usage_object(prompt, state.cached_tokens, output, state.reasoning_tokens)
+    plain["usage"] = usage if state.most_output > 0 else {"prompt_tokens": prompt, "total_tokens": prompt}
     return loose.encode(plain)
 
 

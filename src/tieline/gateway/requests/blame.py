@@ -167,13 +167,13 @@ class RefusedRequests:
 
     def answered(self, request: Request) -> None:
         """An engine answered it to the end: it and what is like it is no danger."""
-        found = shape(request)
-        if found is None:
+        form = shape(request)
+        if form is None:
             return
-        known = self._answered.get(found.of, found)
-        most = (max(known.prompt, found.prompt), max(known.fields, found.fields), max(known.images, found.images))
-        self._answered[found.of] = Shape(found.of, *most)
-        self._answered.move_to_end(found.of)
+        known = self._answered.get(form.of, form)
+        most = (max(known.prompt, form.prompt), max(known.fields, form.fields), max(known.images, form.images))
+        self._answered[form.of] = Shape(form.of, *most)
+        self._answered.move_to_end(form.of)
         if len(self._answered) > MAX_SHAPES:
             self._answered.popitem(last=False)
 
@@ -185,13 +185,13 @@ class RefusedRequests:
 
     def unlike(self, request: Request) -> bool:
         """Is there something about it that no answered request had?"""
-        found = shape(request)
-        if found is None:
+        form = shape(request)
+        if form is None:
             return False
-        known = self._answered.get(found.of)
+        known = self._answered.get(form.of)
         if known is None:
             return True
-        return found.prompt > known.prompt or found.fields > known.fields or found.images > known.images
+        return form.prompt > known.prompt or form.fields > known.fields or form.images > known.images
 
     def share(self, replica: str, suspects: int, now: float) -> float:
         """The part of a replica's death that is one suspect's, of so many that had no answer yet."""

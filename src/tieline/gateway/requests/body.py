@@ -356,10 +356,10 @@ def _pictures(request: Request, body: bytes) -> Refusal | None:
     if request.kind != "chat" or not names_pictures(body):
         return None
     name = _PROMPT_NAMES[request.kind]
-    found = images_in(read_json(request.fields.get(name, b"null")), name)
-    if isinstance(found, Refusal):
-        return found
-    request.images = tuple(found)
+    images = images_in(read_json(request.fields.get(name, b"null")), name)
+    if isinstance(images, Refusal):
+        return images
+    request.images = tuple(images)
     return None
 
 

@@ -57,7 +57,7 @@ def bound(image: Image, rule: ImageRule | None, most: int) -> int:
 
 def images_in(value: object, where: str, depth: int = 0) -> list[Image] | Refusal:
     """All images anywhere in a prompt, or what is wrong with one and where it stands."""
-    found: list[Image] = []
+    images: list[Image] = []
     if depth > MAX_DEPTH:
         return bad_request(f"{where} is nested too deeply", "invalid_value", where)
     if isinstance(value, dict):
@@ -76,13 +76,13 @@ def images_in(value: object, where: str, depth: int = 0) -> list[Image] | Refusa
     elif isinstance(value, list):
         items = [(f"{where}[{index}]", one) for index, one in enumerate(value)]
     else:
-        return found
+        return images
     for at, item in items:
         more = images_in(item, at, depth + 1)
         if isinstance(more, Refusal):
             return more
-        found += more
-    return found
+        images += more
+    return images
 
 
 def measure(url: str, where: str) -> Image | Refusal:

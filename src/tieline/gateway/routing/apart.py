@@ -24,14 +24,14 @@ def chosen(replicas: Iterable[Replica], before: frozenset[str]) -> frozenset[str
     for one in replicas:
         if one.models and one.state is not State.DOWN:
             groups.setdefault(one.models, []).append(one)
-    found: list[str] = []
+    names: list[str] = []
     for peers in groups.values():
         if len(peers) < 2:
             continue
         count = max(1, len(peers) // ONE_IN)
         peers.sort(key=lambda one: (one.id not in before, one.state in _AWAY, bool(one.renter), one.id))
-        found += [one.id for one in peers[:count]]
-    return frozenset(found)
+        names += [one.id for one in peers[:count]]
+    return frozenset(names)
 
 
 def elsewhere(replicas: Iterable[Replica], apart: frozenset[str], regions: frozenset[str]) -> frozenset[str]:

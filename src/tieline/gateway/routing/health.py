@@ -80,15 +80,15 @@ class Snapshot:
 
 def restore(table: ReplicaTable, snapshot: Snapshot) -> int:
     """Replicas as they were last known, to be asked before they are believed."""
-    found = snapshot.load()
-    for one in found:
+    state = snapshot.load()
+    for one in state:
         backend = backend_of(one.engine)
         backend.given, backend.label = False, one.label
         if one.engine.url.startswith(f"{TUNNEL}:"):
             backend.road = table.road
         backend.rtt_s = table.settings.round_trips_ms.get(backend.region, 0.0) / 1e3
         table.backends.setdefault(backend.id, backend)
-    return len(found)
+    return len(state)
 
 
 async def probe_for_ever(table: ReplicaTable, snapshot: Snapshot) -> None:
@@ -110,18 +110,18 @@ async def probe_for_ever(table: ReplicaTable, snapshot: Snapshot) -> None:
 
 
 async def _ask(table: ReplicaTable, backend: Backend) -> None:
-    heard = backend.beat_at
+    beat_at = backend.beat_at
     try:
         status, _ = await call(backend, "GET", "/v1/models", b"", ASK_S)
     except OSError:
         status = 0
-    if backend.beat_at != heard or table.backends.get(backend.id) is not backend:
+    if backend.beat_at != beat_at or table.backends.get(backend.id) is not backend:
         return  # heard meanwhile
     if status == 200:
-        if heard is not None:
+        if beat_at is not None:
             log.info("replica %s: no heartbeats, but it answers", backend.id)
             backend.beat_at = None
         if backend.state is State.STARTING:
             table.turn(backend, State.READY)
-    elif heard is None and backend.state is State.READY and not backend.live:
+    elif beat_at is None and backend.state is State.READY and not backend.live:
         table.turn(backend, State.STARTING)  # live streams say for themselves whether they are dead

@@ -81,8 +81,8 @@ class SitePowers:
         plan = None if site is None else site.plan
         if plan is None or plan.mode != "act" or plan.valid_until <= now:
             return None
-        told = [one.batch_lines for one in plan.setpoints if one.batch_lines is not None]
-        return sum(told) if told else None
+        lines = [one.batch_lines for one in plan.setpoints if one.batch_lines is not None]
+        return sum(lines) if lines else None
 
     def term(self, site_id: str, now: datetime) -> PowerTerm:
         site = self._sites.get(site_id)

@@ -83,21 +83,21 @@ class Surfaces:
         for name, id_ in (("previous_response_id", earlier), ("conversation", conversation)):
             if id_ is None:
                 continue
-            kept = self.shelf.get(str(id_), owner)
-            if kept is None:
+            stored = self.shelf.get(str(id_), owner)
+            if stored is None:
                 return Refusal(404, f"there is no {name} {str(id_)[:80]!r} here", "not_found", param=name)
-            return kept.items
+            return stored.items
         return []
 
     def _save(self, made: Responses, owner: str, before: list[dict[str, Any]]) -> bool:
         """Keep a response that has ended, and the conversation that it belongs to."""
         given = responses.items(made.asked.get("input"))
         said = [*before, *conversations.as_items(given if isinstance(given, list) else []), *made.output]
-        kept = self.shelf.put(StoredResponse(made.id, owner, said, made.response("completed"), {}, made.created))
+        stored = self.shelf.put(StoredResponse(made.id, owner, said, made.response("completed"), {}, made.created))
         conversation = _id(made.asked.get("conversation"))
         if conversation is not None and (old := self.shelf.get(conversation, owner)) is not None:
-            kept = self.shelf.put(msgspec.structs.replace(old, items=conversations.as_items(said))) and kept
-        return kept
+            stored = self.shelf.put(msgspec.structs.replace(old, items=conversations.as_items(said))) and stored
+        return stored
 
     # --- tokens of a message -----------------------------------------------------------
 

@@ -58,79 +58,79 @@ class Conversations:
     def handle(self, connection: ClientConnection, head: RequestHead, body: bytes, owner: str) -> None:
         """Read, begin, change or take away what is this owner's."""
         method = "GET" if head.method == "HEAD" else head.method
-        told = self._told(method, head.path.split("/")[2:], head.target.partition("?")[2], body, owner)
-        if isinstance(told, Refusal):
-            connection.refuse(told)
+        answer = self._told(method, head.path.split("/")[2:], head.target.partition("?")[2], body, owner)
+        if isinstance(answer, Refusal):
+            connection.refuse(answer)
         else:
-            connection.answer(200, JSON_HEADERS, loose.encode(told), head_only=head.method == "HEAD")
+            connection.answer(200, JSON_HEADERS, loose.encode(answer), head_only=head.method == "HEAD")
 
     def _told(self, method: str, words: list[str], query: str, body: bytes, owner: str) -> Told:
         """`words`: responses | conversations, id, what of it, and which of those."""
         kind, id_ = words[0], words[1] if len(words) > 1 else ""
         if kind == "conversations" and not id_:
             return self._begin(owner, body) if method == "POST" else _wrong(method)
-        kept = self.shelf.get(id_, owner) if id_ else None
-        if kept is None or (kind == "responses") != (kept.response is not None):
+        stored = self.shelf.get(id_, owner) if id_ else None
+        if stored is None or (kind == "responses") != (stored.response is not None):
             return Refusal(404, f"there is no {kind[:-1]} {id_[:80]!r} here", "not_found")
         if len(words) == 2:
-            return self._one(method, kind, kept, body)
+            return self._one(method, kind, stored, body)
         if words[2] != ("input_items" if kind == "responses" else "items") or len(words) > 4:
             return Refusal(404, f"a {kind[:-1]} has no {'/'.join(words[2:])[:80]!r}", "not_found")
-        return self._items(method, kind, kept, words[3:], query, body)
+        return self._items(method, kind, stored, words[3:], query, body)
 
     def _items(
-        self, method: str, kind: str, kept: StoredResponse, of: list[str], query: str, body: bytes
+        self, method: str, kind: str, stored: StoredResponse, of: list[str], query: str, body: bytes
     ) -> Told:  # fmt: skip
         if of:
-            return self._item(method, kept, of[0])
+            return self._item(method, stored, of[0])
         if method == "POST" and kind == "conversations":
-            return self._add(kept, body)
-        return _listed(kept, query) if method == "GET" else _wrong(method)
+            return self._add(stored, body)
+        return _listed(stored, query) if method == "GET" else _wrong(method)
 
-    def _one(self, method: str, kind: str, kept: StoredResponse, body: bytes) -> Told:
+    def _one(self, method: str, kind: str, stored: StoredResponse, body: bytes) -> Told:
         if method == "DELETE":
-            self.shelf.delete(kept.id, kept.owner)
-            return {"id": kept.id, "object": f"{kind[:-1]}.deleted", "deleted": True}
+            self.shelf.delete(stored.id, stored.owner)
+            return {"id": stored.id, "object": f"{kind[:-1]}.deleted", "deleted": True}
         if method == "POST" and kind == "conversations":
             plain = _object(body)
             if isinstance(plain, Refusal):
                 return plain
-            kept = msgspec.structs.replace(kept, metadata=plain.get("metadata") or {})
-            return conversation(kept) if self.shelf.put(kept) else _full()
-        return kept.response or conversation(kept) if method == "GET" else _wrong(method)
+            stored = msgspec.structs.replace(stored, metadata=plain.get("metadata") or {})
+            return conversation(stored) if self.shelf.put(stored) else _full()
+        return stored.response or conversation(stored) if method == "GET" else _wrong(method)
 
     def _begin(self, owner: str, body: bytes) -> Told:
         plain = _object(body)
         given = plain if isinstance(plain, Refusal) else responses.items(plain.get("items") or [])
         if isinstance(plain, Refusal) or isinstance(given, Refusal):
             return given if isinstance(given, Refusal) else plain
-        kept = new_conversation(owner, as_items(given), plain.get("metadata") or {}, int(self._now_s()))
-        return conversation(kept) if self.shelf.put(kept) else _full()
+        stored = new_conversation(owner, as_items(given), plain.get("metadata") or {}, int(self._now_s()))
+        return conversation(stored) if self.shelf.put(stored) else _full()
 
-    def _add(self, kept: StoredResponse, body: bytes) -> Told:
+    def _add(self, stored: StoredResponse, body: bytes) -> Told:
         plain = _object(body)
         given = plain if isinstance(plain, Refusal) else responses.items(plain.get("items"))
         if isinstance(given, Refusal):
             return given
         added = as_items(given)
-        kept = msgspec.structs.replace(kept, items=[*kept.items, *added])
-        return _page(added, more=False) if self.shelf.put(kept) else _full()
+        stored = msgspec.structs.replace(stored, items=[*stored.items, *added])
+        return _page(added, more=False) if self.shelf.put(stored) else _full()
 
-    def _item(self, method: str, kept: StoredResponse, id_: str) -> Told:
-        found = next((one for one in kept.items if one.get("id") == id_), None)
-        if found is None or kept.response is not None:
+    def _item(self, method: str, stored: StoredResponse, id_: str) -> Told:
+        item = next((one for one in stored.items if one.get("id") == id_), None)
+        if item is None or stored.response is not None:
             return Refusal(404, f"there is no item {id_[:80]!r} here", "not_found")
         if method == "DELETE":
-            kept = msgspec.structs.replace(kept, items=[one for one in kept.items if one is not found])
-            return conversation(kept) if self.shelf.put(kept) else _full()
-        return found if method == "GET" else _wrong(method)
+            stored = msgspec.structs.replace(stored, items=[one for one in stored.items if one is not item])
+            return conversation(stored) if self.shelf.put(stored) else _full()
+        return item if method == "GET" else _wrong(method)
 
 
-def conversation(kept: StoredResponse) -> dict[str, Any]:
-    return {"id": kept.id, "object": "conversation", "created_at": kept.created, "metadata": kept.metadata}
+def conversation(stored: StoredResponse) -> dict[str, Any]:
+    return {"id": stored.id, "object": "conversation", "created_at": stored.created, "metadata": stored.metadata}
 
 
-def _listed(kept: StoredResponse, query: str) -> Told:
+def _listed(stored: StoredResponse, query: str) -> Told:
     """A page of its items; of a response's, those that it was asked with."""
     asked = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
     limit = asked.get("limit", str(PAGE))
@@ -138,7 +138,7 @@ def _listed(kept: StoredResponse, query: str) -> Told:
         return bad_request(f"'limit' must be between 1 and {MAX_PAGE}", "invalid_value", "limit")
     if asked.get("order", "desc") not in ("asc", "desc"):
         return bad_request("'order' is asc or desc", "invalid_value", "order")
-    rows = kept.items[: len(kept.items) - len((kept.response or {}).get("output") or ())]
+    rows = stored.items[: len(stored.items) - len((stored.response or {}).get("output") or ())]
     if asked.get("order") != "asc":
         rows = rows[::-1]
     if "after" in asked:

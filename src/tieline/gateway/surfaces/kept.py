@@ -50,14 +50,14 @@ class Shelf:
         try:
             if self._now_s() - path.stat().st_mtime > KEPT_S:
                 return None
-            kept = read_json(path.read_bytes(), StoredResponse)
+            stored = read_json(path.read_bytes(), StoredResponse)
         except (OSError, msgspec.DecodeError):
             return None
-        return kept if kept.owner == owner else None
+        return stored if stored.owner == owner else None
 
-    def put(self, kept: StoredResponse) -> bool:
+    def put(self, response: StoredResponse) -> bool:
         """False: too large to be kept, or the disk would not take it; its client is told so by `store`."""
-        text = msgspec.json.encode(kept)
+        text = msgspec.json.encode(response)
         if len(text) > MAX_BYTES:
             return False
         try:
@@ -65,9 +65,9 @@ class Shelf:
             if self._written % _SWEEP_EVERY == 0 and not self._sweep():
                 return False
             self._written += 1
-            aside = self.folder / f"{kept.id}.{secrets.token_hex(4)}.new"
+            aside = self.folder / f"{response.id}.{secrets.token_hex(4)}.new"
             aside.write_bytes(text)
-            aside.replace(self.folder / f"{kept.id}.json")
+            aside.replace(self.folder / f"{response.id}.json")
         except OSError:
             return False
         return True

@@ -252,8 +252,8 @@ class Messages(Surface):
         return self._close() + self._event("message_delta", delta=stop, usage=usage) + self._event("message_stop")
 
     def failed(self, error: dict[str, Any]) -> bytes:
-        told = {"type": "api_error", "message": str(error.get("message") or "the stream cannot go on")}
-        return self._event("error", error=told)
+        fault = {"type": "api_error", "message": str(error.get("message") or "the stream cannot go on")}
+        return self._event("error", error=fault)
 
     def whole(self, said: ChatOutput) -> bytes:
         content: list[dict[str, Any]] = []
@@ -290,10 +290,10 @@ def error_body(status: int, body: bytes) -> bytes:
     """An error of OpenAI's shape in Anthropic's."""
     try:
         error = loose.decode(body)["error"]
-        told: dict[str, Any] = {"message": error["message"]}
+        fault: dict[str, Any] = {"message": error["message"]}
     except (msgspec.DecodeError, KeyError, TypeError):
-        error, told = {}, {"message": "the request failed"}
+        error, fault = {}, {"message": "the request failed"}
     if error.get("param") == "thread":  # Anthropic's libraries then send the whole conversation each time
-        told["details"] = {"error_code": "thread_unsupported_request"}
+        fault["details"] = {"error_code": "thread_unsupported_request"}
     kind = _ERRORS.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return _encode({"type": "error", "error": {"type": kind} | told})
+    return _encode({"type": "error", "error": {"type": kind} | fault})

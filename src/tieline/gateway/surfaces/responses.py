@@ -305,12 +305,12 @@ class Responses(Surface):
         return out + self._event(f"response.{status}", response=self.response(status))
 
     def failed(self, error: dict[str, Any]) -> bytes:
-        told = {
+        fault = {
             "code": "server_error",
             "type": "server_error",
             "message": str(error.get("message") or "the stream cannot go on"),
         }
-        return self._event("response.failed", response=self.response("failed", told))
+        return self._event("response.failed", response=self.response("failed", fault))
 
     def whole(self, said: ChatOutput) -> bytes:
         for kind, text in (("reasoning", said.reasoning), ("text", said.text), ("refusal", said.refusal)):

@@ -122,9 +122,9 @@ class TunnelDoor:
 
     def _next(self, site: str) -> _Waiting | None:
         """The one that came last: the likeliest to be there."""
-        kept = self._waiting.get(site)
-        while kept:
-            one = kept.pop()
+        waiting = self._waiting.get(site)
+        while waiting:
+            one = waiting.pop()
             if one.transport is not None and not one.transport.is_closing():
                 return one
         return None
@@ -146,20 +146,20 @@ class TunnelDoor:
                 self._unknown.discard(one)
                 future.set_result(one)
                 return
-        kept = self._waiting.setdefault(site, deque())
-        if len(kept) >= MOST_WAITING or len(self._used.get(site, ())) >= MOST:
+        waiting = self._waiting.setdefault(site, deque())
+        if len(waiting) >= MOST_WAITING or len(self._used.get(site, ())) >= MOST:
             raise IntakeError(f"{site}: more connections than are kept")
         one.site = site
         self._unknown.discard(one)
-        kept.append(one)
+        waiting.append(one)
         if one.transport is not None:
             one.transport.write(b"\n")
 
     def went(self, one: _Waiting) -> None:
         self._unknown.discard(one)
-        kept = self._waiting.get(one.site or "")
-        if kept is not None and one in kept:
-            kept.remove(one)
+        waiting = self._waiting.get(one.site or "")
+        if waiting is not None and one in waiting:
+            waiting.remove(one)
 
     def cut(self, site: str) -> None:
         """This site is cut off: nothing of it goes on here."""
@@ -196,7 +196,7 @@ class TunnelDoor:
             await self.link.publish(DOORS, notice)
             if loop.time() - last >= ALIVE_S:
                 last = loop.time()
-                for one in [one for kept in self._waiting.values() for one in kept]:
+                for one in [one for waiting in self._waiting.values() for one in waiting]:
                     if one.transport is not None:
                         one.transport.write(b"\n")
             await asyncio.sleep(BEAT_S)

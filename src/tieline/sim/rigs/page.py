@@ -25,10 +25,10 @@ class PageRequest:
     def json(self) -> dict[str, Any]:
         """The body as an object, an empty one where it is none."""
         try:
-            found = json.loads(self.body or b"{}")
+            content = json.loads(self.body or b"{}")
         except ValueError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +52,17 @@ async def serve_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
             headers = {n.strip().lower(): v.strip() for n, _, v in (line.partition(":") for line in lines)}
             method, path, _ = first.split(" ", 2)
             length = min(int(headers.get("content-length", "0") or 0), MAX_BODY)
-            told = respond(PageRequest(method, path, headers, await reader.readexactly(length)))
-            plain = isinstance(told.body, str)
-            body = told.body.encode() if isinstance(told.body, str) else json.dumps(told.body).encode()
+            response = respond(PageRequest(method, path, headers, await reader.readexactly(length)))
+            plain = isinstance(response.body, str)
+            body = response.body.encode() if isinstance(response.body, str) else json.dumps(response.body).encode()
             close = headers.get("connection", "").lower() == "close"
             out = {
                 "Content-Type": "text/html" if plain else "application/json",
                 "Content-Length": str(len(body)),
                 "Connection": "close" if close else "keep-alive",
-                **told.headers,
+                **response.headers,
             }
-            top = f"HTTP/1.1 {told.status} {_REASONS.get(told.status, 'OK')}\r\n"
+            top = f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'OK')}\r\n"
             writer.write((top + "".join(f"{n}: {v}\r\n" for n, v in out.items()) + "\r\n").encode() + body)
             await writer.drain()
             if close:

@@ -170,12 +170,12 @@ class Accounts:
     async def listed(self, request: Request) -> Response:
         if self.people is None:
             return failed(404, "this console knows no accounts")
-        found = []
+        accounts = []
         for account in self.people.accounts():
             sessions = self.people.sessions(account.id, self._now())
-            found.append({**_shown(account), "sessions": [_session(one) for one in sessions]})
+            accounts.append({**_shown(account), "sessions": [_session(one) for one in sessions]})
         table = {role: [right.value for right in Right if right in TABLE[role]] for role in ROLES}
-        return answer({"accounts": found, "roles": table})
+        return answer({"accounts": accounts, "roles": table})
 
     async def add(self, request: Request) -> Response:
         form = await read_form(request, AccountForm)

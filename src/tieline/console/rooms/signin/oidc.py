@@ -77,13 +77,15 @@ class Provider:
         if self._metadata is not None and self._now() - self._metadata[0] < METADATA_FOR:
             return self._metadata[1]
         issuer = self.login.issuer
-        told = await self._get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-        if told.get("issuer") != issuer:
-            raise TokenError(f"issuer: the provider calls itself {told.get('issuer')!r}; write that in [login] issuer")
+        metadata = await self._get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+        if metadata.get("issuer") != issuer:
+            raise TokenError(
+                f"issuer: the provider calls itself {metadata.get('issuer')!r}; write that in [login] issuer"
+            )
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
-            self._safe(name, told.get(name))
-        self._metadata = (self._now(), told)
-        return told
+            self._safe(name, metadata.get(name))
+        self._metadata = (self._now(), metadata)
+        return metadata
 
     async def claims(self, code: str, pending: BegunSignIn) -> Any:
         """What the ID token for this code proves."""
@@ -98,8 +100,8 @@ class Provider:
         if self.login.client_secret_env and not secret:
             raise TokenError(f"client_secret_env: {self.login.client_secret_env} is not set; export it and start again")
         auth = httpx.BasicAuth(self.login.client_id, secret) if secret else None
-        told = await self._ask("POST", (await self.metadata())["token_endpoint"], data=form, auth=auth)
-        token = told.get("id_token")
+        tokens = await self._ask("POST", (await self.metadata())["token_endpoint"], data=form, auth=auth)
+        token = tokens.get("id_token")
         if not isinstance(token, str):
             raise TokenError("id_token: the provider sent none; ask for the scope openid")
         login, now = self.login, self._now()
@@ -112,9 +114,9 @@ class Provider:
 
     async def keys(self) -> KeySet:
         if self._keys is None:
-            told = await self._get((await self.metadata())["jwks_uri"])
+            keys = await self._get((await self.metadata())["jwks_uri"])
             try:
-                self._keys = (self._now(), KeySet.import_key_set({"keys": list(told["keys"])}))
+                self._keys = (self._now(), KeySet.import_key_set({"keys": list(keys["keys"])}))
             except (JoseError, ValueError, KeyError, TypeError) as error:
                 raise TokenError(f"jwks_uri: the provider's keys cannot be read: {error}") from error
         return self._keys[1]
@@ -141,13 +143,13 @@ class Provider:
         except httpx.HTTPError as error:
             raise TokenError(f"the identity provider does not answer ({type(error).__name__}); try again") from error
         try:
-            told = intake.read_json(body, MAX_BYTES)
+            answer = intake.read_json(body, MAX_BYTES)
         except intake.IntakeError as error:
             raise TokenError(f"the provider's answer cannot be read (HTTP {said.status_code})") from error
-        if not said.is_success or not isinstance(told, dict):
-            why = told.get("error") if isinstance(told, dict) else None
+        if not said.is_success or not isinstance(answer, dict):
+            why = answer.get("error") if isinstance(answer, dict) else None
             raise TokenError(f"the identity provider refused: {str(why or said.status_code)[:100]}")
-        return told
+        return answer
 
     def _safe(self, name: str, url: object) -> None:
         """An address of the provider's own is https, or on this machine as the issuer is."""
@@ -232,9 +234,9 @@ class SignInElsewhere:
         address = request.client.host if request.client is not None else "unknown"
         try:
             claims = await self.provider.claims(query.get("code", ""), pending)
-            found = account_of(claims, login.roles, login.groups_claim)
+            who = account_of(claims, login.roles, login.groups_claim)
             subject = f"{login.issuer}|{claims['sub']}"
-            account = self.accounts.people.by_subject(subject, found, address, self._now())
+            account = self.accounts.people.by_subject(subject, who, address, self._now())
         except PeopleError as error:
             log.warning("a sign-in through %s from %s was refused: %s", login.issuer, address, error)
             return _said(403, str(error))

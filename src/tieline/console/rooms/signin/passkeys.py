@@ -56,14 +56,14 @@ class PasskeyRoom:
 
     async def sign_in(self, request: Request) -> Response:
         form, address = await read_form(request, PasskeyForm), address_of(request)
-        found: list[Account] = []
+        accounts: list[Account] = []
 
         def do(passkeys: Passkeys, site: RelyingParty) -> dict[str, Any]:
-            found.append(passkeys.sign_in(form.challenge, form.credential, site, address, self._now()))
-            return {"id": found[0].id}
+            accounts.append(passkeys.sign_in(form.challenge, form.credential, site, address, self._now()))
+            return {"id": accounts[0].id}
 
         reply = await self._done(request, do, refused=403)
-        return self._accounts.open_session(request, found[0], reply) if found else reply
+        return self._accounts.open_session(request, accounts[0], reply) if accounts else reply
 
     async def listed(self, request: Request) -> Response:
         account: Account = request.state.account

@@ -29,7 +29,7 @@ class PoolSetting(msgspec.Struct, frozen=True):
 
 def read_pools(text: str) -> tuple[PoolSetting, ...]:
     """Raises IntakeError, naming what is wrong and what it takes."""
-    found = []
+    pools = []
     for part in text.split(";"):
         words = part.split()
         if len(words) not in (2, 3):
@@ -37,10 +37,10 @@ def read_pools(text: str) -> tuple[PoolSetting, ...]:
         if not all(_WORD.fullmatch(word) and "," not in word for word in words):
             raise IntakeError(f"{part.strip()[:80]!r}: words of up to 120 plain characters, without commas", "pools")
         _check_url(words[0])
-        found.append(PoolSetting(*words))
-    if len(found) > MOST:
-        raise IntakeError(f"{len(found)} pools; a rig takes {MOST} at most", "pools")
-    return tuple(found)
+        pools.append(PoolSetting(*words))
+    if len(pools) > MOST:
+        raise IntakeError(f"{len(pools)} pools; a rig takes {MOST} at most", "pools")
+    return tuple(pools)
 
 
 def _check_url(url: str) -> None:

@@ -39,22 +39,22 @@ class Repooled:
 
 async def repool(rigs: Sequence[RigState], pools: tuple[PoolSetting, ...], register: Register, lane: Lane) -> Repooled:
     """Raises nothing a rig does."""
-    found: dict[str, str | None] = {rig.address: why for rig in rigs if (why := _cannot(rig)) is not None}
-    able = [rig for rig in rigs if rig.address not in found]
+    results: dict[str, str | None] = {rig.address: why for rig in rigs if (why := _cannot(rig)) is not None}
+    able = [rig for rig in rigs if rig.address not in results]
 
     async def one(rig: RigState) -> None:
-        found[rig.address] = await _one(rig, pools, register, lane)
+        results[rig.address] = await _one(rig, pools, register, lane)
 
     if able:
         await one(able[0])
-        why = found[able[0].address]
+        why = results[able[0].address]
         if why is None:
             await asyncio.gather(*(one(rig) for rig in able[1:]))
         else:
             first = f"not tried: the first, {able[0].address}, failed"
-            found |= {rig.address: first for rig in able[1:]}
-    done = sum(why is None for why in found.values())
-    return Repooled(done, tuple((address, why) for address, why in found.items() if why is not None))
+            results |= {rig.address: first for rig in able[1:]}
+    done = sum(why is None for why in results.values())
+    return Repooled(done, tuple((address, why) for address, why in results.items() if why is not None))
 
 
 def _cannot(rig: RigState) -> str | None:

@@ -260,8 +260,8 @@ class Moving(Delivery):
 
     def give_up(self, why: str) -> None:
         words = self.state.words
-        told = f"{why}; the engine said: {words}" if words else why
-        self.refuse(Refusal(502, told, "stream_interrupted", type="server_error"))
+        reason = f"{why}; the engine said: {words}" if words else why
+        self.refuse(Refusal(502, reason, "stream_interrupted", type="server_error"))
 
     async def _count_choices(self, group: ChoiceGroup, texts: list[tuple[str, bool, int]]) -> None:
         """Of each: what it says, whether the model ended it, and in how many frames it came."""

@@ -83,17 +83,17 @@ class Continuing:
             case Way.REPLAY:
                 return self._anew(state, own)
             case Way.IDS:
-                found = await self._from_ids(state, backend, own, text)
+                plan = await self._from_ids(state, backend, own, text)
             case Way.TOKENS:
-                found = await self._from_tokens(state, backend, own, text)
+                plan = await self._from_tokens(state, backend, own, text)
             case Way.TURN | Way.PROMPT as way:
-                found = await self._from_text(state, backend, own, text, way)
+                plan = await self._from_text(state, backend, own, text, way)
             case Way.NONE:
                 raise CannotContinueError(f"a {backend.engine or 'plain'} engine cannot continue this stream")
-        if resume.remaining(request, found.base) <= 0:
-            state.output_tokens = found.base
+        if resume.remaining(request, plan.base) <= 0:
+            state.output_tokens = plan.base
             return None
-        return found
+        return plan
 
     def _anew(self, state: RequestState, own: str) -> Continuation:
         """The same request again; what was delivered has to come again."""
@@ -170,11 +170,11 @@ class Continuing:
             raise CannotContinueError("the engine gave no ids of the prompt")
         if state.prompt_tokens is None:
             state.prompt_tokens = len(prompt)
-        found = ids.delivered
-        for end in range(len(found), max(0, len(found) - MAX_UNDELIVERED), -1):
-            plain = await self._detokenize(backend, found[:end], own)
+        delivered = ids.delivered
+        for end in range(len(delivered), max(0, len(delivered) - MAX_UNDELIVERED), -1):
+            plain = await self._detokenize(backend, delivered[:end], own)
             if plain == text or (state.specials is not None and plain.endswith(text)):
-                ids.delivered = found[:end]
+                ids.delivered = delivered[:end]
                 return prompt, ids.delivered
             if len(plain) < len(text):
                 break
@@ -187,8 +187,8 @@ class Continuing:
         status, answer = await call(backend, "POST", "/detokenize", msgspec.json.encode(asked), TOKENIZE_S)
         if status != 200:
             raise CannotContinueError(f"/detokenize answered {status}")
-        found = _text(answer)
-        return (found.content if found.content is not None else found.prompt) or ""
+        text = _text(answer)
+        return (text.content if text.content is not None else text.prompt) or ""
 
     async def _prompt_tokens(self, request: Request, backend: Backend) -> list[int]:
         if request.kind == "completions":
@@ -215,8 +215,8 @@ class Continuing:
             body = msgspec.json.encode({"model": model, "prompt": text, "add_special_tokens": False})
             status, answer = await call(backend, "POST", "/tokenize", body, TOKENIZE_S)
             if status == 200:
-                found = _tokens(answer)
-                return found.count if found.count is not None else len(found.tokens or [])
+                tokens = _tokens(answer)
+                return tokens.count if tokens.count is not None else len(tokens.tokens or [])
         return None
 
     async def count_whole(
