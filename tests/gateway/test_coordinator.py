@@ -67,37 +67,37 @@ def test_an_account_is_made_when_it_is_first_named_and_drains_if_it_is_a_rate() 
 
 def test_what_is_granted_is_the_most_that_all_budgets_have(joined: Coordinator) -> None:
     assert ask(joined, BUDGET, KEY, most=100) == Granted(100, {BUDGET: 0, KEY: 0})
-    assert joined.accounts[BUDGET].slices == {"g": 100}
+    assert joined.accounts[BUDGET].leased == {"g": 100}
     assert ask(joined, BUDGET, KEY, least=300, most=900) == Granted(300, {BUDGET: 0, KEY: 0})
     assert (joined.accounts[BUDGET].free, joined.accounts[KEY].free) == (400, 0)
     assert ask(joined, BUDGET, KEY) == Lacking((KEY,))
     assert ask(joined, BUDGET, KEY, least=401) == Lacking((BUDGET, KEY))
-    assert joined.accounts[BUDGET].slices == {"g": 400}  # what is refused changes nothing
+    assert joined.accounts[BUDGET].leased == {"g": 400}  # what is refused changes nothing
 
 
 def test_a_slice_grows_beyond_the_need_by_an_eighth_of_what_is_left(joined: Coordinator) -> None:
     assert ask(joined, BUDGET, most=80, extra=1_000) == Granted(80, {BUDGET: 90})
-    assert joined.accounts[BUDGET].slices == {"g": 170}
+    assert joined.accounts[BUDGET].leased == {"g": 170}
     assert ask(joined, BUDGET, most=80, extra=5) == Granted(80, {BUDGET: 5})
-    assert joined.accounts[BUDGET].slices == {"g": 255}
+    assert joined.accounts[BUDGET].leased == {"g": 255}
 
 
 def test_a_limit_takes_one_of_each_request_and_grows_only_in_calm_to_its_share(joined: Coordinator) -> None:
     assert ask(joined, BUDGET, SLOTS, most=80, extra=100) == Granted(80, {BUDGET: 90, SLOTS: 0})
-    assert joined.accounts[SLOTS].slices == {"g": 1}
+    assert joined.accounts[SLOTS].leased == {"g": 1}
     assert ask(joined, SLOTS, most=1, extra=100, calm=True) == Granted(1, {SLOTS: 1})  # 16 // 8 less the one it has
-    assert joined.accounts[SLOTS].slices == {"g": 3}
+    assert joined.accounts[SLOTS].leased == {"g": 3}
     assert ask(joined, SLOTS, most=1, extra=100, calm=True) == Granted(1, {SLOTS: 0})
-    assert joined.accounts[SLOTS].slices == {"g": 4}
+    assert joined.accounts[SLOTS].leased == {"g": 4}
     assert joined.ask("g", 1, (SLOTS,), 1, 1, 0.0, extra=9) == Granted(1, {SLOTS: 0})  # nobody said that it is calm
-    joined.accounts[SLOTS].slices = {"g": 4}
-    joined.accounts[SLOTS].slices["other"] = 12
+    joined.accounts[SLOTS].leased = {"g": 4}
+    joined.accounts[SLOTS].leased["other"] = 12
     assert ask(joined, SLOTS, least=0, most=1) == Lacking((SLOTS,))
-    joined.accounts[SLOTS].slices["other"] = 11
+    joined.accounts[SLOTS].leased["other"] = 11
     assert ask(joined, SLOTS, least=9, most=9) == Granted(9, {SLOTS: 0})
 
 
-def test_slices_grow_by_whole_units() -> None:
+def test_shares_grow_by_whole_units() -> None:
     one = coordinator(**{SLOTS: 20})
     one.join("g", {}, 0.0)
     assert ask(one, BUDGET, SLOTS, most=81, extra=100, calm=True) == Granted(81, {BUDGET: 89, SLOTS: 2})
@@ -106,12 +106,12 @@ def test_slices_grow_by_whole_units() -> None:
     other.join("g", {}, 0.0)
     assert other.ask("g", 1, (SLOTS,), 1, 1, 0.0, extra=9) == Granted(1, {SLOTS: 0})
     assert ask(other, SLOTS, most=1, calm=True) == Granted(1, {SLOTS: 1})
-    assert {type(held) for account in one.accounts.values() for held in account.slices.values()} == {int}
+    assert {type(held) for account in one.accounts.values() for held in account.leased.values()} == {int}
 
 
 def test_a_budget_that_is_not_known_is_waited_for(joined: Coordinator) -> None:
     assert ask(joined, BUDGET, "tenant:x|2026-11") == Unknown()
-    assert joined.accounts[BUDGET].slices == {}
+    assert joined.accounts[BUDGET].leased == {}
 
 
 def test_who_is_no_member_or_an_earlier_self_is_fenced(joined: Coordinator) -> None:
@@ -138,7 +138,7 @@ def test_a_member_that_is_over_leaves_what_its_disk_says_was_spent(joined: Coord
     ask(joined, BUDGET, most=100)
     joined.drop("g", {BUDGET: 30}, 1.0)
     account = joined.accounts[BUDGET]
-    assert (account.slices, account.durable, account.free) == ({}, {"g": 30}, 770)
+    assert (account.leased, account.durable, account.free) == ({}, {"g": 30}, 770)
     assert joined.members == {}
     assert ask(joined, BUDGET) == Fenced()
 
@@ -150,7 +150,7 @@ def test_of_a_member_whose_disk_cannot_be_read_all_that_it_was_given_counts_as_s
     joined.drop("g", None, 1.0)
     assert joined.accounts[BUDGET].durable == {"g": 120}
     assert joined.accounts[SLOTS].durable == {}  # its slots are free: no request of it runs
-    assert joined.accounts[SLOTS].slices == {}
+    assert joined.accounts[SLOTS].leased == {}
     joined.drop("h", None, 1.0)
     assert joined.accounts[BUDGET].durable == {"g": 120}
 
@@ -159,26 +159,26 @@ def test_what_it_reserved_as_an_earlier_self_it_still_has_when_it_joins_again(jo
     ask(joined, BUDGET, most=100)
     fence = joined.join("g", {BUDGET: 30}, 2.0, {BUDGET: 25, KEY: 0, "tenant:x|2026-11": 9})
     assert fence == 2
-    assert joined.accounts[BUDGET].slices == {"g": 25}
+    assert joined.accounts[BUDGET].leased == {"g": 25}
     assert joined.accounts[BUDGET].durable == {"g": 30}
-    assert joined.accounts[KEY].slices == {}
+    assert joined.accounts[KEY].leased == {}
     assert joined.members["g"].expires == 2.0 + LEASE_S
     assert joined.join("h", {}, 2.0) == 3
     assert joined.join("i", {}, 2.0, {KEY: 1}) == 4
-    assert joined.accounts[KEY].slices == {"i": 1}
+    assert joined.accounts[KEY].leased == {"i": 1}
 
 
 def test_a_rate_that_it_claims_is_not_counted_as_used_as_well(joined: Coordinator) -> None:
     ask(joined, RATE, most=1)
     ask(joined, RATE, most=1)
-    joined.join("g", {}, 0.0, {RATE: 1})  # its slice of 2 was taken for used; of these it has 1
+    joined.join("g", {}, 0.0, {RATE: 1})  # its share of 2 was taken for used; of these it has 1
     account = joined.accounts[RATE]
-    assert (account.slices, account.durable[""], account.free) == ({"g": 1}, 1, 58)
+    assert (account.leased, account.durable[""], account.free) == ({"g": 1}, 1, 58)
     joined.join("g", {}, 0.0, {RATE: 5})
-    assert (account.slices, account.durable[""]) == ({"g": 5}, 0)
+    assert (account.leased, account.durable[""]) == ({"g": 5}, 0)
     other = coordinator()
     other.join("g", {}, 0.0, {RATE: 2})  # nobody has asked for it here yet
-    assert (other.accounts[RATE].slices, other.accounts[RATE].durable) == ({"g": 2}, {"": 0})
+    assert (other.accounts[RATE].leased, other.accounts[RATE].durable) == ({"g": 2}, {"": 0})
 
 
 def test_a_rate_comes_back_by_its_limit_a_minute_in_whole_units() -> None:
@@ -226,9 +226,9 @@ def test_what_was_used_of_a_rate_leaves_the_slice_and_is_used(joined: Coordinato
         ask(joined, RATE, most=1)
     account = joined.accounts[RATE]
     joined.used("g", 1, {RATE: (2, 2)}, 0.0)
-    assert (account.slices, account.durable) == ({"g": 1}, {"": 2})
+    assert (account.leased, account.durable) == ({"g": 1}, {"": 2})
     joined.used("g", 1, {RATE: (4, 3)}, 0.0)
-    assert (account.slices, account.durable) == ({"g": 0}, {"": 6})
+    assert (account.leased, account.durable) == ({"g": 0}, {"": 6})
     joined.used("g", 1, {RATE: (1, 0)}, 2.0)
     assert account.durable == {"": 5}  # two came back, one was used
     joined.used("g", 1, {RATE: (0, 0)}, 3.0)
@@ -244,10 +244,10 @@ def test_what_was_used_of_a_rate_leaves_the_slice_and_is_used(joined: Coordinato
     assert account.durable == {"": 6}
     other = joined.join("h", {}, 3.0)
     joined.used("h", other, {RATE: (1, 1)}, 3.0)
-    assert account.slices == {"g": 0, "h": 0}
+    assert account.leased == {"g": 0, "h": 0}
     last = joined.join("i", {}, 3.0)
     joined.used("i", last, {RATE: (1, 0)}, 3.0)
-    assert account.slices == {"g": 0, "h": 0, "i": 0}
+    assert account.leased == {"g": 0, "h": 0, "i": 0}
 
 
 def test_of_a_dead_member_a_rates_slice_may_have_been_used(joined: Coordinator) -> None:
@@ -255,7 +255,7 @@ def test_of_a_dead_member_a_rates_slice_may_have_been_used(joined: Coordinator) 
         ask(joined, RATE, most=1)
     joined.drop("g", None, 1.0)
     account = joined.accounts[RATE]
-    assert (account.slices, account.durable, account.at) == ({}, {"": 4}, 1.0)
+    assert (account.leased, account.durable, account.at) == ({}, {"": 4}, 1.0)
     joined.drop("g", None, 2.0)
     assert account.durable[""] == 3  # and comes back with time
 
@@ -288,20 +288,20 @@ def test_budgets_may_be_changed_while_they_are_spent(joined: Coordinator) -> Non
 def test_what_is_given_back_is_free_again_and_only_by_its_member(joined: Coordinator) -> None:
     ask(joined, BUDGET, KEY, most=100)
     joined.give_back("g", 1, {BUDGET: 60, KEY: 0, "tenant:x|2026-11": 5})
-    assert joined.accounts[BUDGET].slices == {"g": 40}
-    assert joined.accounts[KEY].slices == {"g": 100}
+    assert joined.accounts[BUDGET].leased == {"g": 40}
+    assert joined.accounts[KEY].leased == {"g": 100}
     joined.give_back("g", 2, {BUDGET: 1})
     joined.give_back("h", 1, {BUDGET: 1})
-    assert joined.accounts[BUDGET].slices == {"g": 40}
+    assert joined.accounts[BUDGET].leased == {"g": 40}
     joined.give_back("g", 1, {"tenant:x|2026-11": 5, BUDGET: 40})
-    assert joined.accounts[BUDGET].slices == {"g": 0}
+    assert joined.accounts[BUDGET].leased == {"g": 0}
     with pytest.raises(AssertionError):
         joined.give_back("g", 1, {BUDGET: 1})
     other = joined.join("h", {}, 0.0)
     with pytest.raises(AssertionError):
         joined.give_back("h", other, {BUDGET: 1})  # it never had any
     joined.give_back("g", 1, {KEY: 1})
-    assert joined.accounts[KEY].slices == {"g": 99}
+    assert joined.accounts[KEY].leased == {"g": 99}
 
 
 def test_who_holds_a_slice_and_what_it_may_have_spent_at_most(joined: Coordinator) -> None:
@@ -316,7 +316,7 @@ def test_who_holds_a_slice_and_what_it_may_have_spent_at_most(joined: Coordinato
     assert joined.holders("tenant:x|2026-11") == ()
     joined.give_back("g", 1, {BUDGET: 100})
     assert joined.holders(BUDGET) == ()
-    joined.accounts[BUDGET].slices["h"] = 1
+    joined.accounts[BUDGET].leased["h"] = 1
     assert joined.holders(BUDGET) == ("h",)
 
 
@@ -339,14 +339,14 @@ def test_no_budget_is_ever_granted_beyond_its_limit(steps: list[tuple[str, int, 
             got = one.ask(name, fences[name], (BUDGET, KEY), amount, 2 * amount, 0.0, extra=amount)
             granted += isinstance(got, Granted)
         elif word == "back" and one.accounts:
-            one.give_back(name, fences[name], {BUDGET: min(amount, one.accounts[BUDGET].slices.get(name, 0))})
+            one.give_back(name, fences[name], {BUDGET: min(amount, one.accounts[BUDGET].leased.get(name, 0))})
         elif word in ("drop", "lost"):
             one.drop(name, {BUDGET: one.most(name).get(BUDGET, 0) // 2} if word == "drop" else None, 0.0)
         elif word == "join":
             fences[name] = one.join(name, {}, 0.0)
         for account in one.accounts.values():
             assert account.free >= 0
-            assert all(held >= 0 for held in account.slices.values())
+            assert all(held >= 0 for held in account.leased.values())
     event("granted" if granted else "nothing granted")
 
 

@@ -61,8 +61,8 @@ class Gateway:
         )
         self.book = KeyAccounts(settings(tenants=(Tenant(id="t", limits=limits["tenant:t"]),), keys=keys), leased=True)
         self.book.turn(now, {})
-        self.slices = LeasedBudgets(self.book)
-        self.slices.extend(float("inf"))
+        self.leased = LeasedBudgets(self.book)
+        self.leased.extend(float("inf"))
         self.tickets: list[Ticket] = []
         self.askers: dict[int, tuple[str, Ask]] = {}
         self.up: deque[dict[str, Any]] = deque()
@@ -121,7 +121,7 @@ class World:
             assert isinstance(outcome, Short)
             assert not granted  # a grant is enough
             self.number += 1
-            names = gateway.slices.begin(self.number, outcome)
+            names = gateway.leased.begin(self.number, outcome)
             gateway.askers[self.number] = (who, ask)
             gateway.up.append({"names": names, "least": outcome.least, "most": outcome.most, "n": self.number})
             self.asked_at[i, self.number] = len(self.history)
@@ -178,16 +178,16 @@ class World:
             return
         m = gateway.down.popleft()
         if "recall" in m:
-            amount = gateway.slices.recalled(m["recall"], self.now)
+            amount = gateway.leased.recalled(m["recall"], self.now)
             gateway.up.append({"recall": m["n"], "name": m["recall"], "amount": amount})
             self.given_at[i, m["recall"]] = len(self.history)
             return
         if "granted" in m:
-            gateway.slices.granted(m["re"], m["granted"], m["extras"])
+            gateway.leased.granted(m["re"], m["granted"], m["extras"])
             if m["re"] not in gateway.askers:
                 self.grant(i, m["re"]).ended = len(self.history)
         if m["re"] in gateway.askers:
-            gateway.slices.end(m["re"])
+            gateway.leased.end(m["re"])
             who, ask = gateway.askers.pop(m["re"])
             if "granted" in m:
                 self.admit(i, who, ask, m["granted"])
@@ -211,7 +211,7 @@ class World:
         found: Counter[str] = Counter()
         for i, gateway in enumerate(self.gateways):
             found.update(self.disk[i])
-            for name, budget in gateway.slices.leased().items():
+            for name, budget in gateway.leased.leased().items():
                 found[name] += budget.reserved
             for message in gateway.down:
                 if "granted" in message and message["re"] in gateway.askers:
@@ -245,7 +245,7 @@ class World:
         elif word == "give up":
             gateway = self.gateways[rest[0]]
             for number in list(gateway.askers):
-                gateway.slices.end(number)
+                gateway.leased.end(number)
                 del gateway.askers[number]
         elif word in ("up", "down"):
             (self.up if word == "up" else self.down)(rest[0])
@@ -361,10 +361,10 @@ def test_one_round_of_recalls_would_refuse_falsely() -> None:
 def test_after_a_recall_a_gateway_admits_nothing_by_itself_for_a_moment() -> None:
     gateway = Gateway(datetime(2026, 11, 1, tzinfo=UTC))
     account = gateway.book.by_digest[bytes.fromhex(hash_key("b"))]
-    gateway.slices.granted(1, 900, {"tenant:t|2026-11": 100})
+    gateway.leased.granted(1, 900, {"tenant:t|2026-11": 100})
     taken = gateway.book.admit(account, MODEL, Ask(0, 600), 0.0)
     assert isinstance(taken, Admitted)
-    assert gateway.slices.recalled("tenant:t|2026-11", 1.0) == 400
+    assert gateway.leased.recalled("tenant:t|2026-11", 1.0) == 400
     gateway.book.settle(taken.ticket, 0, 0)
     assert isinstance(gateway.book.admit(account, MODEL, Ask(0, 10), 1.0 + TIGHT_S - 0.01), Short)
     assert isinstance(gateway.book.admit(account, MODEL, Ask(0, 10), 1.0 + TIGHT_S), Admitted)
@@ -378,7 +378,7 @@ def test_a_burst_from_a_far_gateway_brings_home_little_more_than_it_needs() -> N
     recalls.heard("far")
     for number in range(50):
         recalls.asked(LeaseRequest("far", fence, (name,), 100, 100, number, 400), number / 1000)
-    assert coordinator.accounts[name].slices["far"] == 50 * 100 + 400
+    assert coordinator.accounts[name].leased["far"] == 50 * 100 + 400
     near = coordinator.join("near", {}, 0.0)
     recalls.heard("near")
     (said,) = recalls.asked(LeaseRequest("near", near, (name,), 100, 100, 1), 0.1)

@@ -230,7 +230,7 @@ def test_a_far_process_brings_home_an_eighth_of_a_limit_however_many_ask() -> No
     recalls.heard("far")
     for number in range(50):
         recalls.asked(LeaseRequest("far", fence, (name,), 0, 0, number, 0), 0.0)
-    assert coordinator.accounts[name].slices["far"] == 100 + 49
+    assert coordinator.accounts[name].leased["far"] == 100 + 49
     coordinator.drop("far", None, 0.0)
     assert coordinator.accounts[name].free == 651  # what it held may have been used
     coordinator.join("far", {}, 60.0)

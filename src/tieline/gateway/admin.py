@@ -179,7 +179,7 @@ class Admin:
         return usage
 
     def _budgets(self, tenant: str) -> list[dict[str, Any]]:
-        """The tenant's budgets and, where they are not leased out in slices, what is left of them."""
+        """The tenant's budgets and, where they are not leased out, what is left of them."""
         budgets = []
         for scope in self.svc.book.scopes.values():
             mine = scope.id == f"tenant:{tenant}" or scope.id.startswith(f"project:{tenant}/")

@@ -10,7 +10,7 @@ import msgspec
 
 from tieline.gateway import errors, openapi, reading
 from tieline.gateway.admin import Admin
-from tieline.gateway.batch.api import Desk
+from tieline.gateway.batch.api import BatchApi
 from tieline.gateway.budgets.admit import Admitted, KeyAccount, Short, limit_headers
 from tieline.gateway.budgets.idempotency import Call, Repeats
 from tieline.gateway.errors import Refusal
@@ -71,8 +71,8 @@ class _Fields:
 class Paths:
     """The routes of one process."""
 
-    def __init__(self, svc: Service, desk: Desk, admin: Admin, surfaces: Surfaces) -> None:
-        self.svc, self.desk, self.admin, self.surfaces = svc, desk, admin, surfaces
+    def __init__(self, svc: Service, batch_api: BatchApi, admin: Admin, surfaces: Surfaces) -> None:
+        self.svc, self.batch_api, self.admin, self.surfaces = svc, batch_api, admin, surfaces
         self._openapi = openapi.document()
         self.repeats = Repeats(svc)
 
@@ -128,8 +128,8 @@ class Paths:
                 self.admin.reading.handle(connection, head)
             else:
                 self._read(connection, head, path)
-        elif self.desk.handles(path):
-            self.desk.handle(connection, head, body)
+        elif self.batch_api.handles(path):
+            self.batch_api.handle(connection, head, body)
         else:
             connection.refuse(errors.not_found(path))
 

@@ -26,7 +26,7 @@ from tieline import records
 from tieline.clock import Clock
 from tieline.gateway.admin import Admin
 from tieline.gateway.batch import backlog as owed_work
-from tieline.gateway.batch.api import Desk
+from tieline.gateway.batch.api import BatchApi
 from tieline.gateway.budgets.client import LeaseClient
 from tieline.gateway.budgets.keys import KEYS_FILE, OverlayFile, over
 from tieline.gateway.budgets.remote import Remote, identity
@@ -114,11 +114,11 @@ async def serve(
         svc.meter.log_lines = access.write
     _recover(svc)
     # Files and batches are shared by all processes of a gateway, so they lie beside their folders.
-    desk = Desk(svc, folder)
+    batch_api = BatchApi(svc, folder)
     changes = Changes(svc, made, configured, process.load)
     admin = Admin(svc, changes, lambda: _folders(data, process.shared))
-    tell_losses([("usage", spool), ("batches", desk.runner.store)], clock.now(), svc.meter.keep)
-    paths = Paths(svc, desk, admin, Surfaces(svc, folder))
+    tell_losses([("usage", spool), ("batches", batch_api.runner.store)], clock.now(), svc.meter.keep)
+    paths = Paths(svc, batch_api, admin, Surfaces(svc, folder))
     engines = Engines(svc, registry)
     engines.follow(settings)
     changes.on_adopt = engines.follow
@@ -129,24 +129,24 @@ async def serve(
         await _share_budgets(svc, process.coordinator, data, spool, registry)
     server = await _listen(settings, partial(ClientConnection, svc, paths.route), process.sock)
     registry.keep("tick", "the clocks of every request", svc.tick_for_ever)
-    registry.keep("batches", "carries batches out", desk.runner.run)
+    registry.keep("batches", "carries batches out", batch_api.runner.run)
     seconds = "slow clients, new keys, a disk that was full"
     registry.keep("seconds", seconds, lambda: _every_second(svc, changes, engines))
     door = None
     if link is not None:
         door = await _open_sites_door(svc, process.sites, link, data, registry)
-        _join_platform(svc, link, desk, data, process, registry)
+        _join_platform(svc, link, batch_api, data, process, registry)
     _freeze()
     _heed_hang_up(svc, changes)
     if started is not None:
         started(_base_url(settings, server))
     try:
         await stop.wait()
-        desk.runner.stop()
+        batch_api.runner.stop()
         await _drain(svc, server, process.drain_s)
     finally:
         await registry.close()
-        await _close(svc, server, desk, spool, access, door)
+        await _close(svc, server, batch_api, spool, access, door)
 
 
 async def _open_sites_door(
@@ -231,11 +231,11 @@ def _base_url(settings: Settings, server: asyncio.Server) -> str:
 
 
 def _join_platform(
-    svc: Service, link: Link, desk: Desk, data: Path, process: GatewayProcess, registry: Registry
+    svc: Service, link: Link, batch_api: BatchApi, data: Path, process: GatewayProcess, registry: Registry
 ) -> None:
     """Hear sites and the core over the link, and tell them usage and backlog."""
     origin = process.origin
-    snapshot, runner, meter = Snapshot(data / "replicas.json"), desk.runner, svc.meter
+    snapshot, runner, meter = Snapshot(data / "replicas.json"), batch_api.runner, svc.meter
     restore(svc.table, snapshot)
     registry.keep("replica snapshot", "keeps the replica table on disk", lambda: probe_for_ever(svc.table, snapshot))
     for subject in ("replica.>", "plan.*", "command.*"):
@@ -249,7 +249,7 @@ def _join_platform(
 
 
 async def _close(
-    svc: Service, server: asyncio.Server, desk: Desk, spool: Spool, access: AccessLog, door: TunnelDoor | None
+    svc: Service, server: asyncio.Server, batch_api: BatchApi, spool: Spool, access: AccessLog, door: TunnelDoor | None
 ) -> None:
     """Everything that is open, files last."""
     svc.close()
@@ -259,7 +259,7 @@ async def _close(
         if one.transport is not None:
             one.transport.abort()
     server.close()
-    await asyncio.to_thread(desk.runner.close)
+    await asyncio.to_thread(batch_api.runner.close)
     await asyncio.to_thread(spool.close)
     access.close()
     if svc.shared.traces is not None:

@@ -157,7 +157,7 @@ class Service:
         return self.memory.used
 
     def budgets_left(self) -> list[tuple[str, float]]:
-        """By scope, in USD, where this process knows: those that are leased out in slices nobody here does."""
+        """By scope, in USD, where this process knows: those that are leased out nobody here does."""
         budgets = [(scope.id, scope.budget) for scope in self.book.scopes.values() if scope.budget is not None]
         return [(name, budget.free / 1e9) for name, budget in budgets if not budget.leased]
 
@@ -169,7 +169,7 @@ class Service:
     # --- budgets -------------------------------------------------------------------------
 
     async def lease(self, short: Short) -> int | Refusal:
-        """Ask the coordinator for a slice; with what is granted, admit again at once."""
+        """Ask the coordinator for a share; with what is granted, admit again at once."""
         if self.leases is None:
             return Refusal(503, "the budgets' coordinator is away", "budget_unavailable", retry_after_s=1)
         return await self.leases.ask(short)

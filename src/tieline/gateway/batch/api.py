@@ -20,7 +20,7 @@ from tieline.store import BatchStore, StoreError
 MAX_CALLS: Final = 32
 
 
-class Desk:
+class BatchApi:
     """One per process; `folder` is shared by all processes of a gateway. Raises StoreError."""
 
     def __init__(self, svc: Service, folder: Path) -> None:

@@ -52,7 +52,7 @@ class TokenBucket:
 
 @dataclass(slots=True)
 class LocalBudget:
-    """What one scope may still spend here. `granted` is the whole budget, or the slices a coordinator leased."""
+    """What one scope may still spend here. `granted` is the whole budget, or the shares a coordinator leased."""
 
     granted: int
     settled: int = 0
@@ -185,7 +185,7 @@ class Ticket(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Short:
-    """The local slices do not cover it: `least` at least is needed in each of these budgets, `most` at most, and 1 of
+    """The local shares do not cover it: `least` at least is needed in each of these budgets, `most` at most, and 1 of
     each of these limits."""
 
     names: tuple[str, ...]

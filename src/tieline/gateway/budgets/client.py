@@ -1,4 +1,4 @@
-"""A gateway's end of the budgets' coordination: its slices of each budget.
+"""A gateway's end of the budgets' coordination: its shares of each budget.
 
 Asked for when they are too small, given back when called, given up when the lease runs out.
 """
@@ -86,7 +86,7 @@ class LeasedBudgets:
         return scope.budget if scope is not None and self.book.total_name(scope) == name else None
 
     def used(self, names: Iterable[str] | None = None) -> dict[str, tuple[int, int]]:
-        """Take out what was used of limits that fill again, and how much of that was in the slice."""
+        """Take out what was used of limits that fill again, and how much of that was in the share."""
         shares: Iterable[Share | None] = self.shares() if names is None else map(self.share, names)
         used = {}
         for share in shares:
@@ -99,7 +99,7 @@ class LeasedBudgets:
         return used
 
     def restart(self, *, lapsed: bool = False) -> dict[str, int]:
-        """All slices are over; what is reserved, to be claimed anew. Limits that fill again are kept, unless the lease
+        """All shares are over; what is reserved, to be claimed anew. Limits that fill again are kept, unless the lease
         is over: they may have been given to others."""
         budgets = self.leased()
         for budget in budgets.values():
@@ -224,7 +224,7 @@ class LeaseClient:
             await asyncio.wait_for(self._up.wait(), CALL_S)
 
     def turn(self) -> None:
-        """A new period has begun: the slices were of the old one. Join again for the new; what runs goes on."""
+        """A new period has begun: the shares were of the old one. Join again for the new; what runs goes on."""
         self.budgets.restart()
         self._turning = True
         self._up.clear()
@@ -272,7 +272,7 @@ class LeaseClient:
             self._tell({"do": "given", "n": 0, "fence": self._fence, "name": name, "amount": amount})
 
     async def _join(self, nonce: str) -> None:
-        """A new fence means new slices; what runs on the old ones is claimed anew, unless their lease is over."""
+        """A new fence means new shares; what runs on the old ones is claimed anew, unless their lease is over."""
         self._turning = False
         self._lapse()
         for _ in range(JOIN_TRIES):

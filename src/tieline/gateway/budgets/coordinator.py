@@ -106,7 +106,7 @@ class CoordinatorServer:
             remote = gateway in self._remote
             log.warning(
                 "gateway %s is gone; %s", gateway,
-                "what it was given counts as spent until it is back" if remote else "its slices are freed",
+                "what it was given counts as spent until it is back" if remote else "its shares are freed",
             )  # fmt: skip
             self.coordinator.drop(gateway, None if remote else self.audit(gateway), now)
             self._send(self.claims.dropped(gateway))

@@ -88,7 +88,7 @@ class StoredBudgets:
 
     def keep_used(self, coordinator: Coordinator) -> None:
         changed = {
-            name: account.durable.get("", 0) + sum(account.slices.values())
+            name: account.durable.get("", 0) + sum(account.leased.values())
             for name, account in coordinator.accounts.items()
             if account.drains
         }

@@ -1,14 +1,14 @@
 """Budgets shared by several gateway processes: who may spend how much of what. Pure.
 
-A budget is cut into slices. A gateway admits from its slices in memory and asks only when they are too small.
-For every budget, always:  durable + sum of granted slices <= limit,  where `durable` is what gateways had
-written to disk before they joined or when they died, and a slice is all that a living gateway was ever given
-and has not given back. Since no gateway spends beyond its slice, no budget is overshot. That none is refused
+A budget is leased in shares. A gateway admits from its shares in memory and asks only when they are too small.
+For every budget, always:  durable + sum of granted shares <= limit,  where `durable` is what gateways had
+written to disk before they joined or when they died, and a share is all that a living gateway was ever given
+and has not given back. Since no gateway spends beyond its share, no budget is overshot. That none is refused
 falsely is the business of `recall`.
 
 Limits are shared as budgets are, an account each, named `scope|limit`. Of these a request takes 1: a slot, which comes
 back when it ends; a request, a token, which come back with time: `durable` drains by the limit a minute, as a bucket
-fills, and what a gateway has used leaves its slice for it when that tells (once a second, and before it asks).
+fills, and what a gateway has used leaves its share for it when that tells (once a second, and before it asks).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 # A gateway renews once a second; it stops admitting when LEASE_S passed without an answer, and the
-# coordinator frees its slices GRACE_S later, so that the two clocks never both own a slice. 10 s together.
+# coordinator frees its shares GRACE_S later, so that the two clocks never both own a share. 10 s together.
 LEASE_S: Final = 6.0
 GRACE_S: Final = 3.0
 RENEW_EVERY_S: Final = 1.0
@@ -26,7 +26,7 @@ EXTRA_SHARE: Final = 8
 CONCURRENT: Final = "concurrent"
 REQUESTS: Final = "requests"
 TOKENS: Final = "tokens"
-# What no gateway has in its slice any more.
+# What no gateway has in its share any more.
 _USED: Final = ""
 
 
@@ -43,12 +43,12 @@ class LeaseAccount:
     limit: int
     drains: bool = False  # by its limit a minute
     at: float = 0.0
-    durable: dict[str, int] = field(default_factory=dict)  # gateway -> spent and on disk, slices aside
-    slices: dict[str, int] = field(default_factory=dict)  # living gateway -> granted and not given back
+    durable: dict[str, int] = field(default_factory=dict)  # gateway -> spent and on disk, shares aside
+    leased: dict[str, int] = field(default_factory=dict)  # living gateway -> granted and not given back
 
     @property
     def free(self) -> int:
-        return self.limit - sum(self.durable.values()) - sum(self.slices.values())
+        return self.limit - sum(self.durable.values()) - sum(self.leased.values())
 
     def drain(self, now: float) -> None:
         """What was used comes back with time, in whole units."""
@@ -74,7 +74,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """`amount` in each of the budgets asked for, and with it what each slice grows by beyond that."""
+    """`amount` in each of the budgets asked for, and with it what each share grows by beyond that."""
 
     amount: int
     extras: dict[str, int]
@@ -134,12 +134,12 @@ class Coordinator:
 
     def join(self, gateway: str, totals: dict[str, int], now: float, claims: dict[str, int] | None = None) -> int:
         """A gateway begins, with what its disk says; any earlier self of it is over. `claims` is what it had
-        reserved as that self and will still settle, and has in its slices of what drains. Returns its fence."""
+        reserved as that self and will still settle, and has in its shares of what drains. Returns its fence."""
         self.drop(gateway, totals, now)
         for name, amount in (claims or {}).items():
             account = self.account(name)
             if account is not None and amount > 0:
-                account.slices[gateway] = amount
+                account.leased[gateway] = amount
                 if account.drains:  # it was taken for used a moment ago
                     account.use(-min(amount, account.durable.get(_USED, 0)))
         self._fence += 1
@@ -166,7 +166,7 @@ class Coordinator:
         calm: bool = False,
     ) -> Granted | Lacking | Fenced | Unknown:
         """`most` in all of these budgets, else what all of them still have if that is `least`; or which lacks. Of a
-        limit it is 1. `extra`: by how much slices may grow beyond the need, so that the next requests need not ask;
+        limit it is 1. `extra`: by how much shares may grow beyond the need, so that the next requests need not ask;
         those of limits only if `calm`, and to a share of the limit."""
         if not self.renew(gateway, fence, now):
             return Fenced()
@@ -181,16 +181,16 @@ class Coordinator:
         amount = min((most, *(account.free for name, account in accounts if not limited(name))))
         extras = {}
         for name, account in accounts:
-            held, need, most_more = account.slices.get(gateway, 0), amount, extra
+            held, need, most_more = account.leased.get(gateway, 0), amount, extra
             if limited(name):
                 need, most_more = 1, max(0, account.limit // EXTRA_SHARE - held) if calm else 0
             more = min(most_more, (account.free - need) // EXTRA_SHARE)
             extras[name] = more
-            account.slices[gateway] = held + need + more
+            account.leased[gateway] = held + need + more
         return Granted(amount, extras)
 
     def used(self, gateway: str, fence: int, amounts: dict[str, tuple[int, int]], now: float) -> None:
-        """What a member has used of what drains, and how much of that was in its slice."""
+        """What a member has used of what drains, and how much of that was in its share."""
         member = self.members.get(gateway)
         if member is None or member.fence != fence:
             return
@@ -198,7 +198,7 @@ class Coordinator:
             account = self.accounts.get(name)
             if account is not None and account.drains and amount >= 0:
                 account.drain(now)
-                account.slices[gateway] = max(0, account.slices.get(gateway, 0) - sliced)
+                account.leased[gateway] = max(0, account.leased.get(gateway, 0) - sliced)
                 account.use(amount)
 
     def wait_s(self, name: str) -> float:
@@ -212,15 +212,15 @@ class Coordinator:
         """What it may have spent at most, by budget."""
         most = {}
         for name, account in self.accounts.items():
-            amount = account.durable.get(gateway, 0) + account.slices.get(gateway, 0)
+            amount = account.durable.get(gateway, 0) + account.leased.get(gateway, 0)
             if amount and not limited(name):
                 most[name] = amount
         return most
 
     def holders(self, name: str) -> tuple[str, ...]:
-        """Who has a slice of this budget."""
+        """Who has a share of this budget."""
         account = self.accounts.get(name)
-        return () if account is None else tuple(one for one, held in account.slices.items() if held > 0)
+        return () if account is None else tuple(one for one, held in account.leased.items() if held > 0)
 
     def give_back(self, gateway: str, fence: int, amounts: dict[str, int]) -> None:
         """What a member has not spent and will not."""
@@ -230,8 +230,8 @@ class Coordinator:
         for name, amount in amounts.items():
             account = self.accounts.get(name)
             if account is not None and amount > 0:
-                assert account.slices.get(gateway, 0) >= amount
-                account.slices[gateway] -= amount
+                assert account.leased.get(gateway, 0) >= amount
+                account.leased[gateway] -= amount
 
     def lapsed(self, now: float) -> list[str]:
         """Members whose lease and grace are over; each is to be dropped with what its disk says."""
@@ -241,7 +241,7 @@ class Coordinator:
         """A member is over. `totals` None: its disk cannot be read, so all it was given counts as spent."""
         self.members.pop(gateway, None)
         for name, account in self.accounts.items():
-            held = account.slices.pop(gateway, 0)
+            held = account.leased.pop(gateway, 0)
             if account.drains:
                 account.drain(now)
                 account.use(held)  # it may have been

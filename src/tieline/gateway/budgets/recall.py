@@ -5,7 +5,7 @@ request's maximum, was above the limit. What gateways hold is spread over proces
 are asked, so one round of recalls proves nothing: one gateway may free what it had reserved just after it was asked,
 another may take what it had left just before. Hence two rounds:
 
-    round 1   every holder gives back what is unspent; from then on it admits nothing from its slice (TIGHT_S)
+    round 1   every holder gives back what is unspent; from then on it admits nothing from its share (TIGHT_S)
     moment T  all have answered: since they were asked, each one's settled + reserved can only have fallen
     round 2   every holder gives back what it freed meanwhile; grants are exact, nothing extra goes out
 
