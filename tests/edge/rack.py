@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -17,28 +18,32 @@ from tieline.clock import WallClock
 from tieline.edge.agent import Agent, Equipment
 from tieline.edge.device import Answer, Reading, Unreachable
 from tieline.edge.orderbook import OrderBook
+from tieline.edge.plant.modbus import METERS, ModbusLine, ModbusMeter
 from tieline.edge.rigs.group import AsicGroup
 from tieline.edge.rigs.register import Register
 from tieline.fleet.sites import RigGroup
 from tieline.link import LocalLink
 from tieline.records import AnyRecord, Fault, Instruction, Outcome, Plan, Reason, Sample, Setpoint, decode
+from tieline.sim.modbus import FakeModbus
 from tieline.sim.rigs.server import FakeRigs
-from tieline.store.outbox import Outbox
+from tieline.store.outbox import MAX_ITEMS, Outbox
 
 BLOCK = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 200}"  # apart from a platform that runs here
 AUX = 1.04  # the auxiliary load of a 15 C day
 EACH_W = 3500 * AUX  # an S21 with it
 
 
-def addresses(count: int) -> tuple[str, ...]:
-    first = BLOCK.rsplit(".", 1)
-    return tuple(f"{first[0]}.{int(first[1]) + n // 250}.{n % 250 + 1}" for n in range(count))
+def addresses(count: int, first: int = 0) -> tuple[str, ...]:
+    net, third = BLOCK.rsplit(".", 1)
+    return tuple(f"{net}.{int(third) + n // 250}.{n % 250 + 1}" for n in range(first, first + count))
 
 
-def rig_unit(count: int, model: str = "Antminer S21", firmware: str = "luxos") -> RigGroup:
+def rig_unit(
+    count: int, model: str = "Antminer S21", firmware: str = "luxos", name: str = "s.rigs-1", first: int = 0
+) -> RigGroup:
     return RigGroup(
-        id="s.rigs-1", feeder="s.f-mine", model=model, rigs=count, firmware=firmware, hardware="fake",
-        addresses=addresses(count),
+        id=name, feeder="s.f-mine", model=model, rigs=count, firmware=firmware, hardware="fake",
+        addresses=addresses(count, first),
     )  # fmt: skip
 
 
@@ -106,20 +111,39 @@ async def rack(
         await rigs.stop()
 
 
+class ShiftedClock(WallClock):
+    """The machine's clock, and what somebody set it off by."""
+
+    off = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.off
+
+
 class Running:
     """An agent that runs by the wall clock in front of a rack, a step every `every_s`."""
 
-    def __init__(self, path: Path, rigs: FakeRigs, unit: RigGroup, **more: Any) -> None:
-        site = make_site(limit_mw=100)
-        self.site = msgspec.structs.replace(site, rig_groups=(unit,), node_groups=())
-        self.rigs, self.clock = rigs, WallClock()
-        self.group = AsicGroup(self.site, unit, lambda _: 15.0, Register(path))
-        self.group.poll_s = 0.3
-        self.outbox = Outbox(path / "outbox.db")
+    def __init__(
+        self, path: Path, racks: dict[str, tuple[FakeRigs, RigGroup]], meter_port: int | None = None, **more: Any
+    ) -> None:
+        site = make_site(limit_mw=more.pop("limit_mw", 100))
+        units = tuple(unit for _, unit in racks.values())
+        self.site = msgspec.structs.replace(site, rig_groups=units, node_groups=())
+        self.rigs, self.clock = next(iter(racks.values()))[0], ShiftedClock()
+        self.racks = {name: rigs for name, (rigs, _) in racks.items()}
+        register = Register(path)
+        self.groups = [AsicGroup(self.site, unit, lambda _: 15.0, register) for unit in units]
+        self.group = self.groups[0]
+        for group in self.groups:
+            group.poll_s = 0.3
+        meter = None
+        if meter_port is not None:
+            meter = ModbusMeter(ModbusLine("127.0.0.1", meter_port), METERS["eastron-sdm630"])
+        self.outbox = Outbox(path / "outbox.db", more.pop("most_items", MAX_ITEMS))
         self.agent = Agent(
             self.clock,
             self.site,
-            Equipment([self.group]),
+            Equipment(self.groups, meter),
             self.outbox,
             LocalLink(),
             OrderBook("s", path / "orders.json"),
@@ -155,6 +179,7 @@ class Running:
         return order
 
     def plan(self, watts: float, **shares: float) -> None:
+        """Of the first group."""
         now = self.clock.now()
         self.agent.take(
             Plan(
@@ -165,8 +190,13 @@ class Running:
             now,
         )  # fmt: skip
 
-    def unit(self) -> dict[str, Any]:
-        return dict(msgspec.json.decode(self.agent.live(self.clock.now()))["units"]["s.rigs-1"])
+    def unit(self, name: str = "s.rigs-1") -> dict[str, Any]:
+        return dict(msgspec.json.decode(self.agent.live(self.clock.now()))["units"][name])
+
+    @property
+    def true_w(self) -> float:
+        """What all racks truly draw, whatever they say, with the auxiliary load of this day."""
+        return AUX * sum(rigs.power_w for rigs in self.racks.values())
 
     def kept(self) -> list[AnyRecord]:
         return [decode(body) for _, _, body in self.outbox.take(10_000)]
@@ -188,16 +218,29 @@ class Running:
 
 
 @asynccontextmanager
-async def running(path: Path, count: int = 6, **more: Any) -> AsyncIterator[Running]:
-    """An agent and its rack, heard in full."""
-    unit = rig_unit(count, more.pop("model", "Antminer S21"), more.pop("firmware", "luxos"))
-    rigs = FakeRigs(unit.addresses, unit.rig, firmware=unit.firmware)
-    assert await rigs.start() == count, rigs.problem
-    it = Running(path, rigs, unit, **more)
+async def running(
+    path: Path, count: int = 6, beside: int = 0, meter: FakeModbus | None = None, **more: Any
+) -> AsyncIterator[Running]:
+    """An agent and its rack, heard in full. `beside`: so many rigs in a second group, `s.rigs-2`; `meter`: it reads
+    there, over its socket, what all of them truly draw."""
+    model, firmware = more.pop("model", "Antminer S21"), more.pop("firmware", "luxos")
+    units = [rig_unit(count, model, firmware)]
+    if beside:
+        units.append(rig_unit(beside, model, firmware, "s.rigs-2", count))
+    racks = {unit.id: (FakeRigs(unit.addresses, unit.rig, firmware=unit.firmware), unit) for unit in units}
+    for rigs, unit in racks.values():
+        assert await rigs.start() == unit.rigs, rigs.problem
+    port = None if meter is None else await meter.start()
+    it = Running(path, racks, port, **more)
+    if meter is not None:
+        meter.computed[52] = lambda: list(struct.unpack(">HH", struct.pack(">f", it.true_w)))
     it.go()
     try:
-        await it.until(lambda: it.unit()["devices_heard"] == count)
+        await it.until(lambda: all(it.unit(unit.id)["devices_heard"] == unit.rigs for unit in units))
         yield it
     finally:
         await it.stop()
-        await rigs.stop()
+        for rigs, _ in racks.values():
+            await rigs.stop()
+        if meter is not None:
+            await meter.stop()

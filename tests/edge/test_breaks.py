@@ -16,16 +16,12 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from tests.edge.edge_bench import Bench, ScriptedDevice
-from tests.edge.rack import EACH_W, running
 from tests.edge.test_meter import SumMeter
 
 from tieline.edge import agent as agent_module
-from tieline.edge import unit
 from tieline.edge.agent import Agent, Equipment
 from tieline.edge.device import Answer, Reading, Unreachable
-from tieline.edge.rigs import group, state
 from tieline.edge.spool import SiteSpool
-from tieline.fleet.models import RIG_MODELS
 from tieline.records import Action, Fault, MeterReading, Outcome, Sample, Setpoint, decode
 from tieline.store import StoreError, files
 from tieline.store.outbox import Outbox
@@ -35,156 +31,6 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="many loopback addres
 
 def run(story: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(story())  # type: ignore[arg-type]
-
-
-# --- rigs on sockets --------------------------------------------------------
-
-
-@linux
-def test_silent_rigs_do_not_delay_the_well(tmp_path: Path) -> None:
-    """250 of 300 accept and never answer; an order of 1 kW: the 50 others sleep within seconds."""
-
-    async def story() -> None:
-        async with running(tmp_path, 300) as it:
-            sick = list(it.rigs.rigs)[:250]
-            for address in sick:
-                it.rigs.inject(address, "hang")
-            it.group._swept_at = float("-inf")
-            await it.until(lambda: it.unit()["devices_heard"] == 50)
-            it.order(1000.0)
-            well = [rig for address, rig in it.rigs.rigs.items() if address not in sick]
-            await it.until(lambda: all(rig.asleep for rig in well), within_s=30)  # seconds on a quiet machine
-            assert it.unit()["devices_heard"] == 50
-
-    run(story)
-
-
-@linux
-def test_silent_rigs_that_fell_silent_with_the_order_do_not_delay_it_either(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with running(tmp_path, 300) as it:
-            sick = list(it.rigs.rigs)[:250]
-            for address in sick:
-                it.rigs.inject(address, "hang")
-            it.order(1000.0)
-            well = [rig for address, rig in it.rigs.rigs.items() if address not in sick]
-            await it.until(lambda: all(rig.asleep for rig in well), within_s=30)
-
-    run(story)
-
-
-@linux
-def test_one_rigs_bad_watts_neither_end_the_poll_nor_leave_old_power_as_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(unit, "OBEY", timedelta(seconds=1))
-
-    async def story() -> None:
-        async with running(tmp_path, 12) as it:
-            bad = list(it.rigs.rigs)[3]
-            it.rigs.rigs[bad].says["watts"] = "N/A"
-            it.order(1000.0)
-            await it.until(lambda: it.rigs.power_w == 12 * 25)
-            await it.until(lambda: it.unit()["power_w"] < 1000)
-            await it.until(lambda: [o for o in it.outcomes() if o.result == "applied"])
-            assert it.unit()["devices_heard"] == 12
-            assert it.unit()["estimated_w"] > 0
-            (fault,) = it.faults("telemetry")
-            assert bad in fault.detail
-            assert "'N/A'" in fault.detail
-            it.rigs.mend(bad)
-            await it.until(lambda: [f for f in it.faults("telemetry") if f.until is not None])
-
-    run(story)
-
-
-@linux
-@pytest.mark.parametrize(("field", "value"), [("watts", -5000), ("watts", 1e12), ("rate_ghs", -200_000), ("watts", [])])
-def test_absurd_figures_are_named_and_never_taken(tmp_path: Path, field: str, value: object) -> None:
-    async def story() -> None:
-        async with running(tmp_path) as it:
-            it.rigs.rigs[next(iter(it.rigs.rigs))].says[field] = value
-            await it.until(lambda: it.faults("telemetry"))
-            shown = it.unit()
-            assert shown["power_w"] == pytest.approx(6 * EACH_W, rel=0.01)
-            assert shown["hashrate_hs"] == pytest.approx((5 if field == "rate_ghs" else 6) * 200e12)
-
-    run(story)
-
-
-@linux
-def test_rigs_that_tell_no_watts_are_estimated_marked_and_obey(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with running(tmp_path) as it:
-            for address in it.rigs.rigs:
-                it.rigs.inject(address, "no_watts")
-            await it.until(lambda: it.unit()["estimated_w"] == pytest.approx(6 * EACH_W, rel=0.01))
-            shown = it.unit()
-            assert (shown["heard"], shown["devices_heard"]) == (True, 6)
-            assert shown["hashrate_hs"] == pytest.approx(6 * 200e12)
-            it.order(1000.0)
-            await it.until(lambda: it.rigs.power_w == 6 * 25)
-            await it.until(lambda: it.unit()["power_w"] < 1000)
-            now = it.clock.now()
-            fold = it.agent._units["s.rigs-1"].fold
-            (sample,) = fold.add(now + timedelta(minutes=5), None)[:1]
-            assert sample.kind in ("estimated", "simulated")
-
-    run(story)
-
-
-@linux
-def test_rigs_that_draw_nothing_though_asked_are_no_obedience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit, "OBEY", timedelta(seconds=1))
-    monkeypatch.setattr(state, "WAKE_OBEY_S", 1.0)
-
-    async def story() -> None:
-        async with running(tmp_path) as it:
-            it.plan(0.0)
-            await it.until(lambda: it.rigs.power_w == 6 * 25)
-            await it.until(lambda: [o for o in it.outcomes() if o.result == "applied"])
-            for address in it.rigs.rigs:
-                it.rigs.inject(address, "stuck")
-            it.plan(6 * EACH_W)
-            await it.until(lambda: [o for o in it.outcomes() if o.result == "refused"])
-            (refused,) = [o for o in it.outcomes() if o.result == "refused"]
-            assert next(iter(it.rigs.rigs)) in refused.detail
-
-    run(story)
-
-
-@linux
-def test_a_stranger_and_another_pool_are_faults_with_both_values(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with running(tmp_path) as it:
-            one, other, *_ = it.rigs.rigs.values()
-            one.model = RIG_MODELS["Antminer S9"]
-            other.pool, other.worker = "stratum+tcp://thief.example:3333", "thief.1"
-            await it.until(lambda: it.faults("identity") and it.faults("pool"))
-            assert "Antminer S9, expected Antminer S21" in it.faults("identity")[0].detail
-            assert "thief.1, expected stratum+tcp://pool.simulated:3333" in it.faults("pool")[0].detail
-            it.order(1000.0)
-            await it.until(lambda: sum(rig.asleep for rig in it.rigs.rigs.values()) == 5)
-            assert not one.asleep
-
-    run(story)
-
-
-@linux
-def test_a_late_joiner_is_put_down_without_a_new_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group, "ASK_AGAIN_S", 0.5)
-
-    async def story() -> None:
-        async with running(tmp_path) as it:
-            late = next(iter(it.rigs.rigs.values()))
-            it.rigs.inject(late.address, "unreachable")
-            await it.until(lambda: it.unit()["devices_heard"] == 5)
-            it.order(1000.0)
-            await it.until(lambda: it.rigs.power_w == 3500 + 5 * 25)
-            it.rigs.mend(late.address)
-            await it.until(lambda: late.asleep)
-
-    run(story)
 
 
 # --- devices and meters that hang, raise and lie ----------------------------
