@@ -4,9 +4,9 @@
 
 FOLDER is the self-test model in the form that transformers reads. A folder joins by token over the real link's server;
 its site's file names the command. Said at the end, in one JSON object: how long a placing took, whether eight streams
-through two gateways gave one text, which processes there were, and after a drain and after `kill -9` of the server, of its
-core, of the guard and of the whole agent, how many of them were left; and whether weights with another SHA-256 were
-served. Takes two minutes for each start of vLLM on a busy machine, six starts in all.
+through two gateways gave one text, which processes there were, how many of them were left after a drain and after
+`kill -9` of the server, of its core, of the guard and of the whole agent, and whether weights with another SHA-256
+were served. Takes two minutes for each start of vLLM on a busy machine, six starts in all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.app.link_place import A, Place, place
+from tests.app.link_place import A, place
 from tests.app.test_tunnels import MODEL, gateway, streamed
 from tests.edge.test_engine import Watched
 
