@@ -20,6 +20,7 @@ from hypothesis import given as cases
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 from tests.gateway.engines import Scripted
+from tests.gateway.processes import pid_of
 from tests.gateway.rig import free_port, settings
 
 from tieline.gateway import workers
@@ -447,7 +448,7 @@ def test_500_at_once_over_three_processes_one_of_them_killed(tmp_path: Path) -> 
             gate = asyncio.Semaphore(500)
             tasks = [asyncio.create_task(persistent(given.port, n, gate)) for n in range(500)]
             await asyncio.sleep(0.3)
-            os.kill(_pid_of(tmp_path / "worker-1"), signal.SIGKILL)
+            os.kill(pid_of(tmp_path / "worker-1"), signal.SIGKILL)
             results = await asyncio.gather(*tasks)
             # What the killed process held stays reserved until its lease is fenced, and a refusal until then is a
             # true one. After that whoever still asks gets what is left.
@@ -481,18 +482,6 @@ async def _listening(port: int) -> None:
             except (OSError, ValueError):
                 pass
             await asyncio.sleep(0.05)
-
-
-def _pid_of(folder: Path) -> int:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if str(folder).encode() in words and b"tieline.gateway.workers" in words:
-                return int(entry.name)
-    raise LookupError(f"no worker in {folder}")
 
 
 assert hasattr(socket, "SO_REUSEPORT")

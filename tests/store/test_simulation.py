@@ -121,15 +121,14 @@ def _without_sync(patch: pytest.MonkeyPatch) -> None:
 
 
 def _mark_before_the_commit(patch: pytest.MonkeyPatch) -> None:
-    before = Transaction.seal
+    before = Database.advance
 
-    def seal(self: Transaction) -> Mark | None:
-        mark = before(self)
-        if mark is not None and self._database._marks is not None:
-            self._database._marks.write(mark)
-        return mark
+    def advance(self: Database, mark: Mark) -> None:
+        before(self, mark)
+        if self._marks is not None:
+            self._marks.write(mark)
 
-    patch.setattr(Transaction, "seal", seal)
+    patch.setattr(Database, "advance", advance)
 
 
 def _taken_is_forgotten(patch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tieline.sim.listener import FakeListener
+
 # A frame's header: transaction, protocol, length, unit.
 _HEADER = struct.Struct(">HHHB")
 MAX_COUNT = 125
 
 
-@dataclass(slots=True)
-class FakeModbus:
+@dataclass
+class FakeModbus(FakeListener):
     """`registers` (input and holding alike) and `coils` by zero-based address; `computed` is asked anew at each
     reading. `manner`: how it behaves."""
 
@@ -23,19 +25,7 @@ class FakeModbus:
     coils: dict[int, bool] = field(default_factory=dict)
     computed: dict[int, Callable[[], list[int]]] = field(default_factory=dict)
     manner: Literal["well", "hang", "drop", "garbage", "stuck", "exception"] = "well"
-    port: int = 0
     writes: list[tuple[int, bool]] = field(default_factory=list)
-    _server: asyncio.Server | None = None
-
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Returns its port. Raises OSError."""
-        self._server = await asyncio.start_server(self._serve, host, port)
-        self.port = int(self._server.sockets[0].getsockname()[1])
-        return self.port
-
-    async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
 
     def set_float(self, register: int, value: float) -> None:
         """A float32, high word first."""

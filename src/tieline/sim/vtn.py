@@ -8,31 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
+from tieline.sim.listener import FakeListener
 from tieline.sim.rigs.page import PageAnswer, PageRequest, serve_page
 
 CLIENT, SECRET = "simulated-ven", "simulated-secret"
 
 
-@dataclass(slots=True)
-class FakeVtn:
+@dataclass
+class FakeVtn(FakeListener):
     """`events` as they are listed; `token` changes when old ones are to be refused."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     token: str = "simulated-token"
     manner: Literal["well", "error", "text"] = "well"
     requests: int = 0
-    port: int = 0
-    _server: asyncio.Server | None = None
-
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Returns its port. Raises OSError."""
-        self._server = await asyncio.start_server(self._serve, host, port)
-        self.port = int(self._server.sockets[0].getsockname()[1])
-        return self.port
-
-    async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(

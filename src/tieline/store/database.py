@@ -173,9 +173,11 @@ class Database(TailState):
             self._connection.execute("BEGIN IMMEDIATE")
             mark = None
             try:
-                transaction = Transaction(self)
+                transaction = Transaction()
                 yield transaction
-                mark = transaction.seal()
+                if transaction:
+                    mark = transaction.mark_after(self.tail())
+                    self.advance(mark)
                 self._connection.execute("COMMIT")
             finally:
                 if self._connection.in_transaction:
@@ -260,8 +262,7 @@ class Database(TailState):
 class Transaction:
     """What one transaction adds that must not be lost."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self) -> None:
         self._bodies: list[bytes] = []
         self._last = 0
 
@@ -270,13 +271,12 @@ class Transaction:
         self._bodies.extend(bodies)
         self._last = max(self._last, last)
 
-    def seal(self) -> Mark | None:
-        if not self._bodies:
-            return None
-        before = self._database.tail()
-        mark = Mark(before.commits + 1, max(before.last, self._last), chained(before.digest, self._bodies))
-        self._database.run("UPDATE tail SET commits = ?, last = ?, digest = ?", mark)
-        return mark
+    def __bool__(self) -> bool:
+        return bool(self._bodies)
+
+    def mark_after(self, before: Mark) -> Mark:
+        """The database's mark once this is committed; `before`: the one that stands."""
+        return Mark(before.commits + 1, max(before.last, self._last), chained(before.digest, self._bodies))
 
 
 # --- opening ---------------------------------------------------------------------------

@@ -28,8 +28,8 @@ import msgspec
 import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
-from tieline.store.database import DamagedError, Kind, StoreError
-from tieline.store.mark import EMPTY, Mark, chained
+from tieline.store.database import DamagedError, Kind, StoreError, Transaction
+from tieline.store.mark import EMPTY, chained
 from tieline.store.tail import INSERT, Row, TailState, Value
 
 log = logging.getLogger("tieline.store")
@@ -227,7 +227,7 @@ class ServerDatabase(TailState):
         return inserted
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[ServerTransaction]:
+    def write(self) -> Iterator[Transaction]:
         """One transaction: all of it, as durable as the server makes a commit when this returns, or nothing. Numbers
         are given in the order of commits: whoever writes meanwhile, over any connection, waits."""
         with self._lock:
@@ -235,9 +235,10 @@ class ServerDatabase(TailState):
             done = False
             try:
                 self._ask("write to", "SELECT commits FROM tail FOR UPDATE", ())
-                transaction = ServerTransaction(self)
+                transaction = Transaction()
                 yield transaction
-                transaction.seal()
+                if transaction:
+                    self.advance(transaction.mark_after(self.tail()))
                 done = True
             finally:
                 self._end("COMMIT" if done else "ROLLBACK")
@@ -332,27 +333,6 @@ class ServerDatabase(TailState):
         if connection is not None:
             with contextlib.suppress(Exception):  # whatever a broken connection says when it is let go
                 connection.close()
-
-
-class ServerTransaction:
-    """What one transaction adds that must not be lost."""
-
-    def __init__(self, database: ServerDatabase) -> None:
-        self._database = database
-        self._bodies: list[bytes] = []
-        self._last = 0
-
-    def keep(self, bodies: Iterable[bytes], last: int = 0) -> None:
-        """These bodies are acknowledged once it is committed; `last` is the highest row number among them."""
-        self._bodies.extend(bodies)
-        self._last = max(self._last, last)
-
-    def seal(self) -> None:
-        if not self._bodies:
-            return
-        before = self._database.tail()
-        mark = Mark(before.commits + 1, max(before.last, self._last), chained(before.digest, self._bodies))
-        self._database.run("UPDATE tail SET commits = ?, last = ?, digest = ?", mark)
 
 
 class NotReachedError(StoreError):

@@ -60,6 +60,10 @@ class TailState:
         ((commits, last, digest),) = self.rows("SELECT commits, last, digest FROM tail")
         return Mark(commits, last, digest)
 
+    def advance(self, mark: Mark) -> None:
+        """Within the transaction that adds the rows `mark` stands for."""
+        self.run("UPDATE tail SET commits = ?, last = ?, digest = ?", mark)
+
     @property
     def epoch(self) -> str:
         """Another word whenever something that was acknowledged may be gone: who sent here asks whether to send again

@@ -15,14 +15,28 @@ import click
 import msgspec
 
 from tieline.cli.folder import config_and_now, open_store
+from tieline.config import Config
 from tieline.dispatch import Settings
 from tieline.dispatch.settings import Policy, settings_of
 from tieline.feeds.days.written import write_days
 from tieline.fleet import Fleet
+from tieline.records import AnyRecord
 from tieline.replay.asked import Asked
 from tieline.replay.lived import Did, did, world_of
 from tieline.replay.report import Report
 from tieline.replay.run import ReplayError, replay
+
+
+def _read(folder: Path, start: datetime, end: datetime) -> tuple[Config, Did, list[AnyRecord]]:
+    """A platform's configuration, what it did in [start, end), and the world it did it in."""
+    config, now = config_and_now(folder)
+    if end > now:
+        raise ReplayError(f"--to {end:%Y-%m-%d %H:%M} has not come yet: it is {now:%Y-%m-%d %H:%M} UTC there")
+    store = open_store(folder)
+    try:
+        return config, did(store, start, end), world_of(store, start, end)
+    finally:
+        store.close()
 
 
 def lived(
@@ -30,14 +44,7 @@ def lived(
 ) -> tuple[Did, dict[str, Report]]:
     """What the platform of a data folder did in [start, end), and a replay of the same days under each policy. Raises
     ReplayError, click.ClickException."""
-    config, now = config_and_now(folder)
-    if end > now:
-        raise ReplayError(f"--to {end:%Y-%m-%d %H:%M} has not come yet: it is {now:%Y-%m-%d %H:%M} UTC there")
-    store = open_store(folder)
-    try:
-        past, records = did(store, start, end), world_of(store, start, end)
-    finally:
-        store.close()
+    config, past, records = _read(folder, start, end)
     if not past.hours:
         raise ReplayError(f"no hour between {start:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} is billed in {folder}")
     reports = {}
@@ -52,14 +59,7 @@ def lived(
 def days_of_store(folder: Path, start: datetime, end: datetime) -> Iterator[tuple[Path, Fleet, Settings, Did]]:
     """The past of a platform as a folder of days, for as long as it is used: its fleet without inference, its settings,
     what it did. Raises ReplayError, click.ClickException."""
-    config, now = config_and_now(folder)
-    if end > now:
-        raise ReplayError(f"--to {end:%Y-%m-%d %H:%M} has not come yet: it is {now:%Y-%m-%d %H:%M} UTC there")
-    store = open_store(folder)
-    try:
-        past, records = did(store, start, end), world_of(store, start, end)
-    finally:
-        store.close()
+    config, past, records = _read(folder, start, end)
     sites = tuple(
         msgspec.structs.replace(s, node_groups=(), feeders=tuple(f for f in s.feeders if f.load == "mining"))
         for s in config.fleet.sites
