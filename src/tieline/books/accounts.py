@@ -15,8 +15,8 @@ COLLATERAL = "Assets:CollateralReceivable"
 CASH = "Assets:Cash"
 # What bitcoin came from and went to, each kind apart: a month's roll-forward is how these moved.
 TRADING_BTC, TRADING_USD = "Trading:Bitcoin", "Trading:USD"
-OPENED, MINED, BOUGHT, SOLD, SPENT, LENT, ENTERED = (
-    f"{TRADING_BTC}:{word}" for word in ("Opening", "Mined", "Bought", "Sold", "NetworkFees", "Lent", "Entered")
+OPENED, MINED, BOUGHT, SOLD, SPENT, ENTERED = (
+    f"{TRADING_BTC}:{word}" for word in ("Opening", "Mined", "Bought", "Sold", "NetworkFees", "Entered")
 )
 GAIN = "Income:RealisedGain"
 # What fair value is above cost, as of the last close, and its change in income (ASC 350-60-35-1).

@@ -17,7 +17,7 @@ from decimal import Decimal
 
 import msgspec
 
-from tieline.books.accounts import BOUGHT, COINS, ENTERED, LENT, MINED, OPENED, SOLD, SPENT
+from tieline.books.accounts import BOUGHT, COINS, COLLATERAL, ENTERED, MINED, OPENED, SOLD, SPENT
 from tieline.books.follows import PrintedMonth, PrintedSpan, findings, half_up, places_of, quarter
 from tieline.books.monthly import MonthlyUpdate
 from tieline.books.span import month_before, month_span
@@ -27,6 +27,16 @@ MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
+
+
+# What moves coins in few months, and is printed in those: its sign is the one by which it is told.
+MOVES = (
+    ("btc_purchased", "Bitcoin bought", BOUGHT, -1),
+    ("service_fee_btc", "Fees paid in bitcoin", SPENT, 1),
+    ("btc_brought_in", "Bitcoin brought into the books", OPENED, -1),
+    ("btc_lenders_net", "Bitcoin back from lenders with control of it, less what went to them", COLLATERAL, -1),
+    ("btc_entered_net", "Bitcoin by entries of another ledger, net", ENTERED, -1),
+)
 
 
 class ReleasePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +120,9 @@ def make(basis: Basis) -> MonthlyRelease:
     line("restricted_or_pledged_btc", "Bitcoin pledged at month end", pledged if pledged else None, coins, "BTC")
     line("free_btc", "Unrestricted bitcoin held at month end", free if free != held else None, coins, "BTC")
     line("btc_sold", "Bitcoin sold", _exact(update, "bitcoin_sold"), coins, "BTC")
+    for name, label, account, sign in MOVES:
+        moved = sign * basis.book.change(account, BTC, *month_span(month, basis.zone))
+        line(name, label, moved if moved else None, coins, "BTC")
     line("deployed_ehs", "Deployed hashrate at month end", deployed, policy.hashrate_places, "EH/s")
     line("avg_operating_ehs", "Average operating hashrate", operating, policy.hashrate_places, "EH/s")
     share = operating / deployed * 100 if operating is not None and deployed else None
@@ -144,7 +157,7 @@ def _movements(basis: Basis, places: int) -> tuple[ReleaseFigure, ...]:
         ("bought", "Bought", BOUGHT),
         ("sold", "Sold", SOLD),
         ("fees", "Network fees", SPENT),
-        ("lent", "Out to lenders who may sell them", LENT),
+        ("lent", "Out to lenders who may sell them", COLLATERAL),
         ("entered", "By entries of another ledger", ENTERED),
     ):
         moved = -book.change(account, BTC, start, end)
@@ -291,16 +304,22 @@ def shown(figure: ReleaseFigure) -> str:
     return f"{sign}{value:,f} {figure.unit}"
 
 
-def as_text(release: MonthlyRelease) -> str:
-    """What a restatement was before stands in lines of its own: beside the figure, who reads it could take it for
-    either."""
-    lines = [title(release), "", *(f"{one.label}: {shown(one)}" for one in release.figures)]
+def _was(release: MonthlyRelease) -> str:
+    """What was published before of the figures that this restates; empty where it restates none."""
     was = [
         f"{Decimal(one.was):,f}{' %' if one.unit == '%' else ''} for {one.label[0].lower()}{one.label[1:]}"
         for one in release.figures
         if one.was is not None
     ]
-    lines += ["", f"Published before this restatement: {'; '.join(was)}."] if was else []
+    return f"Published before this restatement: {'; '.join(was)}." if was else ""
+
+
+def as_text(release: MonthlyRelease) -> str:
+    """What a restatement was before stands in lines of its own: beside the figure, who reads it could take it for
+    either."""
+    lines = [title(release), "", *(f"{one.label}: {shown(one)}" for one in release.figures)]
+    was = _was(release)
+    lines += ["", was] if was else []
     notes = ["", *release.notes] if release.notes else []
     policy = ["", POLICY, *(f"- {line}" for line in release.policy)] if release.policy else []
     return "\n".join([*lines, *notes, *policy]) + "\n"
@@ -326,15 +345,13 @@ def as_html(release: MonthlyRelease) -> str:
 
     def table(caption: str, figures: Sequence[ReleaseFigure]) -> str:
         rows = "".join(
-            f"<tr><th scope=row>{html.escape(one.label)}</th><td>{html.escape(shown(one))}"
-            + (f" <small>restated; {html.escape(one.was)} was published before</small>" if one.was else "")
-            + "</td></tr>\n"
+            f"<tr><th scope=row>{html.escape(one.label)}</th><td>{html.escape(shown(one))}</td></tr>\n"
             for one in figures
         )
         return f"<table>\n<caption>{caption}</caption>\n{rows}</table>\n"
 
     name = html.escape(title(release))
-    notes = "".join(f"<p>{html.escape(note)}</p>\n" for note in release.notes)
+    notes = "".join(f"<p>{html.escape(note)}</p>\n" for note in (_was(release), *release.notes) if note)
     policy = "".join(f"<li>{html.escape(line)}</li>\n" for line in release.policy)
     return (
         f'<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<meta name=viewport content="width=device-width">\n'
@@ -363,9 +380,13 @@ def text_digest(release: MonthlyRelease) -> str:
     return hashlib.sha256(as_text(release).encode()).hexdigest()
 
 
-def digests(release: MonthlyRelease) -> tuple[str, str]:
-    """Of its text, and of that without the policy, as it was published before policies were printed."""
-    return text_digest(release), text_digest(msgspec.structs.replace(release, policy=()))
+def digests(release: MonthlyRelease) -> tuple[str, ...]:
+    """Of its text, and of that without the policy and without what moves coins in few months, as it was published
+    before those were printed."""
+    names = {name for name, *_ in MOVES}
+    fewer = msgspec.structs.replace(release, figures=tuple(one for one in release.figures if one.name not in names))
+    forms = (release, fewer)
+    return tuple(text_digest(one) for form in forms for one in (form, msgspec.structs.replace(form, policy=())))
 
 
 def _exact(update: MonthlyUpdate, name: str) -> Decimal | None:

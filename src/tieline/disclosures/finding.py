@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tieline.disclosures.facts.fact import Licence, Method
+from tieline.disclosures.facts.fields import SIGNED
 from tieline.disclosures.lexicon.numbers import PrintedNumber, exact
 from tieline.disclosures.terms import unit_of
 
@@ -42,6 +43,13 @@ _RANGES: dict[str, tuple[Decimal, Decimal]] = {
     "share": (Decimal("0.01"), Decimal(2)),
 }
 """What can be at all: a coin's price since 2016, 900 coins a day in all, 4,464 blocks in a month of 31 days."""
+_RANGES_OF: dict[str, tuple[Decimal, Decimal]] = {
+    "btc_produced_mom_pct": (Decimal(-100), Decimal(100_000)),
+    "btc_lenders_net": (Decimal(-1_000_000), Decimal(1_000_000)),
+    "btc_entered_net": (Decimal(-1_000_000), Decimal(1_000_000)),
+    "cash_usd": (Decimal(-100_000_000_000), Decimal(100_000_000_000)),
+}
+"""Of fields that may be less than their unit allows."""
 
 
 @dataclass(slots=True)
@@ -108,9 +116,11 @@ def convert(name: str, q: PrintedNumber, label_unit: str | None) -> Decimal | st
             value = _power_price(q, label_unit)
         case "share":
             value = q.value.scaleb(-2)
-    low, high = _RANGES.get(unit, (None, None))
-    if isinstance(value, str) or low is None or high is None:
+    span = _RANGES_OF.get(name, _RANGES.get(unit))
+    if isinstance(value, str) or span is None:
         return value
+    low, high = span
+    value = -value if q.negative and name in SIGNED else value
     return value if low <= value <= high else f"{q.printed} cannot be {name}"
 
 

@@ -32,10 +32,12 @@ class Movement:
     fees: Claim | None
     equivalents: Claim | None
     announced: tuple[Claim, ...]
+    other: tuple[Claim, ...] = ()
+    """What came (below zero: went) otherwise and was printed: brought in, back from lenders, by entries."""
 
     @property
     def printed(self) -> list[Claim]:
-        parts = (self.opening, *self.produced.claims, self.bought, self.sold, self.fees, self.closing)
+        parts = (self.opening, *self.produced.claims, self.bought, *self.other, self.sold, self.fees, self.closing)
         return [claim for claim in parts if claim is not None]
 
     @property
@@ -44,9 +46,9 @@ class Movement:
 
     @property
     def implied_out(self) -> Decimal:
-        """What left the balance, net of purchases that were printed: opening + mined + bought - closing."""
-        bought = self.bought.value if self.bought is not None else Decimal(0)
-        return self.opening.value + self.produced.value + bought - self.closing.value
+        """What left the balance, net of what was printed to have come: opening + mined + bought - closing."""
+        came = sum((claim.value for claim in (self.bought, *self.other) if claim is not None), Decimal(0))
+        return self.opening.value + self.produced.value + came - self.closing.value
 
     @property
     def told_out(self) -> Decimal | None:
@@ -72,7 +74,12 @@ class Movement:
         for sign, claim in (("+", self.bought), ("-", self.sold), ("-", self.fees)):
             if claim is not None and (claim.value != 0 or claim is self.sold):
                 text += f" {sign} {show(claim.value)}"
+        for claim in self.other:
+            text += f" {'-' if claim.value < 0 else '+'} {show(abs(claim.value))}"
         return text
+
+
+_OTHER = ("btc_brought_in", "btc_lenders_net", "btc_entered_net")
 
 
 def movement(book: ClaimBook, issuer: str, month: str) -> Movement | None:
@@ -91,6 +98,7 @@ def movement(book: ClaimBook, issuer: str, month: str) -> Movement | None:
         fees=book.best(issuer, month, "service_fee_btc"),
         equivalents=book.best(issuer, month, "btc_equivalent_not_coins"),
         announced=announced(book, issuer, month),
+        other=tuple(claim for name in _OTHER if (claim := book.best(issuer, month, name)) is not None),
     )
 
 

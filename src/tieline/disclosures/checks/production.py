@@ -82,6 +82,8 @@ def _one_change(book: ClaimBook, claim: Claim, field: str) -> Iterator[Verdict]:
         return
     exact = (now.value / base.value - 1) * _HUNDRED
     outcome, says = _against(claim, exact)
+    if outcome == "differs" and _within(claim, now, base):
+        outcome, says = "rounding", "The percentage fits once the rounding of the two figures is allowed for."
     line = f"{show(now.value)} / {show(base.value)} - 1 = {signed(exact, 2)} %; printed {signed_as(claim)} %"
     used = [claim, now, base]
     others = [other for other in candidates if other.value != now.value]
@@ -99,6 +101,15 @@ def _one_change(book: ClaimBook, claim: Claim, field: str) -> Iterator[Verdict]:
                 f"{show(prior.value)}, the month before was printed as {show(base.value)}."
             )
     yield verdict("growth", used, outcome, line, says, claim.value - exact, apart=claim.mark)
+
+
+def _within(claim: Claim, now: Claim, base: Claim) -> bool:
+    """Can the printed change be that of two figures which were rounded to what is printed?"""
+    if base.value <= slack(base):
+        return False
+    low = ((now.value - slack(now)) / (base.value + slack(base)) - 1) * _HUNDRED
+    high = ((now.value + slack(now)) / (base.value - slack(base)) - 1) * _HUNDRED
+    return low <= claim.value + slack(claim) and claim.value - slack(claim) <= high
 
 
 def _named_before(book: ClaimBook, claim: Claim, field: str) -> Claim | None:

@@ -10,6 +10,7 @@ import re
 from decimal import Decimal
 
 from tieline.disclosures.facts.fact import Fact
+from tieline.disclosures.facts.fields import SIGNED
 from tieline.disclosures.lexicon.numbers import WORDS, exact, quantities, to_decimal
 
 _FACTORS = (Decimal(1), Decimal(1000), Decimal("0.001"), Decimal("0.01"), Decimal(10) ** 6)
@@ -23,12 +24,13 @@ def supports(fact: Fact) -> bool:
         return True
     if fact.printed.lower() in WORDS:
         return Decimal(WORDS[fact.printed.lower()]) == fact.value
+    size = abs(fact.value) if fact.field in SIGNED else fact.value
     for style in ("english", "european", "french"):
         for q in quantities(fact.quote, 0, len(fact.quote), style):
-            if any(exact(q.value * f) == fact.value for f in _FACTORS):
+            if any(exact(q.value * f) == size for f in _FACTORS):
                 return True
         plain = to_decimal(fact.printed, style)
-        if plain is not None and any(plain.scaleb(k) == fact.value for k in (0, 3, 4, 6, 8, 9, -3, -2)):
+        if plain is not None and any(plain.scaleb(k) == size for k in (0, 3, 4, 6, 8, 9, -3, -2)):
             return True
     return False
 

@@ -15,6 +15,7 @@ from tieline.disclosures.documents.context import Context
 from tieline.disclosures.extract.headings import HEAD, SPAN, heading_over, undated, without
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.fact import Candidate, Fact, Licence
+from tieline.disclosures.facts.fields import SIGNED
 from tieline.disclosures.facts.licences import closures, confirmed_by, implausible
 from tieline.disclosures.facts.periods import window
 from tieline.disclosures.finding import WEAK, Finding
@@ -101,7 +102,8 @@ def _digits_lack(text: str, c: Finding, frame: Frame, apart: bool) -> Lack | Non
         r"[^\S\n]?[ ,][^\S\n]?\d{3}(?!\d)|[^\S\n]\d{1,2}(?![\d%])|[,/.-]\d", rest
     ):
         return "token", f"{c.printed}{rest[:4]} could be one number, or a date"
-    if re.search(r"[<>≤≥+±]\s?\d?$", text[max(0, c.at - 2) : c.at + 1]):
+    bounds = r"[<>≤≥±]\s?\d?$" if c.field in SIGNED else r"[<>≤≥+±]\s?\d?$"
+    if re.search(bounds, text[max(0, c.at - 2) : c.at + 1]):
         return "token", f"a bound or a sign stands before {c.printed}"
     cell = re.split(r"[|\t\n]", text[max(0, c.at - 80) : c.at])[-1]
     if not re.search(r"[^\W\d_]", cell) and (re.search(r"\d\W?$", cell) or re.match(r"[ ,.']\d{3}(?!\d)", rest)):

@@ -25,9 +25,13 @@ FIELDS: dict[str, tuple[str, str]] = {
     "sold_share_pct": ("%", "sold coins as a share of production"),
     "btc_purchased": ("BTC", "bought in the period"),
     "service_fee_btc": ("BTC", "fees paid in bitcoin"),
+    "btc_brought_in": ("BTC", "came to the holding in the period neither mined nor bought, at a cost of its own"),
+    "btc_lenders_net": ("BTC", "came back in the period from lenders who may sell it, less what went to them; signed"),
+    "btc_entered_net": ("BTC", "by entries that another ledger states without saying what happened; signed"),
     "blocks_won": ("blocks", "blocks found by the company's own pool"),
     "fee_share_pct": ("%", "transaction fees as a share of bitcoin earned"),
     "share_of_rewards_pct": ("%", "share of all miner rewards available on the network"),
+    "operating_share_pct": ("%", "average operating hashrate as a share of what is deployed"),
     "btc_per_avg_ehs": ("BTC/(EH/s)", "produced per average exahash per second"),
     # hashrate and machines
     "deployed_ehs": ("EH/s", "rated capacity at the end of the period: deployed, installed, energised"),
@@ -58,6 +62,9 @@ FIELDS: dict[str, tuple[str, str]] = {
     "cost_basis_kusd": ("kUSD", "cost of the coins held"),
     "receivable_kusd": ("kUSD", "receivable for bitcoin posted as collateral"),
 }
+
+SIGNED = frozenset({"btc_lenders_net", "btc_entered_net", "btc_produced_mom_pct", "cash_usd"})
+"""Fields that may lie below zero, and are read with the sign that is printed."""
 
 
 def unit_of(field: str) -> str:

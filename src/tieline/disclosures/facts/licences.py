@@ -16,6 +16,7 @@ from tieline.disclosures.comparison.chain import Chain
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.claims import Claim, slack_of
 from tieline.disclosures.facts.fact import Fact
+from tieline.disclosures.facts.fields import SIGNED
 
 NETWORK_SPREAD = Decimal("1.12")
 """Blocks of a month against the schedule: difficulty lags a growing network by up to a tenth."""
@@ -53,13 +54,13 @@ _FIRST = Decimal(50)
 def implausible(fact: Fact, beside: Sequence[Fact], chain: Chain) -> str | None:
     """Why a figure cannot be; None where nothing speaks against it. `beside`: the issuer's other figures."""
     field, value = fact.field, fact.value
-    if value < 0:
+    if value < 0 and field not in SIGNED:
         return f"{fact.printed} is negative"
     if field in ("btc_produced", "ytd_btc", "hosted_btc_customers", "blocks_won") and not periods.is_date(fact.period):
         most = network_btc(fact.period if field != "ytd_btc" else fact.period[:4])
         if value > most:
             return f"{value:,f} is more than the whole network mined in {fact.period} (at most {most:,.0f})"
-    if fact.unit == "BTC" and value > SUPPLY / 20:
+    if fact.unit == "BTC" and abs(value) > SUPPLY / 20:
         return f"{value:,f} BTC is more than any company has held"
     if field != "btc_produced" or not periods.is_month(fact.period):
         return None

@@ -69,6 +69,16 @@ _OF_MINING = _p(r"mining|mined|bitcoin|btc|挖矿|挖礦")
 _PLAIN_REVENUE = _p(r"\A(?:mining |net )?revenues?(?: \(.*\))?(?:\x01.*)?\Z")
 _ACTUAL = _p(r"\b(?:actual|total|and equiv|plus)")
 
+# What Tieline's own updates print beside what others print: each by its whole label.
+_OWN_SHARE = _p(r"\Aoperating share of deployed hash ?rate\Z")
+_OWN_CHANGE = _p(r"\Abitcoin produced, change from the month before\Z")
+_OWN_CASH = _p(r"\Acash at month end\Z")
+_OWN_BROUGHT = _p(r"\Abitcoin brought into the books\Z")
+_OWN_LENDERS = _p(r"\Abitcoin back from lenders with control of it, less what went to them\Z")
+_OWN_ENTERED = _p(r"\Abitcoin by entries of another ledger, net\Z")
+PERCENTAGES = frozenset({"operating_share_pct", "btc_produced_mom_pct"})
+"""Fields of which a percentage that stands alone behind its label is the figure; behind others it is a change."""
+
 COIN: tuple[str | None, ...] = (None, "BTC", "BTC/day")
 MONEY = ("USD", "kUSD", "mUSD")
 _R = LabelRule
@@ -106,6 +116,12 @@ def _hashrates(units: Units, *needs: re.Pattern[str]) -> tuple[LabelRule, ...]:
 
 
 ROWS: tuple[LabelRule, ...] = (
+    _R("operating_share_pct", "operating-share", ("%",), (_OWN_SHARE,)),
+    _R("btc_produced_mom_pct", "change", ("%",), (_OWN_CHANGE,)),
+    _R("cash_usd", "cash", ("USD",), (_OWN_CASH,)),
+    _R("btc_brought_in", "brought-in", ("BTC",), (_OWN_BROUGHT,)),
+    _R("btc_lenders_net", "lenders", ("BTC",), (_OWN_LENDERS,)),
+    _R("btc_entered_net", "entered", ("BTC",), (_OWN_ENTERED,)),
     # what names no figure of the company at all
     _R(None, "", None, (), (w.FUTURE, w.NETWORK), (w.SHARE,)),
     _R(None, "", None, (w.OTHER_COIN,), (), (w.BITCOIN,)),
@@ -225,6 +241,12 @@ _WORDS: dict[str, str] = {
     "btc_receivable_from_collateral": "receivable from collateral",
     "btc_sold": "in during sold sales monetized monetised liquidated converted coins",
     "sold_share_pct": "sold % percentage percent share mined produced production",
+    "operating_share_pct": "operating share of deployed hashrate hash rate",
+    "btc_produced_mom_pct": "produced change from the month before",
+    "cash_usd": "cash",
+    "btc_brought_in": "brought into books",
+    "btc_lenders_net": "back from lenders with control of it less what went to them",
+    "btc_entered_net": "by entries another ledger net",
     "btc_purchased": "in during purchased bought acquired coins",
     "service_fee_btc": "in service fee fees paid pool",
     "blocks_won": "blocks won mined found",

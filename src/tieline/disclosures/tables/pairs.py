@@ -13,6 +13,7 @@ from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.finding import STRONG, WEAK, Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities
 from tieline.disclosures.lexicon.periods import Period, as_heading, periods
+from tieline.disclosures.rules.labels import PERCENTAGES
 from tieline.disclosures.tables.labels import classify, period_in
 from tieline.disclosures.tables.spans import CHANGE
 
@@ -41,6 +42,8 @@ def pairs(text: str, ctx: Context) -> list[Finding]:
         numbers = quantities(text, m.end(), min(end, m.end() + 160), ctx.style)
         label = re.sub(r"\s+", " ", m["label"])
         named = classify(label, numbers[0].unit) if numbers and _is_pair(text, m, numbers[0]) else None
+        if named is not None and numbers[0].unit == "%" and named.field not in PERCENTAGES:
+            continue
         over = _heads_list(text, m.start()) if named is not None else None
         if named is None or over is False:
             continue
@@ -78,7 +81,7 @@ def _is_pair(text: str, m: re.Match[str], q: PrintedNumber) -> bool:
     label = m["label"]
     if label.count("(") != label.count(")") or re.search(r"[$€£]\s?\d|\d[,.]\d", label):
         return False  # a sentence with figures of its own, not a label
-    whole = q.unit != "%" and not re.match(r"\s*(?:-|to|bis|和|至)\s*\d", text[q.end : q.end + 8])
+    whole = not re.match(r"\s*(?:-|to|bis|和|至)\s*\d", text[q.end : q.end + 8])
     return whole and _LEAD.fullmatch(text, m.end(), q.start) is not None and not _notes_only(text, q)
 
 

@@ -15,6 +15,7 @@ from tieline.disclosures.facts.fact import Licence
 from tieline.disclosures.finding import FLOWS, STRONG, WEAK, Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber, exact
 from tieline.disclosures.lexicon.periods import as_heading
+from tieline.disclosures.rules.labels import PERCENTAGES
 from tieline.disclosures.tables import joined_cells
 from tieline.disclosures.tables.labels import Label, classify, period_in, unit_in
 from tieline.disclosures.tables.layout import Row
@@ -70,7 +71,7 @@ class _Tables:
         label, name, start = _label(row, _unit_of(row))
         if label is None:
             return
-        cells = _align(self.text, row)
+        cells = _align(self.text, row, label.field in PERCENTAGES)
         if isinstance(cells, str):
             self.notes.append(f"{name!r}: {cells}")
             return
@@ -182,12 +183,12 @@ def _goes_on(above: str, line: str) -> bool:
     return bool(re.match(r"[a-z(]", line) or _OPEN_ENDED.search(above))
 
 
-def _align(text: str, row: Row) -> Cells | str:
-    """Each value with its column; a reason where they do not fit."""
+def _align(text: str, row: Row, share: bool) -> Cells | str:
+    """Each value with its column; a reason where they do not fit. `share`: the row's label names a percentage."""
     columns = row.columns
     filled = [v for v in row.values if v.kind != "absent" or text[v.start : v.end].strip()]
     if not columns or not filled:
-        return _lone(filled)
+        return _lone(filled, share)
     noted = _bracketed_note(filled)
     for heads, cells in _fits(row, filled):
         if len(heads) == len(cells) > noted:
@@ -214,9 +215,9 @@ def _fits(row: Row, filled: list[Value]) -> Iterator[tuple[list[PeriodColumn], l
     yield [c for c in dated if c.period is not None and c.period.kind == "month"], filled
 
 
-def _lone(filled: list[Value]) -> Cells | str:
+def _lone(filled: list[Value], share: bool) -> Cells | str:
     """The one value of a label without a heading."""
-    numbers = [v for v in filled if not _is_percent(v)]
+    numbers = [v for v in filled if share or not _is_percent(v)]
     if len(numbers) != 1 or len(filled) > 2:
         return "values without a heading above them"
     return "a footnote's number and no value" if _bracketed_note(filled) else [(None, numbers[0])]
