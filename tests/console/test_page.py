@@ -131,14 +131,42 @@ def test_a_number_opens_to_records_and_a_record_has_an_address(browser: Any, url
     visit = Visit(browser, url, "/")
     page = visit.page
     page.click("section[aria-label='Power by use'] button:has-text('Records')")
-    page.wait_for_selector("dialog[open] .record pre")
+    page.wait_for_selector("dialog[open] .record .own:has-text('power w')")
+    page.click("dialog .record .json summary")
     assert '"type": "Sample"' in visit.text("dialog .record pre")
     link = page.locator("dialog .record a").first.get_attribute("href")
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog", state="detached")
     page.goto(url + link)
-    page.wait_for_selector(".record pre")
+    page.wait_for_selector(".record .json")
     assert visit.text("h1") == f"Record {link.rsplit('/', 1)[1]}"
+    assert visit.said == []
+    visit.context.close()
+
+
+def test_a_stream_is_a_table_over_a_time_range_with_json_on_demand(browser: Any, url: str) -> None:
+    visit = Visit(browser, url, "/records?stream=Sample&subject=na-ca-01")
+    page = visit.page
+    page.wait_for_selector("table.stream")
+    assert page.locator("table.stream pre").count() == 0
+    heads = page.locator("table.stream th").all_inner_texts()
+    assert "power w" in heads
+    assert "site id" not in heads, "the column About says it"
+    page.click("table.stream .ref >> nth=0")
+    assert '"type": "Sample"' in visit.text("table.stream .more pre")
+    page.click("table.stream .ref >> nth=0")
+    assert page.locator("table.stream pre").count() == 0
+    rows = page.locator("table.stream tbody tr").count()
+    with page.expect_download() as saved:
+        page.click("button:has-text('CSV')")
+    assert len(Path(saved.value.path()).read_text().splitlines()) == rows + 1
+    page.fill("#until", "2020-01-01T00:00")
+    page.select_option("#span", "1d")
+    page.wait_for_selector("text=No Sample record in that time.")
+    assert "span=1d" in page.url
+    assert "until=2020-01-01T00%3A00" in page.url
+    page.reload()
+    page.wait_for_selector("text=No Sample record in that time.")
     assert visit.said == []
     visit.context.close()
 

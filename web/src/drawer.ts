@@ -2,15 +2,11 @@
 
 import { get } from "./data";
 import { h, put, type Child } from "./dom";
-import { age, stamp } from "./format";
+import { age, stamp, words } from "./format";
 import { feed } from "./data";
+import { fieldsOf, shown, type Stored } from "./recordfields";
 
 export interface Ask { stream: string; name?: string; subject?: string; unit?: string; since?: number; until?: number; seqs?: number[] }
-export interface Stored {
-  seq: number; type: string; at: number; known_at: number; source: string; kind: string; subject: string; key: string;
-  record: Record<string, unknown>;
-}
-
 let dialog: HTMLDialogElement | null = null;
 
 export function openRecords(name: string, asks: Ask[]): void {
@@ -43,7 +39,7 @@ export function openRecords(name: string, asks: Ask[]): void {
   if (asks[0]) show(asks[0], tabs.firstElementChild);
 }
 
-type Found = { records: Stored[]; more: boolean; next: string | null };
+export type Found = { records: Stored[]; more: boolean; next: string | null };
 
 export async function fill(list: HTMLElement, ask: Ask, limit = 60): Promise<void> {
   put(list, h("p", { class: "wait" }, "Reading…"));
@@ -75,7 +71,7 @@ function further(list: HTMLElement, ask: Ask, limit: number, next: string | null
   return button;
 }
 
-function query(ask: Ask, limit: number): string {
+export function query(ask: Ask, limit: number): string {
   const q = new URLSearchParams({ stream: ask.stream, limit: String(limit) });
   if (ask.subject) q.set("subject", ask.subject);
   if (ask.unit) q.set("unit", ask.unit);
@@ -94,7 +90,8 @@ export function recordItem(r: Stored, open = false): HTMLElement {
     h("dl", { class: "meta" },
       pair("Holds at", stamp(r.at)), pair("Known at", `${stamp(r.known_at)} (${age(feed.now() ? feed.now() - r.known_at : null)})`),
       pair("Source", r.source), pair("Kind", r.kind), pair("Key", r.key)),
-    h("pre", { tabindex: "0" }, JSON.stringify(r.record, null, 2)),
+    h("dl", { class: "meta own" }, fieldsOf(r).map(([name, value]) => pair(words(name), shown(value)))),
+    asWritten(r),
     h("p", {}, h("a", { href: `/records/${r.seq}` }, `Permanent link: /records/${r.seq}`)),
   ];
   const unfold = (): void => {
@@ -104,6 +101,9 @@ export function recordItem(r: Stored, open = false): HTMLElement {
   unfold();
   return detail;
 }
+
+/** The record to the letter, folded away. */
+export const asWritten = (r: Stored): HTMLElement => h("details", { class: "json" }, h("summary", {}, "JSON"), h("pre", { tabindex: "0" }, JSON.stringify(r.record, null, 2)));
 
 export const kindTag = (kind: string): HTMLElement => h("span", { class: `tag kind-${kind}` }, kind);
 const pair = (name: string, value: string): HTMLElement => h("div", {}, h("dt", {}, name), h("dd", {}, value));

@@ -4,7 +4,8 @@ export const DASH = "–";
 
 export function num(value: number | null | undefined, places = 1): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return DASH;
-  return value.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places });
+  const text = value.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places });
+  return /^-[0.]+$/.test(text) ? text.slice(1) : text; // a nothing that rounding left below zero
 }
 
 /** Three significant places or so: 981, 98.1, 9.81. */

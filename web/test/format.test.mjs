@@ -10,6 +10,8 @@ test("what is not known is a dash, and zero is zero", () => {
   }
   assert.equal(num(NaN), DASH);
   assert.equal(num(Infinity), DASH);
+  assert.equal(num(-0.001, 2), "0.00");
+  assert.equal(num(-0.01, 2), "-0.01");
   assert.equal(age(null), "never heard");
 });
 
