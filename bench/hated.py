@@ -219,9 +219,18 @@ async def hate(port: int, options: argparse.Namespace, flood: Flood, kinds: list
             await asyncio.sleep(1 / options.rate)
 
 
+def engine(port: int, options: argparse.Namespace, core: int) -> subprocess.Popen[bytes]:
+    """An engine stands for a machine of its own: one core, which the others leave to it where there are enough."""
+    process = engine_llama(port, options, "llama.cpp")
+    if options.cores:
+        os.sched_setaffinity(process.pid, {core})  # before it has threads
+    return process
+
+
 async def keep(ports: list[int], options: argparse.Namespace, flood: Flood) -> None:
     """Start engines, and start those anew that die."""
-    running = {port: engine_llama(port, options, "llama.cpp") for port in ports}
+    core = {port: n % (os.cpu_count() or 1) for n, port in enumerate(ports)}
+    running = {port: engine(port, options, core[port]) for port in ports}
     try:
         while True:
             await asyncio.sleep(0.2)
@@ -230,7 +239,7 @@ async def keep(ports: list[int], options: argparse.Namespace, flood: Flood) -> N
                     now = time.monotonic()
                     near = sorted({name for at, name in flood.asked if now - at < NEAR_S})
                     flood.deaths.append({"code": process.returncode, "near": near})
-                    running[port] = engine_llama(port, options, "llama.cpp")
+                    running[port] = engine(port, options, core[port])
     finally:
         for process in running.values():
             os.killpg(process.pid, signal.SIGKILL)
@@ -297,6 +306,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=10.0, help="hated requests a second")
     parser.add_argument("--others", type=float, default=2.0, help="requests of the other tenant a second")
     parser.add_argument("--kinds", default="", help="comma-separated; all of them by default")
+    parser.add_argument("--cores", action=argparse.BooleanOptionalAction, default=True, help="one core for each engine")
     options = parser.parse_args()
     if options.kinds and (unknown := set(options.kinds.split(",")) - KINDS.keys()):
         parser.error(f"--kinds: there is no {', '.join(sorted(unknown))}")

@@ -212,6 +212,83 @@ class Mortal(Odd):
         await super()._answer(path, given, writer)
 
 
+class Slow(Mortal):
+    """The same a moment later, beside others, whose answers wait."""
+
+    async def _answer(self, path: str, given: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        if "killer" in json.dumps(given):
+            await asyncio.sleep(0.3)
+        elif path == "/v1/chat/completions":
+            await self.opening.wait()
+        await super()._answer(path, given, writer)
+
+
+def wait_much(g: Gateway) -> None:
+    """As if somebody had waited for a first byte a tenth of the last minute, at each replica."""
+    for one in g.svc.backends.values():
+        one.outcomes.extend([(g.svc.loop.time(), True)] * 6)
+
+
+@pytest.mark.parametrize("stream_too", [False, True])
+def test_a_killer_in_ordinary_words_costs_one_engine_where_nobody_else_waits(gateway: Start, stream_too: bool) -> None:
+    async def run_it() -> None:
+        engines = [Mortal(name, whole=GOOD) for name in "abc"]
+        async with contextlib.AsyncExitStack() as stack:
+            for one in engines:
+                await stack.enter_async_context(one)
+            g = await stack.enter_async_context(gateway(settings(*(one.url for one in engines))))
+            assert (await post(g, ask("an innocent chat")))[0] == 200
+            status, said, headers = await post(g, ask("killer", stream=stream_too))
+            assert (status, said["error"]["code"], headers["retry-after"]) == (503, "engine_died", "30")
+            assert sum(any("killer" in json.dumps(given) for _, given in one.seen) for one in engines) == 1
+            assert (await post(g, ask("an innocent chat")))[0] == 200
+
+    run(run_it())
+
+
+def test_among_many_a_killer_costs_two_engines(gateway: Start) -> None:
+    async def run_it() -> None:
+        engines = [Slow(name, whole=GOOD) for name in "abcd"]
+        async with contextlib.AsyncExitStack() as stack:
+            for one in engines:
+                await stack.enter_async_context(one)
+                one.opening.clear()
+            g = await stack.enter_async_context(gateway(settings(*(one.url for one in engines))))
+            g.prefer(engines[0].port)
+            asked = [asyncio.create_task(post(g, ask(word))) for word in ("killer", "one", "two", "three")]
+            assert (await asked[0])[1]["error"]["code"] == "engine_died"
+            assert sum(any("killer" in json.dumps(given) for _, given in one.seen) for one in engines) == 2
+            for one in engines:
+                one.opening.set()
+            for other in asked[1:]:  # whoever was beside it twice may be it as well
+                assert (await other)[0] in (200, 503)
+
+    run(run_it())
+
+
+def test_a_death_is_hardly_chance_where_hardly_anybody_waits() -> None:
+    a, b = (Replica(name, "s", "r", frozenset({"m"}), "vllm", 4) for name in "ab")
+    now = 1_000.0
+    assert blame.hardly_chance(a, (a, b), 0.1, now)
+    assert not blame.hardly_chance(a, (a, b), blame.FRESH_S + 0.1, now)  # it has been computed for long
+    b.failed(now - 0.5, lost=True)  # a site went dark
+    assert not blame.hardly_chance(a, (a, b), 0.1, now)
+    assert blame.hardly_chance(a, (a, b), 0.1, now + 1.0)
+    for n in range(20):  # streams whose first tokens took 0.2 s: 4 s of the minute
+        a.first_token(now - n, 0.2)
+        a.succeeded(now - n)
+    assert blame.waited(a, now) == pytest.approx(4.0 / 60.0)
+    for n in range(20):  # and as many answers that were not streamed
+        a.succeeded(now - n)
+    assert blame.waited(a, now) == pytest.approx(8.0 / 60.0)
+    assert not blame.hardly_chance(a, (a,), 0.1, now)
+    assert blame.waited(a, now + 100.0) == 0.0
+    for n in range(100):  # more than is remembered: 64 within 6.3 s
+        b.first_token(now + n / 10, 0.05)
+        b.succeeded(now + n / 10)
+    assert blame.waited(b, now + 9.9) == pytest.approx(64 * 0.05 / 6.3)
+
+
 @pytest.mark.parametrize("stream_too", [False, True])
 def test_a_killer_that_is_like_nothing_before_costs_one_engine(gateway: Start, stream_too: bool) -> None:
     async def run_it() -> None:
@@ -237,6 +314,8 @@ def test_variants_of_an_ordinary_killer_cost_one_engine_each(gateway: Start) -> 
                 await stack.enter_async_context(one)
             g = await stack.enter_async_context(gateway(settings(*(one.url for one in engines))))
 
+            wait_much(g)
+
             def met(word: str) -> int:
                 return sum(any(word in json.dumps(given) for _, given in one.seen) for one in engines)
 
@@ -256,6 +335,7 @@ def test_who_was_there_when_an_engine_died_is_asked_elsewhere(gateway: Start) ->
             assert (await post(g, ask("before", **shaped)))[0] == 200
             for word, more in (("plain", {}), ("shaped", shaped)):
                 g.prefer(a.port)
+                wait_much(g)
                 a.opening.clear()
                 first = asyncio.create_task(post(g, ask(word, **more)))
                 async with asyncio.timeout(5):

@@ -13,6 +13,7 @@ from tests.gateway.odd_engine import Odd, answer
 from tests.gateway.rig import Gateway, Start, settings
 from tests.gateway.test_continuity import CHAT, run
 
+from tieline.gateway.errors import Refusal
 from tieline.gateway.requests import blame, body
 from tieline.gateway.routing import apart, standing
 from tieline.gateway.routing.route import Replica, State
@@ -73,6 +74,27 @@ def test_what_is_set_apart_stays_so_while_it_starts_anew() -> None:
     a.region = "eu"  # a tenant bound to another region is not shut out by it
     assert apart.elsewhere([a, b], frozenset({"a"}), frozenset({"us"})) == frozenset()
     assert apart.elsewhere([a, b], frozenset({"a"}), frozenset({"eu"})) == {"b"}
+
+
+def test_a_tenant_in_poor_standing_hears_the_same_again_without_an_engine() -> None:
+    refused = blame.RefusedRequests()
+    request, shorter = (body.read("chat", json.dumps({**CHAT, "max_tokens": most}).encode()) for most in (1_000, 10))
+    assert isinstance(request, body.Request)
+    assert isinstance(shorter, body.Request)
+    why = Refusal(400, "longer than the context", "engine_refused")
+    for n in range(standing.MIN_BAD):
+        assert refused.repeated(request, "t", n / 10) is None
+        refused.bad(request, "t", why, n / 10)
+    assert refused.repeated(request, "t", 2.0) == why
+    assert refused.repeated(shorter, "t", 2.0) is None  # another request
+    assert refused.repeated(request, "another", 2.0) is None
+    assert refused.standings.is_poor("t", 2.0 + standing.POOR_S - 0.1)  # it still asks for the same
+    assert refused.repeated(request, "t", 1.0 + blame.REPEAT_S) is None
+    for n in range(blame.MAX_REPEATS):
+        other = body.read("chat", json.dumps({**CHAT, "max_tokens": n + 1}).encode())
+        assert isinstance(other, body.Request)
+        refused.bad(other, "t", why, 3.0)
+    assert len(refused.repeats) == blame.MAX_REPEATS
 
 
 def asked(word: str, key: str, **more: Any) -> tuple[bytes, str]:

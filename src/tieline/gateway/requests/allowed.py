@@ -77,7 +77,8 @@ _FEW_BYTES: Final = 2 * MAX_SHAPE_VALUES
 _LISTS: Final = frozenset({"enum", "choice", "guided_choice", "anyOf", "oneOf"})
 _SHAPES: Final = GRAMMARS | {"response_format", "chat_template_kwargs"}
 _TOOLS: Final = frozenset({"tools", "functions"})
-_OPEN: Final = re.compile(rb"[\[{(]")
+_BRACKETS: Final = re.compile(rb"[\[{(\]})]")
+_OPENING: Final = frozenset({b"[", b"{", b"("})
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"')
 MEDIA_NAMES: Final = frozenset({"image_url", "video_url", "audio_url", "file_url", "url"})
 _SCHEMES: Final = ("data:", "https://")
@@ -146,16 +147,16 @@ def depth(raw: bytes) -> int:
     inner = 0
     if text is not raw:  # a grammar may stand within an object, as a text
         inner = max((depth(one) for one in _STRINGS.findall(raw) if len(one) > 2 * MAX_SHAPE_DEPTH), default=0)
-    if len(_OPEN.findall(text)) <= MAX_SHAPE_DEPTH:
-        return max(inner, 0)
+    if text.count(b"[") + text.count(b"{") + text.count(b"(") <= MAX_SHAPE_DEPTH:
+        return inner
     now = most = 0
-    for byte in text:
-        if byte in b"[{(":
+    for found in _BRACKETS.finditer(text):
+        if found[0] in _OPENING:
             now += 1
             if now > MAX_SHAPE_DEPTH:
                 return now
             most = max(most, now)
-        elif byte in b"]})":
+        else:
             now = max(0, now - 1)
     return max(most, inner)
 

@@ -7,8 +7,10 @@ An engine that dies is dearer than a failure. A request that it had not answered
 others that were answered here: it was there by chance. One that is unlike all of them (other fields, a longer prompt, a
 larger grammar), or whose text nobody writes, is not carried to a second engine; it is refused for half a minute, then
 may try once more. Requests on which engines died twice are refused for some minutes. Both are known by their digest.
-A tenant whose request killed engines, or whose requests are mostly refused, is not taken for a bystander as long: a
-killer in ordinary words, of a tenant that has done nothing else, costs two engines once; everything else costs one.
+A tenant whose request killed engines, or whose requests are mostly refused, is not taken for a bystander as long. Nor
+is a request that had an engine's attention to itself: where nobody is waiting for a first byte nine tenths of the
+time, an engine that dies in the first second of the only one who is has hardly died by chance. And none is carried on
+after two deaths. So a killer in ordinary words costs two engines where they are busy, and one where they are not.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +26,7 @@ import msgspec
 
 from tieline.gateway.errors import Refusal
 from tieline.gateway.requests.body import PLAIN, Request
-from tieline.gateway.routing.route import Replica
+from tieline.gateway.routing.route import LATEST, Replica
 from tieline.gateway.routing.standing import Standings
 
 # A request that killed engines is refused for so long.
@@ -37,6 +40,14 @@ MAX_TENANTS: Final = 1_024
 DEATHS: Final = 1.5
 # Deaths of one replica within so long are one.
 SAME_DEATH_S: Final = 1.0
+# What an engine refused of a tenant in poor standing is not asked again for so long: a client that repeats itself.
+REPEAT_S: Final = 60.0
+MAX_REPEATS: Final = 1_024
+# What kills an engine does so when it is read, compiled or first computed; one that has run for longer is a bystander.
+FRESH_S: Final = 1.0
+# Where somebody waits for a first byte less of the time than this, a death beside the only one who does is no chance.
+WAITED_SHARE: Final = 0.1
+WAITED_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,26 @@ def suspect() -> Refusal:
     """What a request hears that may be what an engine died of."""
     why = "an engine died while it had this request, which may be why; no other is asked for now"
     return Refusal(503, why, "engine_died", retry_after_s=round(SUSPECT_S))
+
+
+def waited(replica: Replica, now: float) -> float:
+    """The share of the last minute in which somebody waited there for a first byte, at most: as if nobody had waited
+    beside another. An answer that is not streamed counts as the others' first tokens, or as a second."""
+    since = now - WAITED_S
+    if len(replica.outcomes) == LATEST:  # no more are known
+        since = max(since, replica.outcomes[0][0])
+    waits = [min(FRESH_S, seconds) for at, seconds in replica.first_tokens if at >= since]
+    whole = max(0, sum(at >= since for at, _ in replica.outcomes) - len(waits))
+    usual = sum(waits) / len(waits) if waits else FRESH_S
+    return (sum(waits) + whole * usual) / max(FRESH_S, now - since)
+
+
+def hardly_chance(replica: Replica, peers: Iterable[Replica], age_s: float, now: float) -> bool:
+    """A replica died with one request that it had not answered, which it was given `age_s` before: is that request why,
+    more likely than not? Where others were lost in the same moment something else is."""
+    if age_s > FRESH_S or waited(replica, now) >= WAITED_SHARE:
+        return False
+    return not any(one is not replica and one.lost_at is not None and now - one.lost_at < SAME_DEATH_S for one in peers)
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -128,7 +159,8 @@ def digest(request: Request) -> bytes:
 
 
 class RefusedRequests:
-    """Requests that killed engines, by digest; the oldest make room."""
+    """Requests that killed engines, and what was refused of tenants in poor standing, by digest; the oldest make
+    room."""
 
     def __init__(self) -> None:
         # By digest: refused until, and the deaths that it met, as far as they are its own; they count for so long.
@@ -137,6 +169,29 @@ class RefusedRequests:
         self._answered: OrderedDict[tuple[str, str, frozenset[str]], Shape] = OrderedDict()
         self._killers: OrderedDict[str, float] = OrderedDict()  # tenant -> not taken for a bystander until then
         self.standings = Standings()
+        # By tenant, output limit and digest: until when it hears the same again, and what.
+        self.repeats: OrderedDict[tuple[str, int | None, bytes], tuple[float, Refusal]] = OrderedDict()
+
+    def bad(self, request: Request, tenant: str, refusal: Refusal, now: float) -> None:
+        """An engine says that it cannot be carried out."""
+        self.standings.bad(tenant, now)
+        if not self.standings.is_poor(tenant, now):
+            return
+        key = tenant, request.max_output, digest(request)
+        self.repeats[key] = now + REPEAT_S, refusal
+        self.repeats.move_to_end(key)
+        if len(self.repeats) > MAX_REPEATS:
+            self.repeats.popitem(last=False)
+
+    def repeated(self, request: Request, tenant: str, now: float) -> Refusal | None:
+        """What it was told a moment ago, where its tenant is in poor standing."""
+        if not self.repeats or not self.standings.is_poor(tenant, now):
+            return None
+        until, refusal = self.repeats.get((tenant, request.max_output, digest(request)), (0.0, None))
+        if now >= until:
+            return None
+        self.standings.bad(tenant, now)
+        return refusal
 
     def met(self, request: Request, tenant: str, deaths: float, now: float) -> Refusal:
         """Engines died on it so often, as far as these deaths are its own: what it hears."""

@@ -66,12 +66,15 @@ class Exchange(Moving):
 
     def begin(self) -> None:
         self.shared.live.add(self)
-        refused = self.shared.refused
-        if refused.deaths and (refusal := refused.refusal(self.state.request, self.now())) is not None:
-            self.refuse(refusal)
-            return
+        refused, state = self.shared.refused, self.state
+        if refused.deaths or refused.repeats:
+            now, tenant = self.now(), state.want.tenant
+            refusal = refused.refusal(state.request, now) or refused.repeated(state.request, tenant, now)
+            if refusal is not None:
+                self.refuse(refusal)
+                return
         if self.shared.traces is not None:
-            self.span = self.shared.traces.request(self.state, self.trace, self.shared.clock.now(), self.now())
+            self.span = self.shared.traces.request(state, self.trace, self.shared.clock.now(), self.now())
             self.trace = self.trace if self.span is None else self.span.header
         backend = self.best(NOBODY)
         if backend is None:
@@ -201,7 +204,7 @@ class Exchange(Moving):
                 if well:
                     attempt.backend.succeeded(self.now(), state.want.tenant)
                 if refusal.status in BAD:
-                    self.shared.refused.standings.bad(state.want.tenant, self.now())
+                    self.shared.refused.bad(state.request, state.want.tenant, refusal, self.now())
                 self.refuse(refusal)
             case Elsewhere() as said:
                 self._elsewhere(attempt, said)
@@ -249,11 +252,12 @@ class Exchange(Moving):
         alone = self.shared.refused.standings.is_poor(state.want.tenant, self.now())
         if blame.alike(strikes, strike, alone=alone) and not state.delivered and kind not in answer.NOT_THE_REQUESTS:
             strikes.clear()
-            self.refuse(
-                Refusal(404, words or "no engine offers this", "engine_refused")
-                if kind == "status 404"
-                else blame.own_fault(strike)
-            )
+            refusal = blame.own_fault(strike)
+            if kind == "status 404":
+                refusal = Refusal(404, words or "no engine offers this", "engine_refused")
+            elif refusal.status in BAD:
+                self.shared.refused.bad(state.request, state.want.tenant, refusal, self.now())
+            self.refuse(refusal)
             return True
         strikes.append(strike)
         return False
@@ -274,18 +278,28 @@ class Exchange(Moving):
         """An engine died before it answered. True: on this request, as far as can be told, and it was refused; or
         whether that is so is being found out."""
         state, now, refused = self.state, self.now(), self.shared.refused
-        state.deaths += self._share(attempt)
+        share = self._share(attempt)
+        state.deaths += share
+        state.died_under += 1
         if state.delivered:
             return False
         if state.deaths >= blame.DEATHS:
             self.refuse(refused.met(state.request, state.want.tenant, state.deaths, now))
             return True
-        if not refused.risky(state.request, state.want.tenant, now):
+        if not self._may_be_why(attempt, share):
             return False
         state.turn(Phase.QUEUED)
         again = partial(self._go_on, attempt, "the connection was cut")
         self.task = self.shared.spawn(self._after_death(attempt, 0.0, again))
         return True
+
+    def _may_be_why(self, attempt: Attempt, share: float) -> bool:
+        """May its engine have died of this request, so that no second one is risked? `share`: of this death."""
+        state, now = self.state, self.now()
+        if state.died_under > 1 or self.shared.refused.risky(state.request, state.want.tenant, now):
+            return True
+        age_s = now - attempt.started_at
+        return share == 1.0 and blame.hardly_chance(attempt.backend, self.pool.replicas, age_s, now)
 
     def _go_on(self, attempt: Attempt, reason: str) -> None:
         self._act(failover.go_on(self.state), attempt, reason)
@@ -320,8 +334,9 @@ class Exchange(Moving):
             return
         state.deaths += share
         if share > 0.0:
+            state.died_under += 1
             backend.failed(self.now(), lost=True)
-            if state.deaths < blame.DEATHS and not refused.risky(state.request, tenant, self.now()):
+            if state.deaths < blame.DEATHS and not self._may_be_why(attempt, share):
                 again()
                 return
         self.refuse(refused.met(state.request, tenant, state.deaths, self.now()))

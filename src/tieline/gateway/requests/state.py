@@ -80,6 +80,7 @@ class RequestState:
     retry_after_s: float | None = None  # ... and when to come again
     strikes: list[Strike] | None = None  # whom it failed at
     deaths = 0.0  # of engines, as far as they are its own
+    died_under = 0  # engines that were gone before they answered it
     adrift_since: float | None = None  # no replica has written since
     resumed = False
     words = ""  # of the last engine that failed

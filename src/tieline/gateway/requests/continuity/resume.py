@@ -173,7 +173,9 @@ def _begun(request: Request, text: str) -> list[object]:
     return [*read_json(request.fields["messages"], list[msgspec.Raw]), {"role": "assistant", "content": text}]
 
 
-def tokenize_body(text: str, *, special: bool) -> bytes:
+def tokenize_body(text: str | list[str], *, special: bool) -> bytes:
+    """Of several texts llama.cpp takes each by itself and answers with all their tokens; what begins and ends a text,
+    where `special`, it puts at the first only."""
     return _write({"content": text, "add_special": special, "parse_special": special})
 
 

@@ -131,7 +131,7 @@ class Continuing:
         exact = in_turn and resume.greedy(request)
         if exact and not await self._same_prompt(request, backend, text):
             return self._anew(state, own)
-        count = await self._count(backend, text, own)
+        count = await self._count(backend, [text], own)
         base, repeated = max(count or 0, state.tokens), state.tokens if count is None else count
         if way is Way.PROMPT:
             plain = resume.prompt_body(request, own, text, base, hop)
@@ -200,24 +200,28 @@ class Continuing:
             prompt = await self._template(backend, resume.template_body(request))
         return await self._tokenize(backend, prompt, special=True)
 
-    async def _tokenize(self, backend: Backend, text: str, *, special: bool) -> list[int]:
+    async def _tokenize(self, backend: Backend, text: str | list[str], *, special: bool) -> list[int]:
         body = resume.tokenize_body(text, special=special)
         status, answer = await call(backend, "POST", "/tokenize", body, TOKENIZE_S)
         if status != 200:
             raise OSError(f"/tokenize answered {status}")
         return _tokens(answer).tokens or []
 
-    async def _count(self, backend: Backend, text: str, model: str) -> int | None:
-        """Tokens of a text by the engine's tokenizer; None where it has none to ask."""
+    async def _count(self, backend: Backend, texts: list[str], model: str) -> int | None:
+        """Tokens of all these texts by the engine's tokenizer; None where it has none to ask."""
         if backend.engine == "llama.cpp":
-            return len(await self._tokenize(backend, text, special=False))
-        if backend.engine in ("vllm", "sglang"):
+            return len(await self._tokenize(backend, texts[0] if len(texts) == 1 else texts, special=False))
+        if backend.engine not in ("vllm", "sglang"):
+            return None
+        tokens = 0
+        for text in texts:
             body = msgspec.json.encode({"model": model, "prompt": text, "add_special_tokens": False})
             status, answer = await call(backend, "POST", "/tokenize", body, TOKENIZE_S)
-            if status == 200:
-                tokens = _tokens(answer)
-                return tokens.count if tokens.count is not None else len(tokens.tokens or [])
-        return None
+            if status != 200:
+                return None
+            counted = _tokens(answer)
+            tokens += counted.count if counted.count is not None else len(counted.tokens or [])
+        return tokens
 
     async def count_whole(
         self, state: RequestState, texts: list[tuple[str, bool]], backend: Backend | None
@@ -230,10 +234,8 @@ class Continuing:
         for one in able[:2]:
             own = one.name_of(state.offer)
             try:
-                output: int | None = 0
-                for text, ended in texts:
-                    counted = await self._count(one, text, own)
-                    output = None if counted is None or output is None else output + counted + ended
+                counted = await self._count(one, [text for text, _ in texts], own)
+                output = None if counted is None else counted + sum(ended for _, ended in texts)
                 prompt = state.prompt_tokens
                 if prompt is None:
                     prompt = await self._count_prompt(state.request, one, own)
@@ -255,12 +257,11 @@ class Continuing:
 
     async def _count_prompt(self, request: Request, backend: Backend, own: str) -> int | None:
         if backend.engine == "llama.cpp" and request.kind == "completions" and request.prompts > 1:
-            plain = msgspec.json.decode(request.fields["prompt"])
-            sizes = [
-                len(one) if isinstance(one, list) else len(await self._tokenize(backend, one, special=True))
-                for one in plain
-            ]
-            return sum(sizes)
+            prompts = read_json(request.fields["prompt"])
+            if isinstance(prompts[0], list):
+                return sum(map(len, prompts))
+            marks = len(await self._tokenize(backend, "", special=True))  # what begins and ends each prompt
+            return len(await self._tokenize(backend, prompts, special=True)) + marks * (len(prompts) - 1)
         chat = request.kind == "chat"
         if backend.engine == "llama.cpp" and (chat or request.kind == "completions"):
             return len(await self._prompt_tokens(request, backend))
