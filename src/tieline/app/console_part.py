@@ -15,7 +15,8 @@ import msgspec
 import uvicorn
 
 from tieline import records
-from tieline.app.runtime import ALERTS_FILE, PEOPLE_FILE, Runtime
+from tieline.app.machines.beside import alerts_of, people_of
+from tieline.app.runtime import Runtime
 from tieline.app.up import PlatformState, disk_trouble, set_aside
 from tieline.config import Config
 from tieline.console import wire
@@ -25,8 +26,6 @@ from tieline.dispatch.settings import settings_of
 from tieline.link import NatsLink
 from tieline.people import People
 from tieline.store import Store
-from tieline.store.alerts import AlertStore
-from tieline.store.people import PeopleStore
 from tieline.tasks import Registry
 
 Ready = Callable[[str], None]
@@ -52,8 +51,8 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         await asyncio.sleep(0.05)
     store = Store(place, records.encode, records.decode, read_only=True)
     aside = Counted(runtime.data)
-    people = People(PeopleStore(runtime.data / PEOPLE_FILE))
-    alerts = AlertStore(runtime.data / ALERTS_FILE)
+    people = People(people_of(runtime.data))
+    alerts = alerts_of(runtime.data)
     app = make_app(
         store,
         config.fleet,
@@ -98,7 +97,7 @@ async def serve_portal(runtime: Runtime, host: str, port: int, opened: Callable[
     listen, StoreError where there is nothing to show."""
     config = runtime.load_config()
     store = Store(runtime.store, records.encode, records.decode, read_only=True)
-    people = People(PeopleStore(runtime.data / PEOPLE_FILE))
+    people = People(people_of(runtime.data))
     shown = Shown(
         gateway_url=runtime.openai_base_url,
         tenants=config.tenants,

@@ -56,6 +56,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
                 sites=_sites_door(runtime),
                 coordinator=coordinators(runtime) if runtime.shared else None,
                 away=Everywhere() if runtime.shared else SitesAway(runtime.data),
+                together=runtime.shared,
             ),
         )
     )

@@ -14,6 +14,8 @@ from tieline.alerts.channels import ChannelError, send
 from tieline.alerts.incidents import Incident
 from tieline.alerts.response import acknowledge
 from tieline.alerts.response import silence as silence_kind
+from tieline.app.machines.beside import alerts_of
+from tieline.app.machines.book import is_shared
 from tieline.app.runtime import ALERTS_FILE
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
@@ -97,10 +99,9 @@ def silence(what: str, minutes: float, why: str, data_dir: Path) -> None:
 
 
 def _open(data_dir: Path) -> AlertStore:
-    path = data_dir / ALERTS_FILE
-    if not path.exists():
+    if not is_shared(data_dir) and not (data_dir / ALERTS_FILE).exists():
         raise NothingThereError(f"no alerts in {data_dir}; run `tieline up` first, or name a folder with --data-dir")
     try:
-        return AlertStore(path)
+        return alerts_of(data_dir)
     except StoreError as error:
         raise click.ClickException(str(error)) from error

@@ -14,7 +14,7 @@ from typing import get_args
 import click
 
 from tieline.app.acting import BACK
-from tieline.app.runtime import PEOPLE_FILE
+from tieline.app.machines.beside import people_of
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.keep import record_all
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
@@ -27,7 +27,6 @@ from tieline.people.proposals import PROPOSES, Proposed, action_of, asked, diges
 from tieline.records import Proposal, ProposalStep
 from tieline.records.approval import ProposalKind, ProposalWord
 from tieline.store import StoreError
-from tieline.store.people import PeopleStore
 
 # What was said in this very moment is in.
 LATER = timedelta(minutes=5)
@@ -152,7 +151,7 @@ def _found(folder: Path, now: datetime) -> dict[str, Proposed]:
 def _signed_in(folder: Path, account: str, password: str) -> Account:
     """Raises click.ClickException for a wrong name or password."""
     try:
-        store = PeopleStore(folder / PEOPLE_FILE)
+        store = people_of(folder)
         try:
             return People(store).sign_in(account, password, "command line", wall_now())
         finally:

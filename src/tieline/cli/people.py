@@ -11,14 +11,14 @@ from pathlib import Path
 
 import click
 
-from tieline.app.runtime import PEOPLE_FILE, Runtime
+from tieline.app.machines.beside import people_of
+from tieline.app.runtime import Runtime
 from tieline.cli.folder import data_dir
 from tieline.cli.outcome import NothingThereError
 from tieline.clock import wall_now
 from tieline.people import ROLES, Account, People, PeopleError, Role
 from tieline.people.accounts import Who
 from tieline.store import StoreError
-from tieline.store.people import PeopleStore
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 _ROLE = click.option(
@@ -121,7 +121,7 @@ def _open(data_dir: Path) -> Iterator[People]:
     if not data_dir.is_dir():
         raise NothingThereError(f"{data_dir} is no data folder; start the platform once, or give --data-dir")
     try:
-        store = PeopleStore(data_dir / PEOPLE_FILE)
+        store = people_of(data_dir)
         try:
             yield People(store)
         finally:

@@ -17,6 +17,7 @@ import msgspec
 
 from tieline.gateway import errors
 from tieline.gateway.budgets.admit import OPEN_TENANT, KeyAccount
+from tieline.gateway.budgets.followed import ChangeAwayError
 from tieline.gateway.budgets.keys import ADMIN_KEY_FILE, admin_key
 from tieline.gateway.changes import ChangeRefusedError, Changes, read_form
 from tieline.gateway.errors import Refusal
@@ -107,6 +108,8 @@ class Admin:
             status, content = await self._do(head, words, body, account.key.id)
         except ChangeRefusedError as error:
             refusal: Refusal | None = error.refusal
+        except ChangeAwayError as error:
+            refusal = Refusal(503, str(error), "unavailable", retry_after_s=1)
         except (StoreError, OSError, SettingsError) as error:
             self.svc.log.error("%s", error)
             refusal = Refusal(503, "this cannot be read or written now", "unavailable", retry_after_s=5)

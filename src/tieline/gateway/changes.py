@@ -1,8 +1,8 @@
 """What an operator changes while the gateway runs: keys, tenants, models, engines, and the configuration itself.
 
-A change is checked against all that is in force, written to disk (`budgets.keys`), taken over here at once and by the
-other processes of this gateway within a second, and put on record. What cannot be is refused whole, and what was in
-force stays.
+A change is checked against all that is in force, written to disk (`budgets.keys`; with gateways on other machines to
+the store that they share, `budgets.followed`), taken over here at once and elsewhere within a second, and put on
+record. What cannot be is refused whole, and what was in force stays.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from tieline.gateway.budgets.followed import FollowedChanges
 from tieline.gateway.budgets.keys import Overlay, OverlayFile, over
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.routing.route import State
@@ -104,25 +105,38 @@ class Changes:
     """Of one process. `configured` is what the configuration said, without what was changed since."""
 
     def __init__(
-        self, svc: Service, file: OverlayFile, configured: Settings, load: Callable[[], Settings] | None = None
+        self,
+        svc: Service,
+        file: OverlayFile,
+        configured: Settings,
+        load: Callable[[], Settings] | None = None,
+        shared: FollowedChanges | None = None,
     ) -> None:
-        """`load` reads the configuration anew; None: there is none to read. Raises SettingsError."""
-        self.svc, self.file, self.configured, self.load = svc, file, configured, load
+        """`load` reads the configuration anew; None: there is none to read. `shared`: with the gateways of other
+        machines: changes are made in their one order, and theirs are taken over. Raises SettingsError."""
+        self.svc, self.file, self.configured, self.load, self.shared = svc, file, configured, load, shared
         self.on_adopt: Callable[[Settings], None] = lambda _: None
         self.locked = bool(configured.keys)  # nobody administers but by a key of the settings
-        self._loads = file.read().loads
+        self._overlay = file.read() if shared is None else shared.overlay
+        self._loads = self._overlay.loads
+        if shared is not None:
+            shared.adopt = self.take_over
         self._fault = ""
 
     async def refresh(self) -> None:
-        """Once a second: take over what another process of this gateway changed. A configuration that cannot be read
-        holds up nothing else: a key that was revoked meanwhile is revoked here too."""
-        if not self.file.changed():
+        """Once a second: take over what another process of this gateway changed."""
+        if self.shared is not None or not self.file.changed():
             return
         try:
             overlay = self.file.read()
         except SettingsError as error:
             self._say(f"{error}; what was read before stands")
             return
+        await self.take_over(overlay)
+
+    async def take_over(self, overlay: Overlay) -> None:
+        """What was changed elsewhere. A configuration that cannot be read holds up nothing else: a key that was revoked
+        meanwhile is revoked here too."""
         if overlay.loads != self._loads:
             self._loads = overlay.loads
             try:
@@ -135,7 +149,8 @@ class Changes:
             self._adopt(overlay)
             self._fault = ""
         except ValueError as error:
-            self._say(f"{error}; what was read before stands")
+            self._say(f"{error}; what was read before stands, but for what was taken away")
+            self._adopt(_only_taken_away(self._overlay, overlay))
 
     def _say(self, fault: str) -> None:
         if fault != self._fault:
@@ -144,6 +159,7 @@ class Changes:
 
     def _adopt(self, overlay: Overlay) -> None:
         settings = over(self.configured, overlay)
+        self._overlay = overlay
         self.svc.adopt(settings)
         self.on_adopt(settings)
         self.svc.table.hold(frozenset(overlay.held))
@@ -356,8 +372,11 @@ class Changes:
                     raise conflict(why)
             return after
 
-        after = await asyncio.to_thread(self.file.update, checked)
-        self._adopt(after)
+        if self.shared is not None:
+            after = await self.shared.update(checked)  # it is taken over there, in turn
+        else:
+            after = await asyncio.to_thread(self.file.update, checked)
+            self._adopt(after)
         self.svc.meter.record_action(by, what, target, detail)
         await asyncio.to_thread(self.svc.spool.totals)  # it sees all that was put before: the record is on disk
         return after
@@ -375,6 +394,13 @@ class Changes:
         plain["former"] = [one.until for one in key.former]
         plain["configured"] = any(one.id == key.id for one in self.configured.keys)
         return plain
+
+
+def _only_taken_away(before: Overlay, after: Overlay) -> Overlay:
+    """What stood before, without the keys and tenants that are gone: nobody is let in whom somebody shut out."""
+    gone = {name: getattr(after, name) for name in ("revoked", "gone_tenants")}
+    tenants = {name: one for name, one in before.tenants.items() if name not in after.gone_tenants}
+    return msgspec.structs.replace(before, tenants=tenants, **gone)
 
 
 def _admins(settings: Settings, now: datetime) -> tuple[int, int, int]:

@@ -28,6 +28,7 @@ from tieline.gateway.admin import Admin
 from tieline.gateway.batch import backlog as owed_work
 from tieline.gateway.batch.api import BatchApi
 from tieline.gateway.budgets.client import LeaseClient
+from tieline.gateway.budgets.followed import FollowedChanges
 from tieline.gateway.budgets.keys import KEYS_FILE, OverlayFile, over
 from tieline.gateway.budgets.remote import Remote, identity
 from tieline.gateway.changes import Changes
@@ -82,6 +83,7 @@ class GatewayProcess:
     drain_s: float = DRAIN_S
     sites: DoorPlace | None = None  # the door for sites that nobody can dial, where there is one
     away: Callable[[], Container[str]] = tuple  # sites elsewhere, which are reached through that door alone
+    together: bool = False  # what is changed at run time is shared with the coordinator's other gateways
 
 
 ALONE: Final = GatewayProcess()
@@ -107,7 +109,9 @@ async def serve(
     spool = Spool(data / "usage.db", keep_last=None if link is not None else ALONE_KEEPS)
     configured, folder = settings, process.shared or data
     made = OverlayFile(folder / KEYS_FILE)
-    settings = over(configured, made.read())
+    followed = FollowedChanges(folder, made.read()) if process.together else None
+    overlay = made.read() if followed is None else followed.overlay
+    settings = over(configured, overlay)
     svc = _service(settings, clock, data, spool, process)
     access = AccessLog(data)
     if settings.access_log:
@@ -115,18 +119,14 @@ async def serve(
     _recover(svc)
     # Files and batches are shared by all processes of a gateway, so they lie beside their folders.
     batch_api = BatchApi(svc, folder)
-    changes = Changes(svc, made, configured, process.load)
+    changes = Changes(svc, made, configured, process.load, followed)
     admin = Admin(svc, changes, lambda: _folders(data, process.shared))
     tell_losses([("usage", spool), ("batches", batch_api.runner.store)], clock.now(), svc.meter.keep)
     paths = Paths(svc, batch_api, admin, Surfaces(svc, folder))
-    engines = Engines(svc, registry)
-    engines.follow(settings)
-    changes.on_adopt = engines.follow
-    svc.table.hold(frozenset(made.read().held))
-    svc.troubles = lambda: [trouble.line for trouble in registry.troubles]
-    svc.ignored = lambda: registry.ignored
+    engines = _engines(svc, changes, registry)
+    svc.table.hold(frozenset(overlay.held))
     if process.coordinator is not None:
-        await _share_budgets(svc, process.coordinator, data, spool, registry)
+        await _share_budgets(svc, process, data, spool, registry, followed)
     server = await _listen(settings, partial(ClientConnection, svc, paths.route), process.sock)
     registry.keep("tick", "the clocks of every request", svc.tick_for_ever)
     registry.keep("batches", "carries batches out", batch_api.runner.run)
@@ -147,6 +147,16 @@ async def serve(
     finally:
         await registry.close()
         await _close(svc, server, batch_api, spool, access, door)
+
+
+def _engines(svc: Service, changes: Changes, registry: Registry) -> Engines:
+    """Those given by address, now and as they are changed."""
+    engines = Engines(svc, registry)
+    engines.follow(svc.settings)
+    changes.on_adopt = engines.follow
+    svc.troubles = lambda: [trouble.line for trouble in registry.troubles]
+    svc.ignored = lambda: registry.ignored
+    return engines
 
 
 async def _open_sites_door(
@@ -186,11 +196,21 @@ def _folders(data: Path, shared: Path | None) -> list[Path]:
 
 
 async def _share_budgets(
-    svc: Service, coordinator: Path | Remote, data: Path, spool: Spool, registry: Registry
+    svc: Service,
+    process: GatewayProcess,
+    data: Path,
+    spool: Spool,
+    registry: Registry,
+    followed: FollowedChanges | None,
 ) -> None:
+    coordinator = process.coordinator
+    assert coordinator is not None
     name = data.name if isinstance(coordinator, Path) else identity(data)
     leases = LeaseClient(coordinator, name, svc.book, spool, svc.abandon_budgeted)
     svc.leases = leases
+    if followed is not None:
+        leases.changes, followed.call = followed, leases.call
+        registry.keep("changes", "takes over what administrators change at other gateways", followed.follow)
     registry.keep("budgets", "shares budgets with other processes", leases.run)
     await leases.joined()
 

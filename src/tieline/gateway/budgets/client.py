@@ -19,7 +19,9 @@ import msgspec
 from tieline.gateway import errors
 from tieline.gateway.budgets.admit import KeyAccounts, LocalBudget, Share, Short
 from tieline.gateway.budgets.coordinator import MAX_LINE, decode, encode
+from tieline.gateway.budgets.followed import FollowedChanges
 from tieline.gateway.budgets.lease import CONCURRENT, LEASE_S, RENEW_EVERY_S, limited
+from tieline.gateway.budgets.ordered import NumberedChange, patch_from
 from tieline.gateway.budgets.recall import TIGHT_S
 from tieline.gateway.budgets.remote import Remote, proof
 from tieline.gateway.errors import Refusal
@@ -204,6 +206,7 @@ class LeaseClient:
         self._up = asyncio.Event()  # joined
         self._calls: dict[str, str] = {}  # calls that only this process makes: name, digest
         self._ended: dict[str, dict[str, Any]] = {}  # ... whose end the coordinator has not confirmed
+        self.changes: FollowedChanges | None = None  # where all gateways share what is changed at run time
 
     async def run(self) -> None:
         """Join, renew every second, join again after a loss. Never returns."""
@@ -248,9 +251,14 @@ class LeaseClient:
                 await asyncio.wait({reading}, timeout=RENEW_EVERY_S)
                 sent = self._loop.time()
                 self._tell_used()
-                if reading.done() or not (await self._call({"do": "renew", "fence": self._fence}, CALL_S))["ok"]:
+                if reading.done():
+                    return
+                renewed = await self._call({"do": "renew", "fence": self._fence}, CALL_S)
+                if not renewed["ok"]:
                     return
                 self._extend(sent + LEASE_S)
+                if self.changes is not None:
+                    self.changes.renewed(renewed.get("changes"))
                 if isinstance(where, Remote):
                     self._return_slack()
         finally:
@@ -282,10 +290,21 @@ class LeaseClient:
             if self.budgets.settled() == before:
                 break  # else what settled meanwhile would stand in both
         sent = self._loop.time()  # the lease counts from when we asked: ours ends before the coordinator's
-        message = {"do": "join", "gateway": self.gateway, "totals": totals, "claims": claims, "calls": self._calls}
+        message: dict[str, Any] = {
+            "do": "join",
+            "gateway": self.gateway,
+            "totals": totals,
+            "claims": claims,
+            "calls": self._calls,
+        }
         if isinstance(self.where, Remote):
             message["proof"] = proof(self.where.secret, nonce, self.gateway)
-        self._fence = (await self._call(message, CALL_S))["fence"]
+        if self.changes is not None:
+            message["changes"] = self.changes.number
+        joined = await self._call(message, CALL_S)
+        self._fence = joined["fence"]
+        if self.changes is not None:
+            self.changes.joined(joined.get("changes"))
         self._extend(sent + LEASE_S)
         for ended in self._ended.values():
             self._tell({**ended, "n": self._new_number()})
@@ -317,7 +336,12 @@ class LeaseClient:
             if "ended" in message:
                 self._ended.pop(message["ended"], None)
                 self._calls.pop(message["ended"], None)
-            waiting = self._waiting.pop(message["re"], None)
+            if "change" in message and self.changes is not None:
+                change = message["change"]
+                heard = NumberedChange(change["number"], patch_from(change["patch"]))
+                self.changes.changed(heard, message["base"])
+            # What a newer coordinator says beside is no answer, and nothing to end the connection for.
+            waiting = self._waiting.pop(message.get("re", 0), None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(message)
         raise ConnectionResetError("the coordinator closed the connection")
@@ -341,6 +365,12 @@ class LeaseClient:
             return await asyncio.wait_for(waiting, timeout_s)
         finally:
             self._waiting.pop(number, None)
+
+    async def call(self, message: dict[str, Any]) -> dict[str, Any]:
+        """One question about changes. Raises OSError where the coordinator does not answer."""
+        async with asyncio.timeout(CALL_S):
+            await self._up.wait()
+            return await self._call(message, None)
 
     async def ask(self, short: Short) -> int | Refusal:
         """What was granted of each budget; admit with it at once, without waiting for anything else."""

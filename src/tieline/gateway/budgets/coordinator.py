@@ -19,6 +19,7 @@ import msgspec
 
 from tieline.gateway.budgets.claims import MAX_ANSWER, Claims, KeepClaim
 from tieline.gateway.budgets.lease import CONCURRENT, Coordinator, limited
+from tieline.gateway.budgets.ordered import OrderedChanges, patch_from
 from tieline.gateway.budgets.recall import LeaseRequest, Recalls, Say
 from tieline.gateway.budgets.remote import MAX_GATEWAYS, Remembers, proof
 from tieline.gateway.wire.decoding import json_reader
@@ -56,6 +57,9 @@ class CoordinatorServer:
         self.awaited: dict[str, float] = {}
         self.owners: dict[str, float] = {}
         self.learn: Callable[[], None] = lambda: None  # reads the limits anew if they have changed
+        # What is changed at run time at any gateway, where it is kept for all; and who hears of it.
+        self.changes: OrderedChanges | None = None
+        self._follow: set[str] = set()
         self._remote: set[str] = set()
         self.recalls = Recalls(coordinator)
         self.claims = Claims(calls)
@@ -156,11 +160,14 @@ class CoordinatorServer:
             fence = self.coordinator.join(gateway, message["totals"], now, message["claims"])
             self.awaited.pop(gateway, None)
             self.owners.pop(gateway, None)
-            self._send([Say(gateway, {"re": message["n"], "fence": fence})])
+            self._send([Say(gateway, {"re": message["n"], "fence": fence, **self._newest()})])
+            self._follow.discard(gateway)
+            if "changes" in message:  # one of a version before would not know what to do with a change
+                self._follow.add(gateway)
             self._send(self.claims.joined(gateway, message.get("calls", {}), now))
         elif word == "renew":
             ok = self.coordinator.renew(gateway, message["fence"], now)
-            self._send([Say(gateway, {"re": message["n"], "ok": ok})])
+            self._send([Say(gateway, {"re": message["n"], "ok": ok, **self._newest()})])
         elif word == "given":
             fence, number = message["fence"], message["n"]
             self._send(recalls.given(gateway, fence, number, message["name"], message["amount"], now))
@@ -176,6 +183,30 @@ class CoordinatorServer:
                 answer = None
             says = self.claims.ended(gateway, message["name"], answer, keep=message["keep"])
             self._send([*says, Say(gateway, {"re": message["n"], "ended": message["name"]})])
+        elif word in ("change", "changes") and self.changes is not None:
+            self._changed(gateway, message, self.changes)
+
+    def _newest(self) -> dict[str, Any]:
+        return {} if self.changes is None else {"changes": self.changes.number}
+
+    def _changed(self, gateway: str, message: dict[str, Any], changes: OrderedChanges) -> None:
+        """A gateway asks for all changes, or makes one: written down, then told to everybody, then answered."""
+        answer: dict[str, Any]
+        if message["do"] == "changes":
+            answer = changes.piece(int(message["offset"]))
+        else:
+            base = int(message["base"])
+            try:
+                change = changes.propose(base, patch_from(message["patch"]), int(message["above"]))
+            except OSError as error:
+                log.error("a change cannot be written down, so it is not made: %s", error)
+                answer = {"error": str(error)}
+            else:
+                answer = {"newest": changes.number} if change is None else {"number": change.number}
+                if change is not None:
+                    word = {"change": {"number": change.number, "patch": change.patch}, "base": base}
+                    self._send([Say(one, word) for one in self._writers if one in self._follow])
+        self._send([Say(gateway, {"re": message["n"], **answer})])
 
     def _asked(self, gateway: str, message: dict[str, Any], now: float) -> None:
         names = tuple(message["names"])

@@ -1,8 +1,9 @@
 """What an elected coordinator keeps in the store, so that the next one goes on from there.
 
 By gateway what it may have spent at most, before more is granted; each call that is to be made once, before it may be
-made, and its answer, before that is confirmed; and once a second how full the limits are that fill again. All of it is
-written under the coordinator's fence: one that was frozen and wakes up grants nothing.
+made, and its answer, before that is confirmed; once a second how full the limits are that fill again; and what was
+changed at run time at any gateway. All of it is written under the coordinator's fence: one that was frozen and wakes up
+grants and changes nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import msgspec
 from tieline.gateway.budgets.claims import IdempotencyClaim
 from tieline.gateway.budgets.coordinator import CoordinatorServer
 from tieline.gateway.budgets.lease import GRACE_S, LEASE_S, Coordinator
+from tieline.gateway.budgets.ordered import InForce, unpack
 from tieline.gateway.budgets.remote import MAX_GATEWAYS
 from tieline.store import StoreError
 from tieline.store.lead.fence import Fence
 from tieline.store.lead.kept import Kept
 
 _MOST, _CALL, _USED = "budgets/most/", "budgets/call/", "budgets/used"
+_CHANGES: Final = "changes"
 # A gateway that runs is back within this; until then what it has is not known.
 BACK_S: Final = 1.0
 
@@ -96,6 +99,16 @@ class StoredBudgets:
         if body != self._used:
             self._put(_USED, body)
             self._used = body
+
+    # --- what was changed at run time -----------------------------------------------------
+
+    def changes(self) -> InForce:
+        """Raises StoreError, SettingsError."""
+        body = self._kept.read(_CHANGES).body
+        return unpack(body) if body else InForce()
+
+    def keep_changes(self, body: bytes) -> None:
+        self._put(_CHANGES, body)
 
     def _put(self, name: str, body: bytes) -> None:
         try:
