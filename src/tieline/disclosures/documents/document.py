@@ -365,11 +365,16 @@ def _from_pdf(raw: bytes) -> Document:
     return Document(text, "pdf", _first_line(text))
 
 
+def first_sentence(line: str) -> str:
+    """A line up to its first full stop, which no `Nov.` and no `Inc.` is."""
+    return re.split(r"(?<=[a-z0-9)])(?<![A-Z][a-z]{2})(?<!Sept)\.\s", line, maxsplit=1)[0]
+
+
 def _first_line(text: str) -> str | None:
     for line in text.split("\n", 20)[:20]:
         line = line.strip(" |")
         if len(line) > 200:  # a paragraph, not a title: its first sentence stands for one
-            return re.split(r"(?<=[a-z0-9)])\.\s", line, maxsplit=1)[0][:300]
+            return first_sentence(line)[:300]
         if len(line) > 8:
             return line
     return None

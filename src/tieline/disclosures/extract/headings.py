@@ -50,7 +50,7 @@ class _LineOver(NamedTuple):
 
     @property
     def bare(self) -> str:
-        return undated(self.words, self.dated)
+        return undated(re.sub(r"['’]000s?\b", "", self.words), self.dated)
 
 
 def heading_over(text: str, at: int, frame: Frame) -> str | None:

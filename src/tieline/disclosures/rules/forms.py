@@ -21,9 +21,19 @@ _MOVE = "(?:increase|decrease|improvement|decline|rise|drop|growth|gain|reductio
 _ON = "(?: (?:month-over-month|year-over-year|month-on-month|year-on-year|m/m|y/y))?"
 _THAN = (
     "(?:(?:from|over|compared (?:to|with)|as compared (?:to|with)|versus|vs) (?:the )?"
-    "(?:#[bejkx] (?:(?:in|as of|at(?: the end of)?) )?(?:@[me]|the (?:prior|previous|preceding) month)|@[me](?: production of #b)?"
-    "|(?:prior|previous|preceding) month|same month (?:of )?last year))"
+    "(?:#[bejkx] (?:(?:in|during|for) )?the same (?:three-month )?(?:period|quarter|month) (?:in|of) (?:2 0 [0-9] [0-9]|last year)|#[bejkx] (?:(?:in|as of|at(?: the end of)?) )?(?:@[me]|the (?:prior|previous|preceding) month)|@[me](?: production of #b)?"
+    "|(?:prior|previous|preceding) (?:month|quarter)|same (?:month|quarter) (?:of )?last year|a year (?:ago|earlier)))"
 )
+
+_REASON = (
+    "(?:(?:global|average|bitcoin|increased|increasing|higher|lower|growing|rising|overall|total|our|its|their|the|a|an|and|in|of|to|at|by|for|with|from|on) )*"
+    "(?:network (?:difficulty|hash rate|hashrate)|difficulty(?: levels?)?|curtailments?|curtailing|curtailed|uptime|downtime|outages?|maintenance|weather|storms?|heat|temperatures?|"
+    "halving|block rewards?|fewer days|shorter month|days|month|efficiency|efficiencies|fleet|machines?|upgrades?|upgrading|optimi[sz]ations?|optimi[sz]ing|deployments?|installations?|expansions?|energi[sz]ations?|"
+    "power|energy|electricity|prices?|costs?|strategy|grid|demand|peaks?|operations?|operating|operational|performance|improvements?|improving|improved|improve|"
+    "reducing|reduced|reductions?|increases?|decreases?|declines?|changes?|significantly|strategic|strategically|economic|effective|effectively|employment|utilization|activit(?:y|ies)|"
+    "proprietary|long-term|seasonal|extreme|winter|summer|severe|hot|cold|four coincident peak|ercot|texas|transaction fees?|liquidity|treasury|management|growth|fund|funding|expenses|balance sheet)"
+)
+"""A piece of a reason: what made coins more or fewer, or what was done with the money; it names nobody."""
 
 _F = Form
 # fmt: off
@@ -31,7 +41,7 @@ FORMS: tuple[Form, ...] = (
     _F(r"[.,;:!()\[\]\"“”…•*·–-]", "Heron mined 41 BTC in July 2025|.|"),
     _F("(?:and|while|also|it|{SUBJ})", "|While| Heron mined 41 BTC in July 2025, it sold 12 BTC."),
     _F("(?:in|during|for|as of|as at|at|on|by|at the end of|for the month of|in the month of|for the month ended) @[me]", "Heron mined 41 BTC |in July 2025|."),
-    _F("(?:in|for|during) the @m", "Heron mined 41 BTC |in the month of July|, 2025."),
+    _F("(?:in|for|during) (?:the )?@[mq]", "Heron mined 41 BTC |in the month of July|, 2025."),
     _F("in @m alone|(?:, )?(?:with|at)(?: an?)?|an", "Heron mined 41 BTC in July 2025, |an| average of 1.3 BTC per day."),
     _F("{SUBJ} (?:mined|produced)", "|Heron produced| an average of 1.3 BTC per day in July 2025."),
     _F("@m", "|July 2025|: bitcoin production was 41 BTC."),
@@ -39,7 +49,7 @@ FORMS: tuple[Form, ...] = (
     _F("(?:at|as of|by) month-end", "Heron held 300 BTC |at month-end|."),
     _F("(?:in total|in (?:its )?treasury|on (?:its|our|the company 's) balance sheet)", "Heron held 300 BTC |in treasury| at July 31, 2025."),
     _F(rf"(?:marking |representing )?an? (?:approximately )?(?:approximate )?#p{_ON}(?: {_MOVE})?{_ON}(?: {_THAN})?", "Heron mined 41 BTC in July 2025, |a 3% increase from June 2025|."),
-    _F(rf"an? {_MOVE} of (?:approximately )?#[pbe]{_ON}(?: {_THAN})?", "Heron mined 41 BTC in July 2025, |an increase of 3% over the prior month|."),
+    _F(rf"(?:marking |representing )?an? {_MOVE} of (?:approximately )?#[pbe]{_ON}(?: {_THAN})?", "Heron mined 41 BTC in July 2025, |an increase of 3% over the prior month|."),
     _F(rf"(?:up|down) (?:by )?(?:approximately )?#[pbe]{_ON}(?: {_THAN})?", "Heron mined 41 BTC in July 2025, |up 3% month-over-month|."),
     _F(rf"up from (?:the )?#[bejx](?: it produced)?{_ON}(?: (?:in|as of|at(?: the end of)?) @[me])?", "Heron held 300 BTC at July 31, 2025, |up from 280 BTC at June 30, 2025|."),
     _F(_THAN, "Bitcoin mined: 41 BTC |compared to 40 BTC in June 2025|"),
@@ -55,6 +65,10 @@ FORMS: tuple[Form, ...] = (
     _F("at an average (?:price )?of #u(?: per bitcoin)?", "Bitcoin sold: 12 BTC |at an average price of $117,000 per bitcoin|"),
     _F("with a month-end hashrate of #e", "Average hashrate in July 2025 was 3.5 EH/s, |with a month-end hashrate of 3.9 EH/s|."),
     _F("(?:in|on) the open market", "In July 2025 Heron bought 12 BTC |in the open market|."),
+    _F(rf"(?:(?:was|were|is) )?(?:(?:primarily|mainly|largely|predominantly|partially|partly) )*(?:due to|driven by|as a result of|resulting from|because of|reflecting|attributable to|offset by|despite|thanks to|while|through|to (?:fund|support)) (?:{_REASON} )*{_REASON}", "Heron mined 41 BTC in July 2025, |primarily due to an increase in average network difficulty|."),
+    _F("all (?:of which (?:was|were) )?(?:produced|mined) by (?:its|our|the company 's) (?:own )?(?:self-)?mining operations", "Heron held 300 BTC at July 31, 2025, |all produced by its self-mining operations|."),
+    _F("and reached (?:a|an) (?:daily )?high of #[bx]", "July daily bitcoin mined averaged 1.3 |and reached a high of 1.6|."),
+    _F(r"\( (?:btc|bitcoin) \)", "Heron mined 41 bitcoin |(BTC)| in July 2025."),
     _F("per bitcoin|per mw", "Power cost averaged $41,000 |per bitcoin| in July 2025."),
 )
 # fmt: on

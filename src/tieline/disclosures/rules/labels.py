@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from tieline.disclosures.facts.fields import unit_of
 from tieline.disclosures.lexicon import words as w
 
 Patterns = tuple[re.Pattern[str], ...]
@@ -279,6 +280,10 @@ _WORDS: dict[str, str] = {
     "cost_basis_kusd": "cost basis held",
     "receivable_kusd": "receivable from collateral",
 }
-PROVES = {field: frozenset(f"{_ANY} {words}".split()) for field, words in _WORDS.items()}
+_MONEY_TOO = "000 000s '000"
+PROVES = {
+    field: frozenset(f"{_ANY} {words} {_MONEY_TOO if unit_of(field) == 'USD' else ''}".split())
+    for field, words in _WORDS.items()
+}
 """For each field the words of which a label is made that proves it: another word may name a part, a plan or somebody
 else, and leaves the figure a candidate."""

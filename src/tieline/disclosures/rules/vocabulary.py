@@ -20,7 +20,7 @@ HEADING = words_of(
     review treasury ended unaudited roll-forward rollforward movement movements activity update updates results production
     operation operations operational report reports releases release published metric metrics figures announces provides releases today preliminary
     history by mining miner investor bitcoin btc ltd inc corp plc limited
-    change m/m y/y mom yoy month-over-month year-over-year month/month year/year increase decrease vs prior restated
+    change m/m y/y mom yoy month-over-month year-over-year month/month year/year quarter-over-quarter qoq q/q comparison comparisons comparative figure increase decrease vs prior restated
     as previously reported in thousands thousand million appx ca eh ph th us usd h mw hash rate power total held balance
     month-end cost costs sales revenue miners machines eh/s j/th w/th kwh $/kwh
     """
@@ -79,15 +79,22 @@ _REFERS = re.compile(
     r"|(?:these|those|all|each|every|such|its) (?:of the )?(?:\w+ )?(?:figures?|numbers?|amounts|data)\b)",
     re.IGNORECASE,
 )
-_AS_IT_IS = re.compile(r"unaudited|preliminary|round(?:ed|ing)|approximat", re.IGNORECASE)
+_AS_IT_IS = re.compile(r"unaudited|preliminary|round(?:ed|ing)|approximat|in U\.?S\b", re.IGNORECASE)
 _PREFACE = COLUMNS.union(
     words_of("""
     exhibit ex press release news immediate distribution not for to in or wire services united states dissemination
     source contact date dated corporation company nasdaq nyse tsx lse aim asx otc announcement investors relations
-    globe newswire prnewswire business htm html document form k pdf
+    globe newswire prnewswire business htm html document form k pdf produces mines earns achieves exceeds digital technologies holdings platforms et
+    january february march april may june july august september october november december
     """)
 )
 """Words of the lines that may stand before a title."""
+
+
+_CITY = re.compile(
+    r"(?m)^[A-Z][A-Z .\n-]{2,30},\s(?:[A-Z][\w. ]{1,20},\s)?[A-Z][a-z]{2,8}\.?\s\d{1,2},\s20\d\d\s\(?/?(?:GLOBE|PR|Business|ACCESS|CNW)"
+)
+"""A dateline up to its wire: what stands behind it is no preface, also where narrow columns break its lines."""
 
 
 def disowned(text: str) -> str | None:
@@ -105,7 +112,8 @@ def disowned(text: str) -> str | None:
 
 def preface(text: str, names: dict[str, bool]) -> str | None:
     """A line before the title that says something of what follows; None where all that stands there is plain."""
-    lines = [line.strip() for line in text[:3000].split("\n") if line.strip()]
+    dateline = _CITY.search(text, 0, 3000)
+    lines = [line.strip() for line in text[: dateline.start() if dateline else 3000].split("\n") if line.strip()]
     titled = next((i for i, line in enumerate(lines[:12]) if UPDATE.search(line) and periods(line)), 0)
     for line in lines[:titled]:
         sentence = len(line.split()) > 12 or line.endswith((".", "!"))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from tieline.disclosures.documents.context import Context, key_of
+from tieline.disclosures.documents.document import first_sentence
 from tieline.disclosures.documents.issuers import NAMES, mentions
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.rules.vocabulary import NOT_OWN, disowned, preface
@@ -72,7 +73,7 @@ def frame_of(text: str, title: str | None, ctx: Context, issuer: str | None) -> 
 
 def _quarter(text: str, title: str | None, ctx: Context) -> str | None:
     for zone in (title or "", text.split("\n", 1)[0]):
-        zone = re.split(r"(?<=[a-z0-9)])\.\s", zone, maxsplit=1)[0]
+        zone = first_sentence(zone)
         keys = {key_of(p, ctx) for p in _own(zone) if p.kind == "quarter"}
         if len(keys) == 1 and not re.search(r"\b(?:year|half|(?:six|nine|twelve) months)\b", zone, re.IGNORECASE):
             return keys.pop()
@@ -87,7 +88,7 @@ def _own(zone: str) -> list[Period]:
 def _stated(text: str, title: str | None, ctx: Context) -> str | None:
     """The month that the title names; else the only one, or the first and latest, of the first lines."""
     for zone in (title or "", text.split("\n", 1)[0]):
-        zone = re.split(r"(?<=[a-z0-9)])\.\s", zone, maxsplit=1)[0]
+        zone = first_sentence(zone)
         own = _own(zone)
         months = _months(own, ctx)
         if any(p.kind in ("quarter", "span", "year") for p in own) or (not months and _QUARTER.search(zone)):

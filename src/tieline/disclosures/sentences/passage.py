@@ -22,6 +22,8 @@ _FOLLOWS = re.compile(r"\b(?:follow(?:s|ing)?|below)\b", re.IGNORECASE)
 _WE = re.compile(r"\b(?:[Ww]e|[Oo]ur)\b")
 _IT = re.compile(r"(?:.* )?it (?:has |had |also )*[a-z]+ed | it (?:held|sold|holds|owned) ")
 _COMPARISON = re.compile(r"\b(?:compared (?:to|with)|versus|vs\.?|from|against|over|than|relative to)\b")
+_DIFFICULTY = re.compile(r"\bnetwork (?:difficulty|hash ?rate)\b", re.IGNORECASE)
+"""What moves every miner's coins: who names it speaks of nobody else."""
 _DATED = ("month", "date", "quarter")
 
 
@@ -77,7 +79,7 @@ class Passage:
         self.elsewhen |= bool(_AGO.search(sentence)) or (bool(years) and own not in years)
         if _FOLLOWS.search(sentence) and (NOT_DONE.search(sentence) or NOT_OWN.search(sentence)):
             self.barred = True
-        if names_somebody(sentence, self._names) or NOT_OWN.search(sentence):
+        if names_somebody(sentence, self._names) or NOT_OWN.search(_DIFFICULTY.sub(" ", sentence)):
             self.antecedent = False
         elif any(own and name in sentence for name, own in self._names.items()) or _WE.search(sentence):
             self.antecedent = True

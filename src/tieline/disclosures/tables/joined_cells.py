@@ -85,7 +85,7 @@ def _ends(body: str, percents: list[re.Match[str]]) -> list[tuple[str, list[str]
     """Where the values end and the first change begins: `405 10%2%` says it, `40510%2%` leaves up to three ways."""
     ends = [("-" if p["sign"] else "") + p["value"] for p in percents]
     numbers = body[: percents[0].start()].rstrip()
-    if not percents[0][0][0].isdigit() or not (numbers[-1:].isdigit() or not numbers):
+    if not percents[0][0][0].isdigit() or not (numbers[-1:].isdigit() or numbers[-1:] in ("", ",")):
         return [(numbers, ends)]
     run = percents[0]["value"]
     whole = len(run.partition(".")[0])
