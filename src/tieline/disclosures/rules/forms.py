@@ -31,7 +31,7 @@ _REASON = (
     "halving|block rewards?|fewer days|shorter month|days|month|efficiency|efficiencies|fleet|machines?|upgrades?|upgrading|optimi[sz]ations?|optimi[sz]ing|deployments?|installations?|expansions?|energi[sz]ations?|"
     "power|energy|electricity|prices?|costs?|strategy|grid|demand|peaks?|operations?|operating|operational|performance|improvements?|improving|improved|improve|"
     "reducing|reduced|reductions?|increases?|decreases?|declines?|changes?|significantly|strategic|strategically|economic|effective|effectively|employment|utilization|activit(?:y|ies)|"
-    "proprietary|long-term|seasonal|extreme|winter|summer|severe|hot|cold|four coincident peak|ercot|texas|transaction fees?|liquidity|treasury|management|growth|fund|funding|expenses|balance sheet)"
+    "proprietary|long-term|seasonal|extreme|winter|summer|severe|hot|cold|four coincident peak|ercot|texas|transaction fees?|liquidity|treasury|management|growth|expenses|balance sheet)"
 )
 """A piece of a reason: what made coins more or fewer, or what was done with the money; it names nobody."""
 
@@ -42,13 +42,13 @@ FORMS: tuple[Form, ...] = (
     _F("(?:and|while|also|it|{SUBJ})", "|While| Heron mined 41 BTC in July 2025, it sold 12 BTC."),
     _F("(?:in|during|for|as of|as at|at|on|by|at the end of|for the month of|in the month of|for the month ended) @[me]", "Heron mined 41 BTC |in July 2025|."),
     _F("(?:in|for|during) (?:the )?@[mq]", "Heron mined 41 BTC |in the month of July|, 2025."),
-    _F("in @m alone|(?:, )?(?:with|at)(?: an?)?|an", "Heron mined 41 BTC in July 2025, |an| average of 1.3 BTC per day."),
+    _F("in @m alone|(?:, )?(?:with|at|resulting in)(?: an?)?|an", "Heron mined 41 BTC in July 2025, |an| average of 1.3 BTC per day."),
     _F("{SUBJ} (?:mined|produced)", "|Heron produced| an average of 1.3 BTC per day in July 2025."),
     _F("@m", "|July 2025|: bitcoin production was 41 BTC."),
     _F("(?:in|during|for|at the end of) (?:the|this) month", "Heron mined 41 BTC |during the month|."),
     _F("(?:at|as of|by) month-end", "Heron held 300 BTC |at month-end|."),
     _F("(?:in total|in (?:its )?treasury|on (?:its|our|the company 's) balance sheet)", "Heron held 300 BTC |in treasury| at July 31, 2025."),
-    _F(rf"(?:marking |representing )?an? (?:approximately )?(?:approximate )?#p{_ON}(?: {_MOVE})?{_ON}(?: {_THAN})?", "Heron mined 41 BTC in July 2025, |a 3% increase from June 2025|."),
+    _F(rf"(?:marking |representing |which (?:is|was|represents) )?an? (?:approximately )?(?:approximate )?#p{_ON}(?: {_MOVE})?{_ON}(?: {_THAN})?", "Heron mined 41 BTC in July 2025, |a 3% increase from June 2025|."),
     _F(rf"(?:marking |representing )?an? {_MOVE} of (?:approximately )?#[pbe]{_ON}(?: {_THAN})?", "Heron mined 41 BTC in July 2025, |an increase of 3% over the prior month|."),
     _F(rf"(?:up|down) (?:by )?(?:approximately )?#[pbe]{_ON}(?: {_THAN})?", "Heron mined 41 BTC in July 2025, |up 3% month-over-month|."),
     _F(rf"up from (?:the )?#[bejx](?: it produced)?{_ON}(?: (?:in|as of|at(?: the end of)?) @[me])?", "Heron held 300 BTC at July 31, 2025, |up from 280 BTC at June 30, 2025|."),
@@ -67,6 +67,10 @@ FORMS: tuple[Form, ...] = (
     _F("(?:in|on) the open market", "In July 2025 Heron bought 12 BTC |in the open market|."),
     _F(rf"(?:(?:was|were|is) )?(?:(?:primarily|mainly|largely|predominantly|partially|partly) )*(?:due to|driven by|as a result of|resulting from|because of|reflecting|attributable to|offset by|despite|thanks to|while|through|to (?:fund|support)) (?:{_REASON} )*{_REASON}", "Heron mined 41 BTC in July 2025, |primarily due to an increase in average network difficulty|."),
     _F("all (?:of which (?:was|were) )?(?:produced|mined) by (?:its|our|the company 's) (?:own )?(?:self-)?mining operations", "Heron held 300 BTC at July 31, 2025, |all produced by its self-mining operations|."),
+    _F("(?:from|including) (?:asic and gpu|asic|gpu) (?:(?:btc|bitcoin) )?(?:mining operations|hash rate|hashrate)", "Heron mined 41 BTC in July 2025, |from ASIC and GPU mining operations|."),
+    _F("which (?:is|was) #[be] (?:higher|lower) than the (?:prior|previous) month", "Heron held 300 BTC at July 31, 2025, |which was 12 BTC higher than the prior month|."),
+    _F("and generated (?:approximately )?#u in energy revenue(?: , which represents the equivalent of (?:approximately )?(?:one|#[bx]) additional bitcoin based on the average price of bitcoin during the month(?: of @m)?)?", "Heron mined 41 BTC in July 2025 |and generated $0.1 million in energy revenue|."),
+    _F("increased (?:its |our )?(?:bitcoin )?production (?:by )?#p(?: month-over-month)?", "Heron |increased bitcoin production 3% month-over-month|, producing a record 41 BTC in July 2025."),
     _F("and reached (?:a|an) (?:daily )?high of #[bx]", "July daily bitcoin mined averaged 1.3 |and reached a high of 1.6|."),
     _F(r"\( (?:btc|bitcoin) \)", "Heron mined 41 bitcoin |(BTC)| in July 2025."),
     _F("per bitcoin|per mw", "Power cost averaged $41,000 |per bitcoin| in July 2025."),

@@ -23,12 +23,12 @@ class SentenceRule(NamedTuple):
 
 MACROS: dict[str, str] = {
     "ABOUT": r"(?:(?:approximately|about|roughly|around|a total of|total of|an aggregate of|a record|a new record of|~|a|an|the|some|just|only) )*",
-    "SUBJ": r"(?:~own(?: (?:inc|corp|ltd|limited|plc|group|holdings|mining|digital|technologies))*(?: \.)?(?: ,? ?\( (?:nasdaq|nyse|tsx|tsxv|tsx-v|lse|aim|asx|otc|otcqx|otcqb|cboe|nyse american)[^()]*\))?(?: ,)?|we|it|the (?:company|group|miner|firm|bitcoin miner))",
+    "SUBJ": r"(?:~own(?: (?:inc|corp|ltd|limited|plc|group|holdings|mining|digital|technologies))*(?: \.)?(?: ,? ?\( (?:nasdaq|nyse|tsx|tsxv|tsx-v|lse|aim|asx|otc|otcqx|otcqb|cboe|nyse american)[^()]*\))?(?: ,)?|we|it|the (?:company|group|miner|firm|bitcoin miner)|(?:our|its|the company 's) (?:self-mining |mining )?operations)",
     "OPENER": r"(?:(?:in|during|for|throughout|as of|as at|at|on|by|at the end of|by the end of|as of the end of|at the close of|(?:for|in|during) the month of|in the month ended|for the month ended) (?:the )?@[mdeq]|(?:in|during|for|over|throughout) the month(?: of @m)?|at month-end|this month)(?: ,)?",
     "HEAD": r"(?:^|[;:,] |and |while |but )(?:[-*•·] )?(?:{OPENER} )?(?:{SUBJ} )?(?:(?:has|have|had|also|successfully|as of @[mde]|at @e) )*",
     "MINED": r"(?:self-mined|mined|produced|earned|generated|minted)",
     "OWN": r"(?:(?:~own(?: 's)?|its|our|the company 's|the group 's|total|monthly|overall|net|company|corporate|self-mined|month-end|aggregate|combined treasury) )*",
-    "WHEN": r"(?:(?:in|during|for|as of|as at|at|on|by|at the end of|by the end of|for the month of|in the month of|in the month ended|throughout) (?:(?:the )?@[mdeq]|the month(?: of @m)?|month-end|the end of the month) |in its treasury |in treasury |for the month |this month |month-end |at month-end |at month end |(?:the|this) month |@m )?",
+    "WHEN": r"(?:(?:in|during|for|as of|as at|at|on|by|at the end of|by the end of|for the month of|in the month of|in the month ended|throughout) (?:(?:the )?@[mdeq]|the month(?: of @m)?|month-end|the end of the month)(?: ,)? |in its treasury |in treasury |for the month |this month |month-end |at month-end |at month end |(?:the|this) month |@m )?",
     "PCT": r"(?:(?:by )?(?:approximately |about |roughly |nearly |a )?#p (?:month-over-month |year-over-year |m/m |y/y )?)?",
     "MOVED": r"(?:(?:(?:has )?(?:increased|increases|rose|rises|risen|grew|grows|grown|climbed|improved|improves|expanded|decreased|decreases|fell|declined|dropped|increasing|rising|growing) {PCT}|(?:up|down) (?:by )?(?:approximately |about )?#p )(?:(?:month-over-month|year-over-year) )?(?:from {ABOUT}#[a-z]+ (?:(?:in|as of|at) (?:the end of )?@[mde] )?)?to)",
     "BE": r"(?:was|were|of|at|totaled|totalled|totaling|totalling|reached|reaching|stood at|came to|came in at|amounted to|recorded at|remained at|remained steady at|remained stable at|remained unchanged at|is|:|=|{MOVED})",
@@ -48,11 +48,12 @@ _R = SentenceRule
 ROWS: tuple[SentenceRule, ...] = (
     # coins mined
     _R("btc_produced", "flow", "{HEAD}{MINED} {ABOUT}<b>(?! (?:per|a|/) ?day| daily| each)", "In July 2025, Heron mined 41 BTC.", "In July 2025 miners mined 41 BTC."),
-    _R("btc_produced", "flow", "{HEAD}(?:produces|mines|earns) {ABOUT}<b> (?=in @[mq])", "Heron produces 41 BTC in July 2025.", "Heron produces 41 BTC a month."),
+    _R("btc_produced", "flow", "(?:{HEAD}(?:produces|mines|earns)|, producing(?: a record #b in @m and)?) {ABOUT}<b> (?=in @[mq])", "Heron produces 41 BTC in July 2025.", "Heron produces 41 BTC a month."),
     _R("btc_produced", "flow", "(?:^|[;:] |, |and )(?:[-*•·] )?(?:{OPENER} )?{ABOUT}<b> (?:were |was )?(?:self-)?(?:mined|produced|earned)(?! per| daily| by| on average)", "- 41 BTC mined during July 2025.", "41 BTC mined by customers in July 2025."),
     _R("btc_produced", "flow", "(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} )?{OWN}(?:{COIN} )?(?:self-mining |mining )?(?:production|output) {WHEN}{BE} {ABOUT}<b>(?! (?:per|a|/) ?day| daily)", "Bitcoin production for July 2025 was 41 BTC.", "Network production for July 2025 was 41 BTC."),
     _R("btc_produced", "flow", "{HEAD}(?:increased|grew|expanded|raised) {OWN}(?:{COIN} )?(?:production|output) {PCT}(?:to|to a record of) {ABOUT}<b>", "In July 2025 Heron increased production 3% to 41 BTC.", "In July 2025 Heron aims at production of 41 BTC."),
     _R("btc_produced", "flow", "(?:^|[;:] )(?:[-*•·] )?{OWN}(?:total )?(?:{COIN} )(?:self-mined|mined|produced|earned) {WHEN}{BE} {ABOUT}<b>", "Bitcoin mined in July 2025 was 41 BTC.", "Bitcoin mined since 2021 was 41 BTC."),
+    _R("btc_per_avg_ehs", "mean", "(?:representing )?an average of <b> per (?:exahash|eh/s)", "Heron mined 41 BTC in July 2025, representing an average of 11 BTC per exahash.", "Heron mined up to 11 BTC per exahash in July 2025."),
     _R("ytd_btc", "ytd", "(?:year-to-date|ytd|calendar year-to-date) (?:{COIN} )?(?:production|mined|self-mined)?(?: through @[me])? ?{BE} {ABOUT}<b>", "Year-to-date production was 241 BTC.", "Year-to-date hosting was 241 BTC."),
     # the mean of a day
     _R("avg_btc_per_day", "mean", "(?:an average of|average of|averaging|averaged|average rate of|average production rate of|average daily production of|average daily production rate of) {ABOUT}<bx>(?: (?:mined|produced|earned))? (?:per day|a day|daily|/ day|each day|per calendar day)", "In July 2025 Heron mined an average of 1.3 BTC per day.", "Heron mined up to 1.3 BTC per day in July 2025."),
@@ -70,7 +71,7 @@ ROWS: tuple[SentenceRule, ...] = (
     _R("btc_held_end", "stock", "(?:{HEAD}|, )(?:increased|grew|expanded|raised|bringing|increasing|growing|taking|lifting|raising) {OWN}(?:{COIN} )?{STASH} (?:of {COIN} )?(?:by {ABOUT}#[bp] )?(?:from {ABOUT}#[bx] )?to {ABOUT}<b>", "In July 2025 Heron mined 41 BTC, bringing its bitcoin holdings to 300 BTC as of July 31, 2025.", "In July 2025 Heron aims at bringing its holdings to 300 BTC."),
     _R("btc_held_end", "stock", "#b (?:{WHEN})?,? ?(?:resulting in|bringing|for) (?:a |{OWN})?(?:total )?(?:{COIN} )?(?:holdings?|balance) (?:of|to) {ABOUT}<b>", "In July 2025 Heron mined 41 BTC, resulting in total holdings of 300 BTC at the end of July.", "In July 2025 Heron mined 41 BTC, resulting in total sales of 300 BTC at the end of July."),
     _R("restricted_or_pledged_btc", "stock", "#b (?:{WHEN})?,? ?(?:of which|including|which includes|which included) {ABOUT}<b> (?:(?:was|were|is|are|that (?:was|were|is|are)|in|as) )?(?:pledged|restricted|posted as|held as|collateral)(?: (?:as|for|collateral))*", "Heron held 300 BTC on July 31, 2025, of which 100 BTC was pledged as collateral.", "Heron held 300 BTC on July 31, 2025, of which 100 BTC was mined."),
-    _R("btc_held_end", "stock", "(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} )?{OWN}{COIN} (?:{STASH}|held) {WHEN}{BE} {ABOUT}<x>(?= [.,;()]|$| of which| in | as | at | and )", "At July 31, 2025, our bitcoin holdings stood at 3,140.", "At July 31, 2025, our share holdings stood at 3,140."),
+    _R("btc_held_end", "stock", "(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} )?{OWN}{COIN} (?:{STASH}|held|balance held in reserve) {WHEN}{BE} {ABOUT}<x>(?= [.,;()]|$| of which| in | as | at | and )", "At July 31, 2025, our bitcoin holdings stood at 3,140.", "At July 31, 2025, our share holdings stood at 3,140."),
     _R("restricted_or_pledged_btc", "stock", "(?:includes|including|of which|out of which) {ABOUT}<b> (?:(?:was|were|is|are) )?(?:pledged|posted|allocated|held) as collateral", "Heron held 300 BTC on July 31, 2025, including 100 BTC pledged as collateral.", "Heron held 300 BTC on July 31, 2025, including 100 BTC of customers."),
     # coins sold
     _R("btc_sold", "flow", "{HEAD}(?:sold|monetized|monetised|liquidated) {ABOUT}<b>(?! (?:mined|produced)? ?and (?:its|our|the|another|#b))", "In July 2025 Heron sold 12 BTC.", "A bank sold 12 BTC in July 2025."),
@@ -119,7 +120,7 @@ ROWS: tuple[SentenceRule, ...] = (
 )
 # fmt: on
 
-COMPARED = r"^ (?:,? ?\(? ?(?:a |an )?(?:{PCT}(?:increase|decrease|improvement|decline|rise|drop|growth|gain)? ?)?(?:as )?(?:compared (?:to|with)|versus|vs\.?|up {PCT}from|down {PCT}from|from|against|an? (?:increase|decrease) (?:of {ABOUT}#p )?(?:from|over)|(?:increase|decrease) (?:from|over)) (?:the )?{ABOUT})(?P<n>#[bxejumw]) ?(?:(?:bitcoin|btc) )?(?:in|for|during|at|as of|at the end of|on|as at)? ?(?P<p>@[me]|the (?:prior|previous|preceding) month|last month|a month earlier|the month before|the same month last year|the same month of last year|a year earlier|a year ago)"
+COMPARED = r"^ (?:,? ?\(? ?(?:a |an )?(?:{PCT}(?:increase|decrease|improvement|decline|rise|drop|growth|gain)? ?)?(?:as )?(?:compared (?:to|with)|versus|vs\.?|up {PCT}from|down {PCT}from|from|against|an? (?:increase|decrease) (?:of {ABOUT}#p )?(?:from|over)|(?:increase|decrease) (?:from|over)) (?:the )?{ABOUT})(?P<n>#[bxejumw]) ?(?:(?:bitcoin|btc) )?(?:in|for|during|at|as of|at the end of|on|as at)? ?(?P<p>@[meq]|the (?:prior|previous|preceding) month|last month|a month earlier|the month before|the same month last year|the same month of last year|a year earlier|a year ago)"
 """What may follow a number that a row has read: the same figure of another month, which must be named."""
 
 NO_SALE = (

@@ -21,7 +21,7 @@ HEADING = words_of(
     operation operations operational report reports releases release published metric metrics figures announces provides releases today preliminary
     history by mining miner investor bitcoin btc ltd inc corp plc limited
     change m/m y/y mom yoy month-over-month year-over-year month/month year/year quarter-over-quarter qoq q/q comparison comparisons comparative figure increase decrease vs prior restated
-    as previously reported in thousands thousand million appx ca eh ph th us usd h mw hash rate power total held balance
+    as previously reported is pleased to announce provide present capacity management in thousands thousand million appx ca eh ph th us usd h mw hash rate power total held balance
     month-end cost costs sales revenue miners machines eh/s j/th w/th kwh $/kwh
     """
 )
@@ -79,7 +79,7 @@ _REFERS = re.compile(
     r"|(?:these|those|all|each|every|such|its) (?:of the )?(?:\w+ )?(?:figures?|numbers?|amounts|data)\b)",
     re.IGNORECASE,
 )
-_AS_IT_IS = re.compile(r"unaudited|preliminary|round(?:ed|ing)|approximat|in U\.?S\b", re.IGNORECASE)
+_AS_IT_IS = re.compile(r"unaudited|preliminary|round(?:ed|ing)|approximat|in U\.?S\.?(?: dollars|$)", re.IGNORECASE)
 _PREFACE = COLUMNS.union(
     words_of("""
     exhibit ex press release news immediate distribution not for to in or wire services united states dissemination

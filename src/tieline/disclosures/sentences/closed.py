@@ -59,7 +59,7 @@ _AFTER = re.compile(
     r" (?:(?!and\b|while\b|compared|versus\b|vs\b|from\b|to\b|with\b|up\b|down\b|over\b|than\b)[a-z'./-]+ ){0,5}?"
     r"(?P<how>in|during|for|throughout|as of|as at|at|on|by|of|ended|through|until|at the end of|for the month of|in the month of|at the close of) (?P<p>@[a-z])"
 )
-_WITHIN = re.compile(r"(?: (?:in|during|for|as of|at|at the end of|on) (?:the month of )?@[me])? ?")
+_WITHIN = re.compile(r"(?: (?:in|during|for|as of|at|at the end of|on) (?:the month of )?@[meq])? ?")
 _RATE = re.compile(
     r"(?:per (?!day|kwh|bitcoin|btc|coin)|a (?:month|year|week)|higher|lower|more|less|fewer|above|below|each (?!day))"
 )
@@ -81,7 +81,7 @@ def proven(text: str, spans: list[tuple[int, int]], ctx: Context, frame: Frame) 
             passage.paragraph()
         if is_heading(text, start, end):
             passage.heading(sentence)
-        elif passage.barred or not re.search(r"\d|\b(?:no|none|not|zero)\b", sentence):
+        elif passage.barred or not re.search(r"\d|\b(?:no|none|not|zero|[Aa]ll)\b", sentence):
             passage.speaks_of(sentence)
         else:
             tpl = template(text, start, end, ctx.style, frame.names)
@@ -202,7 +202,7 @@ class _Sentence:
             return True
         if field in _STANDS and re.match(r"(?:was|were|has been|have been) ", rest):
             return True  # `installed hashrate of 1.2 EH/s was added`: another verb decides
-        return _RATE.match(rest) is not None
+        return field != "btc_per_avg_ehs" and _RATE.match(rest) is not None
 
     # --- of when it is ---
 

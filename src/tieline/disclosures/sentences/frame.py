@@ -167,7 +167,7 @@ def _reporters(text: str, title: str | None, issuer: str | None) -> list[str]:
         _ALIAS.search(head),
     ]
     names = [m["name"].strip() for m in reporters if m is not None and not NOT_OWN.search(m["name"])]
-    return [name for name in names if name.split()[0].lower() not in _NO_NAME]
+    return [name for name in names if name.split()[0].lower() not in _NO_NAME and not periods(name)]
 
 
 def _forms(name: str) -> list[str]:

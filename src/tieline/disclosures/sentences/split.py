@@ -20,9 +20,15 @@ COMPARISON = re.compile(
 )
 
 
+_HEADING = re.compile(r"\s*(?:(?:[A-Z][\w'’/&-]*|and|of|the|for|in|to|on|with|a|by|from|20\d\d),?\s*){2,9}")
+"""A line of capitals: `Power Sales and Treasury Management`."""
+
+
 def _wraps(line: str, following: str, first: bool = False) -> bool:
     """Does the next line go on with this one's sentence? A title does not: the text's `first` line, before a capital."""
-    if first and re.match(r"\s*[\"“]?[A-Z]", following):
+    if first and re.match(r"\s*[\"“]?[A-Z0-9]", following):
+        return False
+    if _HEADING.fullmatch(line) and re.match(r"\s*[A-Z]", following):
         return False
     if re.search(r"[.!?:;|]\s*$", line) or re.match(r"\s*[-*•>]?\s*[A-Z][\w() /%-]{2,60}:\s", following):
         return False
@@ -68,7 +74,7 @@ def _paragraphs(text: str, taken: list[tuple[int, int]]) -> Iterator[tuple[int, 
         if not solid or not _wraps(line, following, not seen):
             yield start, end
             start = end + 1
-        seen = seen or bool(line.strip())
+        seen = seen or len(line.split()) > 3  # `Exhibit 99.1` stands before a title
         at = end + 1
 
 

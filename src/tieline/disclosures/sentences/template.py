@@ -67,14 +67,14 @@ def template(text: str, start: int, end: int, style: str, names: dict[str, bool]
         taken.extend((t.start, t.end) for t in new)
 
     add(Token(_shape(p), p.start, p.end, period=p) for p in periods(text, start, end))
+    for name, own in names.items():
+        pattern = re.compile(rf"(?<![A-Za-z]){re.escape(name)}(?![a-z])")
+        add(Token("~own" if own else "~other", *m.span()) for m in pattern.finditer(text, start, end))
     for q in quantities(text, start, end, style):
         if not _is_year(q):
             signed = q.negative and text[q.start] != "(" and text[start : q.start].strip() != ""
             number = replace(q, negative=signed)  # else a bracket or a bullet, and no sign
             add([Token(_UNIT.get(q.unit, "#o"), q.start, q.end, number=number)])
-    for name, own in names.items():
-        pattern = re.compile(rf"(?<![A-Za-z]){re.escape(name)}(?![a-z])")
-        add(Token("~own" if own else "~other", *m.span()) for m in pattern.finditer(text, start, end))
     at = start
     for a, b in [*sorted(taken), (end, end)]:  # words of the gaps: `41 BTC-equivalent` leaves `-equivalent`
         sequence.extend(token for m in _WORD.finditer(text, at, a) for token in _words(m))
