@@ -54,16 +54,23 @@ class _LineOver(NamedTuple):
 
 
 def heading_over(text: str, at: int, frame: Frame) -> str | None:
-    """The line over a row by which what stands under it is unproven; None where all that stands there proves it."""
-    nearest = True
+    """The line over a row by which what stands under it is unproven; None where all that stands there proves it.
+
+    Beyond a sentence over a head of the table (`Key Metrics`) stands another part of the text, which bars only where it
+    is of others or of plans.
+    """
+    nearest, headed, beyond = True, False, False
     for line in _lines_above(text, at):
         if is_dateline(line.words, line.dated):
             continue
         if re.search(r"[.!?]$", line.words):
             proves = False if nearest and _tells_of_others(line.words, frame) else None
-            nearest = False
+            nearest, beyond = False, beyond or headed
+        elif beyond:
+            proves = False if NOT_OWN.search(line.words) or NOT_DONE.search(line.words) else None
         else:
             proves = False if _YEAR.fullmatch(line.words) else _proves(line, frame)
+            headed |= proves is None and HEAD.match(line.words) is not None
         if proves is not None:
             return None if proves else line.words
     return None
@@ -91,7 +98,11 @@ def _proves(line: _LineOver, frame: Frame) -> bool | None:
         return False if not numbered and _columns_bar(line.raw, frame) else None
     if numbered:
         return False if _heads_with_numbers(line.words, line.bare) else None
-    if classify(line.words) is not None or (not line.title and _is_fragment(line.words, line.under)):
+    if (
+        classify(line.words) is not None
+        or line.under.startswith("(")
+        or (not line.title and _is_fragment(line.words, line.under))
+    ):
         return None
     return not _heading_bars(line.words, line.dated, line.title, frame)
 
@@ -129,7 +140,7 @@ def _is_fragment(words: str, under: str) -> bool:
 
 def _heads_with_numbers(words: str, bare: str) -> bool:
     """`Per share (x 1,000)`, `Week 31`: a number in a bracket after words, or of a span, in a line that is no row."""
-    before = re.split(r"\d", bare, maxsplit=1)[0].rstrip()
+    before = re.split(r"\d", bare, maxsplit=1)[0].rstrip(" $€£")
     if re.search(r"[|:\t]", words):
         return False
     inside = before.count("(") > before.count(")") and not before.endswith("(")

@@ -280,7 +280,7 @@ _WORDS: dict[str, str] = {
     "cost_basis_kusd": "cost basis held",
     "receivable_kusd": "receivable from collateral",
 }
-_MONEY_TOO = "000 000s '000"
+_MONEY_TOO = "000 000s '000 m"
 PROVES = {
     field: frozenset(f"{_ANY} {words} {_MONEY_TOO if unit_of(field) == 'USD' else ''}".split())
     for field, words in _WORDS.items()

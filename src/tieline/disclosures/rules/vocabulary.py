@@ -21,7 +21,7 @@ HEADING = words_of(
     operation operations operational report reports releases release published metric metrics figures announces provides releases today preliminary
     history by mining miner investor bitcoin btc ltd inc corp plc limited
     change m/m y/y mom yoy month-over-month year-over-year month/month year/year quarter-over-quarter qoq q/q comparison comparisons comparative figure increase decrease vs prior restated
-    as previously reported is pleased to announce provide present capacity management in thousands thousand million appx ca eh ph th us usd h mw hash rate power total held balance
+    as previously reported is pleased to announce provide present capacity management center centers in thousands thousand million appx ca eh ph th us usd h mw hash rate power total held balance
     month-end cost costs sales revenue miners machines eh/s j/th w/th kwh $/kwh
     """
 )
@@ -84,7 +84,7 @@ _PREFACE = COLUMNS.union(
     words_of("""
     exhibit ex press release news immediate distribution not for to in or wire services united states dissemination
     source contact date dated corporation company nasdaq nyse tsx lse aim asx otc announcement investors relations
-    globe newswire prnewswire business htm html document form k pdf produces mines earns achieves exceeds digital technologies holdings platforms et
+    globe newswire prnewswire business htm html document form k pdf produces mines earns achieves exceeds digital technologies holdings platforms et rns number
     january february march april may june july august september october november december
     """)
 )
@@ -95,6 +95,9 @@ _CITY = re.compile(
     r"(?m)^[A-Z][A-Z .\n-]{2,30},\s(?:[A-Z][\w. ]{1,20},\s)?[A-Z][a-z]{2,8}\.?\s\d{1,2},\s20\d\d\s\(?/?(?:GLOBE|PR|Business|ACCESS|CNW)"
 )
 """A dateline up to its wire: what stands behind it is no preface, also where narrow columns break its lines."""
+
+
+_HEADLINE = ("Mines", "Produces", "Earns", "Mined", "Produced")
 
 
 def disowned(text: str) -> str | None:
@@ -114,7 +117,10 @@ def preface(text: str, names: dict[str, bool]) -> str | None:
     """A line before the title that says something of what follows; None where all that stands there is plain."""
     dateline = _CITY.search(text, 0, 3000)
     lines = [line.strip() for line in text[: dateline.start() if dateline else 3000].split("\n") if line.strip()]
-    titled = next((i for i, line in enumerate(lines[:12]) if UPDATE.search(line) and periods(line)), 0)
+    own = tuple(f"{name} {verb}" for name, mine in names.items() if mine for verb in _HEADLINE)
+    titled = next(
+        (i for i, line in enumerate(lines[:12]) if periods(line) and (UPDATE.search(line) or line.startswith(own))), 0
+    )
     for line in lines[:titled]:
         sentence = len(line.split()) > 12 or line.endswith((".", "!"))
         if not sentence and strange(re.sub(r"\S*\d\S*", " ", line), names, _PREFACE) is not None:
