@@ -3,12 +3,20 @@
 import json
 import subprocess
 import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from tieline import records
+from tieline.cli.folder import place_in
 from tieline.cli.sector.disclosures import disclosures
+from tieline.disclosures.comparison.chain import shipped_chain
+from tieline.records.market import NetworkTick
+from tieline.store import Store
 
 from .edgar_server import RELEASE, serving
 
@@ -174,3 +182,25 @@ def test_a_folder_is_fetched(tmp_path: Path) -> None:
 def test_fields_are_listed(tmp_path: Path) -> None:
     assert "btc_produced" in run(tmp_path, "fields").output
     assert json.loads(run(tmp_path, "fields", "--json").output)["btc_sold"]["unit"] == "BTC"
+
+
+def test_a_month_after_the_shipped_series_is_checked_by_what_the_platform_has_heard(tmp_path: Path) -> None:
+    text = (
+        "Cango August 2026 Update\nIn August 2026, Cango mined 520 BTC, at an average operating hashrate of 36.5 EH/s."
+    )
+    run(tmp_path, "read", "-", "--issuer", "CANG", "--published", "2026-09-03", "--keep", text=text)
+    asked = ("check", "--issuer", "CANG", "--period", "2026-08")
+    assert "no check applies" in run(tmp_path, *asked).output
+    first = shipped_chain().epochs[-1]
+    tmp_path.chmod(0o700)
+    with closing(Store(place_in(tmp_path), records.encode, records.decode)) as store:
+        store.append([_tick(first.start + timedelta(days=day), 953_568 + 144 * day) for day in range(80)])
+    assert "36.5 EH/s x" in run(tmp_path, *asked).output
+
+
+def _tick(at: datetime, height: int) -> NetworkTick:
+    """The network at ten minutes a block from the last shipped epoch on."""
+    return NetworkTick(
+        at=at.astimezone(UTC), known_at=at, source="heard", kind="measured", difficulty=125e12, subsidy_btc=3.125,
+        fee_share=0.01, btc_usd=Decimal(80_000), height=height,
+    )  # fmt: skip
