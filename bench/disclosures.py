@@ -112,7 +112,7 @@ def _sets() -> dict[str, list[dict[str, Any]]]:
 def _by_address() -> dict[str, dict[str, int]]:
     """What was given at first sight of public pages that are kept by address, since their words are others'."""
     sums: dict[str, Counter[str]] = defaultdict(Counter)
-    for line in (READ / "sets" / "addresses.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in (READ / "addresses.jsonl").read_text(encoding="utf-8").splitlines():
         page = json.loads(line)
         seen = page["at_first_sight"]
         found = {"texts": 1, "found": seen["facts"] + seen["candidates"], **seen}
