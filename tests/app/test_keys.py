@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.config.test_config import SMALL, TENANTS
 
-from tieline.app import up
+from tieline.app import console_part, up
 from tieline.app.gateway_part import PORTAL, settings_of
 from tieline.gateway.settings import hash_key
 
@@ -44,6 +44,13 @@ def test_an_admin_alone_is_not_the_ready_key(tmp_path: Path) -> None:
     runtime = _prepared(tmp_path, TENANTS.replace('id = "k"', 'id = "k"\nrole = "billing"'))
     keys = settings_of(runtime.load_config(), runtime).keys
     assert hash_key(runtime.demo_key or "") not in {key.sha256 for key in keys}
+
+
+def test_a_fleet_without_tenants_has_no_ready_key_whatever_lies_in_its_folder(tmp_path: Path) -> None:
+    assert _prepared(tmp_path, TENANTS).demo_key is not None
+    runtime = _prepared(tmp_path, "")
+    assert up.ready_key(runtime, runtime.load_config()) is None
+    assert console_part._chat_key(runtime, runtime.load_config()) is None
 
 
 def test_a_secret_that_was_lost_is_named(tmp_path: Path) -> None:

@@ -1,60 +1,52 @@
-"""Walks that need no service, played from the document alone: files written as shown, commands typed as shown."""
+"""Walks that need no service, played from the document alone: files written as shown, commands typed as shown.
+
+Those with a browser are played by bench/walks.py; here they are read.
+"""
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from click.testing import CliRunner
+from tests.cli.walking import MOST_STEPS, WALKS, Command, Deed, walk_of
 
-from tieline.cli import main
-
-WALKS = Path(__file__).resolve().parents[2] / "docs" / "walks"
-MOST_COMMANDS = 10
-_BLOCK = re.compile(r"^```(file|console)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-class Typed(NamedTuple):
-    """A command of a walk, and what stands in its answer."""
-
-    words: list[str]
-    answers: list[str]
-
-
-def steps(text: str) -> tuple[dict[str, str], list[Typed]]:
-    """(files to write, commands in their order)."""
-    files: dict[str, str] = {}
-    typed: list[Typed] = []
-    for kind, name, body in _BLOCK.findall(text):
-        if kind == "file":
-            files[name] = body
-            continue
-        for line in body.splitlines():
-            if line.startswith("$ tieline "):
-                typed.append(Typed(shlex.split(line[2:])[1:], []))
-            elif line.strip():
-                typed[-1].answers.append(line.strip())
-    return files, typed
+from tieline.cli import COMMANDS, main
 
 
 def test_a_document_is_read_as_it_is_typed() -> None:
-    files, typed = steps('```file a.csv\nx\n```\n\n```console\n$ tieline a "b c"\nanswer\n$ tieline d\n```\n')
-    assert files == {"a.csv": "x\n"}
-    assert typed == [Typed(["a", "b c"], ["answer"]), Typed(["d"], [])]
+    walk = walk_of(
+        '```file a.csv\nx\n```\n\n```console\n$ tieline a "b c"\nanswer\n$ make d\n```\n'
+        "```page\nopen First admin\nfill Your name: Ada: A.\nclick Join\nsee 18 of 18\n```\n"
+    )
+    assert walk.files == {"a.csv": "x\n"}
+    assert walk.commands == [Command('tieline a "b c"', ["answer"]), Command("make d")]
+    first, second = Deed("open", "First admin"), Deed("fill", "Your name", "Ada: A.")
+    assert walk.blocks[1] == [first, second, Deed("click", "Join"), Deed("see", "18 of 18")]
+    assert walk.steps == 4
+    with pytest.raises(ValueError, match="begins with"):
+        walk_of("```page\njump up\n```\n")
+
+
+@pytest.mark.parametrize("walk", ["operator", "treasurer", "tenant", "analyst"])
+def test_a_walk_is_ten_steps_of_commands_that_there_are(walk: str) -> None:
+    found = walk_of((WALKS / f"{walk}.md").read_text(encoding="utf-8"))
+    assert 4 < found.steps <= MOST_STEPS
+    for one in found.commands:
+        program, word, *_ = shlex.split(one.line)
+        assert program in ("make", "python3") or (program == "tieline" and word in COMMANDS), one
 
 
 @pytest.mark.parametrize("walk", ["treasurer", "analyst"])
 def test_a_walk_is_what_its_document_says(walk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, typed = steps((WALKS / f"{walk}.md").read_text(encoding="utf-8"))
-    assert 4 < len(typed) <= MOST_COMMANDS
+    found = walk_of((WALKS / f"{walk}.md").read_text(encoding="utf-8"))
     monkeypatch.chdir(tmp_path)
-    for name, body in files.items():
+    for name, body in found.files.items():
         (tmp_path / name).write_text(body, encoding="utf-8")
-    for words, answers in typed:
-        said = CliRunner().invoke(main, words)
-        assert said.exit_code == 0, (words, said.output)
-        missing = [one for one in answers if one not in said.output]
-        assert missing == [], (words, said.output)
+    for one in found.commands:
+        if not one.line.startswith("tieline "):
+            continue  # done for these tests
+        said = CliRunner().invoke(main, shlex.split(one.line)[1:])
+        assert said.exit_code == 0, (one.line, said.output)
+        assert [answer for answer in one.answers if answer not in said.output] == [], (one.line, said.output)

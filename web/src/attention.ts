@@ -1,7 +1,7 @@
 // What needs a person now. Calm when nothing does: one line that says so.
 
 import { feed, type Attention, type Overview } from "./data";
-import { h, put, type Child } from "./dom";
+import { h, on, patch, type Child } from "./dom";
 import { age, clock, count, num } from "./format";
 
 // Three sites with the same trouble are one line with three names.
@@ -28,11 +28,11 @@ export class AttentionStrip {
     const groups = this.all ? lines.map((l) => [l]) : grouped(lines);
     const shown = this.all ? groups : groups.slice(0, SHOWN);
     const button = h("button", { type: "button", class: "quiet" }, this.all ? "Fewer" : "Each");
-    button.addEventListener("click", () => {
+    on(button, "click", () => {
       this.all = !this.all;
       this.update(o);
     });
-    put(this.el,
+    patch(this.el,
       h("b", { class: "lead" }, h("i", { class: `health ${urgent.length ? "ill" : "well"}`, "aria-hidden": "true" }), urgent.length ? count(urgent.length, "thing needs you", "things need you") : "Nothing needs you"),
       h("ul", {}, shown.map((g) => (g.length === 1 ? one(g[0]!, o.now) : several(g)))),
       this.all || shown.length < lines.length ? button : null);
@@ -42,7 +42,7 @@ export class AttentionStrip {
   private withdraw(o: Overview, known: number): void {
     this.el.className = "attention warn-state";
     const before = known ? `${count(known, "thing")} stood open then.` : "Nothing stood open then.";
-    put(this.el,
+    patch(this.el,
       h("b", { class: "lead" }, h("i", { class: "health", "aria-hidden": "true" }), "Unknown whether anything needs you"),
       h("ul", {}, h("li", { class: "warn" }, `The console has not been heard since ${clock(o.now)} UTC. ${before}`)));
   }
@@ -59,7 +59,7 @@ const sentence = (text: string): string => text.charAt(0).toUpperCase() + text.s
 const site = (l: Attention): Child => (l.site_id ? h("a", { href: `/site/${l.site_id}`, "data-nav": true }, l.site || l.site_id) : null);
 
 function one(l: Attention, now: number): Child {
-  return h("li", { class: l.level },
+  return h("li", { class: l.level, "data-key": `${l.what} ${l.site_id ?? ""} ${l.seq ?? ""}` },
     h("b", {}, sentence(l.what)), " ", site(l), l.text ? `: ${l.text} ` : " ",
     l.since !== null ? h("small", {}, age(now - l.since), " ") : null,
     l.seq !== null ? h("a", { class: "ref", href: `/records/${l.seq}`, "data-nav": true }, `#${l.seq}`) : null);
@@ -68,5 +68,5 @@ function one(l: Attention, now: number): Child {
 function several(g: Attention[]): Child {
   const places = g.filter((l, i) => g.findIndex((x) => x.site_id === l.site_id) === i);
   const rest = places.length - NAMES;
-  return h("li", { class: g[0]!.level }, h("b", {}, `${sentence(g[0]!.what)}, ${num(g.length, 0)}`), ": ", places.slice(0, NAMES).map((l, i) => [i ? ", " : "", site(l)]), rest > 0 ? ` and ${rest} more` : "");
+  return h("li", { class: g[0]!.level, "data-key": g[0]!.what }, h("b", {}, `${sentence(g[0]!.what)}, ${num(g.length, 0)}`), ": ", places.slice(0, NAMES).map((l, i) => [i ? ", " : "", site(l)]), rest > 0 ? ` and ${rest} more` : "");
 }

@@ -4,6 +4,7 @@ import { BarChart, LineChart, ScatterChart } from "echarts/charts";
 import { GridComponent, LegendComponent, MarkAreaComponent, MarkLineComponent, TooltipComponent } from "echarts/components";
 import { connect, init, use, type EChartsType } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
+import { h } from "./dom";
 import { clock, day } from "./format";
 import { colour, onTheme } from "./theme";
 
@@ -35,9 +36,19 @@ export class Chart {
     this.redraw();
   }
 
+  /** Nothing to draw yet: say what is waited for. */
+  wait(text: string): void {
+    if (this.make === null && this.el.textContent === text) return;
+    this.make = null;
+    this.chart?.dispose();
+    this.chart = null;
+    this.el.replaceChildren(h("p", { class: "wait" }, text));
+  }
+
   redraw(): void {
     if (!this.make || !this.el.clientWidth) return;
     if (!this.chart) {
+      this.el.replaceChildren();
       this.chart = init(this.el, null, { renderer: "canvas" });
       if (this.group) {
         this.chart.group = this.group;

@@ -1,11 +1,11 @@
 // The last decisions as sentences with their numbers. What happened at many sites for one reason is one line.
 
 import type { Change, Decision, Overview } from "./data";
-import { h, put, type Child } from "./dom";
+import { h, on, patch, type Child } from "./dom";
 import { openRecords } from "./drawer";
 import { brief, count, day, clock, mw, title } from "./format";
 
-interface Item { at: number; seqs: number[]; sites: Set<string>; cls: string; mark: string; head: Child[]; text: string; more: string[] }
+interface Item { key: string; at: number; seqs: number[]; sites: Set<string>; cls: string; mark: string; head: Child[]; text: string; more: string[] }
 interface Move { decision: Decision; change: Change }
 
 export class Decisions {
@@ -47,7 +47,7 @@ export class Decisions {
 
   private write(items: Item[], now: number): void {
     if (!items.length) {
-      put(this.list, h("li", { class: "wait" }, "Nothing has changed in the time shown."));
+      patch(this.list, h("li", { class: "wait" }, "Nothing has changed in the time shown."));
       return;
     }
     let last = "";
@@ -55,14 +55,14 @@ export class Decisions {
     for (const item of items.slice(0, 60)) {
       const when = day(item.at) === day(now) ? clock(item.at) : `${day(item.at)} ${clock(item.at)}`;
       const button = h("button", { type: "button", class: "quiet ref", title: "Records behind this" }, item.seqs.length === 1 ? `#${item.seqs[0]}` : count(item.seqs.length, "record"));
-      button.addEventListener("click", () => openRecords("Decision", [{ stream: "Plan", seqs: item.seqs.slice(0, 40) }]));
-      out.push(h("li", { class: item.cls },
+      on(button, "click", () => openRecords("Decision", [{ stream: "Plan", seqs: item.seqs.slice(0, 40) }]));
+      out.push(h("li", { class: item.cls, "data-key": item.key },
         h("time", {}, when === last ? "" : when), h("i", { class: "mark", "aria-hidden": "true" }, item.mark),
         h("div", {}, h("p", { class: "what" }, item.head, " ", button), h("p", { class: "why" }, item.text),
           item.more.length ? h("details", {}, h("summary", {}, "Each"), h("ul", {}, item.more.map((m) => h("li", {}, m)))) : null)));
       last = when;
     }
-    put(this.list, out);
+    patch(this.list, out);
   }
 }
 
@@ -85,13 +85,13 @@ function itemsOf(decisions: Decision[]): Item[] {
       else groups.set(key, [{ decision, change }]);
     }
   }
-  for (const moves of groups.values()) items.push(planItem(moves));
+  for (const [key, moves] of groups) items.push(planItem(key, moves));
   return items.sort((a, b) => b.at - a.at || Number(b.cls.includes("event")) - Number(a.cls.includes("event")) || b.seqs[0]! - a.seqs[0]!);
 }
 
 const link = (id: string, name: string): HTMLElement => h("a", { href: `/site/${id}`, "data-nav": true }, name);
 
-function planItem(moves: Move[]): Item {
+function planItem(key: string, moves: Move[]): Item {
   const { decision, change } = moves[0]!;
   const before = moves.reduce((t, m) => t + (m.change.before_mw ?? 0), 0), after = moves.reduce((t, m) => t + m.change.after_mw, 0);
   const fresh = change.before_mw === null;
@@ -108,7 +108,7 @@ function planItem(moves: Move[]): Item {
   const plural = still ? "stay as they are" : change.use === "mining"
     ? (fresh ? "begin at" : stops ? "stop mining" : starts ? "start mining" : up ? "mine more" : "mine less")
     : (fresh ? "serve with" : up ? "serve more" : "serve less");
-  const item = { at: decision.at, seqs: [...new Set(moves.map((m) => m.decision.seq))], sites, cls: `${change.use} ${still ? "" : up ? "up" : "down"}`, mark: still ? "•" : up ? "▲" : "▼" };
+  const item = { key, at: decision.at, seqs: [...new Set(moves.map((m) => m.decision.seq))], sites, cls: `${change.use} ${still ? "" : up ? "up" : "down"}`, mark: still ? "•" : up ? "▲" : "▼" };
   if (sites.size === 1) {
     const amount = fresh || still ? ` ${mw(after)}` : `: ${brief(before)} → ${mw(after)}`;
     return { ...item, head: [link(decision.site_id, decision.site), ` ${verb}`, h("b", {}, amount)], text: change.text + mode, more: moves.slice(1).map((m) => `${m.change.unit_id}: ${m.change.text}`) };
@@ -132,7 +132,7 @@ function planItem(moves: Move[]): Item {
 }
 
 function eventItem(d: Decision): Item {
-  const base = { at: d.at, seqs: [d.seq], sites: new Set([d.site_id]), more: [] };
+  const base = { key: `#${d.seq}`, at: d.at, seqs: [d.seq], sites: new Set([d.site_id]), more: [] };
   const until = d.until ? ` until ${clock(d.until)}` : "";
   const site = link(d.site_id, d.site);
   if (d.type === "Instruction") return { ...base, cls: "event order", mark: "◆", head: ["Grid order: ", site, h("b", {}, ` at most ${mw(d.limit_mw)}`)], text: `${until.trim() || "now"}, told ${d.notice_s ? `${Math.round(d.notice_s / 60)} min ahead` : "for at once"} by ${d.source}.` };

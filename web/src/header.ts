@@ -1,7 +1,7 @@
 // The bar on every page: whose fleet, what time its world has, what of it is real, and whether the platform is well.
 
 import { feed, get, type Me, type Origin, type Overview } from "./data";
-import { h, put, say, type Child } from "./dom";
+import { h, patch, say, type Child } from "./dom";
 import { clock, count, day, num } from "./format";
 import { openPalette } from "./palette";
 import { isDark, onTheme, toggleTheme } from "./theme";
@@ -98,10 +98,10 @@ export class Header {
     const text = JSON.stringify([o.parts, stale]);
     if (text !== this.told) {
       this.told = text;
-      put(this.partsSum, h("i", { class: `health ${stale ? "" : bad.length ? "ill" : "well"}` }), stale || !o.parts.length ? "parts unknown" : bad.length ? `${bad.map((p) => p.name).join(", ")} not well` : `${count(o.parts.length, "part")} well`);
-      put(this.partsList, o.parts.map((p) => h("li", {}, h("i", { class: `health ${p.ok ? "well" : "ill"}` }), h("b", {}, p.name), " ", p.detail || (p.ok ? "well" : "not well"))), o.version ? h("li", { class: "muted" }, `Tieline ${o.version}`) : null);
+      patch(this.partsSum, h("i", { class: `health ${stale ? "" : bad.length ? "ill" : "well"}` }), stale || !o.parts.length ? "parts unknown" : bad.length ? `${bad.map((p) => p.name).join(", ")} not well` : `${count(o.parts.length, "part")} well`);
+      patch(this.partsList, o.parts.map((p) => h("li", {}, h("i", { class: `health ${p.ok ? "well" : "ill"}` }), h("b", {}, p.name), " ", p.detail || (p.ok ? "well" : "not well"))), o.version ? h("li", { class: "muted" }, `Tieline ${o.version}`) : null);
     }
-    if (fresh.has("all") || fresh.has("origins")) put(this.banner, banner(o));
+    if (fresh.has("all") || fresh.has("origins")) patch(this.banner, banner(o));
     this.tick();
   }
 }

@@ -1,7 +1,7 @@
 // The numbers that are read first. Each says how old it is and how much of the fleet it speaks for.
 
 import type { Overview } from "./data";
-import { h, put, say } from "./dom";
+import { h, patch, say } from "./dom";
 import { openRecords, type Ask } from "./drawer";
 import { age, DASH, ehs, hashrate, mw, num, power, si } from "./format";
 
@@ -36,11 +36,10 @@ export class KeyNumbers {
     const [drawn, inUnit] = power(k.drawn_mw);
     say(this.power.value, drawn);
     say(this.power.unit, inUnit);
-    say(this.power.sub, "");
-    put(this.power.sub,
+    patch(this.power.sub,
       part("mining", "mining", k.mining_mw), part("inference", "inference", k.inference_mw),
       part("aux", "auxiliary", k.aux_mw), part("grid", `left of ${mw(k.limit_mw)}`, k.grid_mw));
-    put(this.power.extra, bar([["mining", k.mining_mw], ["inference", k.inference_mw], ["aux", k.aux_mw], ["grid", k.grid_mw]], k.limit_mw));
+    patch(this.power.extra, bar([["mining", k.mining_mw], ["inference", k.inference_mw], ["aux", k.aux_mw], ["grid", k.grid_mw]], k.limit_mw));
     say(this.power.foot, fresh);
     this.power.foot.classList.toggle("bad", k.units_heard < k.units);
 
@@ -48,7 +47,7 @@ export class KeyNumbers {
     say(this.hash.value, rate);
     say(this.hash.unit, rateUnit);
     say(this.hash.sub, `of ${ehs(k.deployed_ehs)} deployed${k.ehs === null || !k.deployed_ehs ? "" : ` · ${num((100 * k.ehs) / k.deployed_ehs, 1)} %`}`);
-    put(this.hash.extra, bar([["mining", k.ehs]], k.deployed_ehs));
+    patch(this.hash.extra, bar([["mining", k.ehs]], k.deployed_ehs));
     say(this.hash.foot, fresh);
 
     say(this.price.value, num(k.hashprice_usd, 2));
@@ -60,9 +59,9 @@ export class KeyNumbers {
     const ready = o.replicas.filter((r) => r.state === "ready").length;
     say(this.tokens.value, real === null ? DASH : si(real));
     say(this.tokens.unit, "tok/s real");
-    say(this.tokens.sub, `${si(k.modelled_tokens_s)} tok/s modelled, not served`);
-    say(this.tokens.foot, `${ready} of ${o.replicas.length} replicas ready`);
-    this.tokens.foot.classList.toggle("bad", ready < o.replicas.length || o.replicas.length === 0);
+    say(this.tokens.sub, k.modelled_tokens_s === null ? "none modelled" : `${si(k.modelled_tokens_s)} tok/s modelled, not served`);
+    say(this.tokens.foot, o.replicas.length ? `${ready} of ${o.replicas.length} replicas ready` : "no replica is configured or heard");
+    this.tokens.foot.classList.toggle("bad", ready < o.replicas.length);
 
     const figure = (name: string): string | null => o.month?.figures.find((f) => f.name === name)?.value ?? null;
     const produced = figure("bitcoin_produced");

@@ -3,60 +3,59 @@
 import { feed, get, type Me } from "./data";
 import { h, put } from "./dom";
 import { Header } from "./header";
-import { disclosuresPage } from "./pages/disclosures";
-import { inferencePage } from "./pages/inference";
-import { booksPage, treasuryPage, updatePage } from "./pages/money";
-import { accountPage } from "./pages/account";
-import { alertsPage } from "./pages/alerts";
-import { approvalsPage } from "./pages/approvals";
-import { auditPage } from "./pages/audit";
-import { joinPage, loginPage } from "./pages/login";
-import { observedPage } from "./pages/observed";
-import { rigPage } from "./pages/rig";
-import { rigsPage } from "./pages/rigs";
 import { listenForPalette } from "./palette";
-import { myPage, portalHeader } from "./pages/my";
-import { peoplePage } from "./pages/people";
 import { overviewPage } from "./pages/overview";
-import { recordPage, recordsPage } from "./pages/records";
-import { sitePage } from "./pages/site";
-import { tomorrowPage } from "./pages/tomorrow";
+
+type Leave = () => void;
+type Page = (root: HTMLElement, ...parts: string[]) => Leave;
+
+// A page's code is read when the page is first opened; the overview's is there from the start.
+const PAGES: [path: RegExp, page: () => Promise<Page>][] = [
+  [/^\/my$/, () => import("./pages/my").then((m) => m.myPage)],
+  [/^\/login$/, () => import("./pages/login").then((m) => m.loginPage)],
+  [/^\/join$/, () => import("./pages/login").then((m) => m.joinPage)],
+  [/^\/account$/, () => import("./pages/account").then((m) => m.accountPage)],
+  [/^\/people$/, () => import("./pages/people").then((m) => m.peoplePage)],
+  [/^\/audit$/, () => import("./pages/audit").then((m) => m.auditPage)],
+  [/^\/observed$/, () => import("./pages/observed").then((m) => m.observedPage)],
+  [/^\/rigs\/([^/]+)\/([^/]+)$/, () => import("./pages/rig").then((m) => m.rigPage)],
+  [/^\/rigs$/, () => import("./pages/rigs").then((m) => m.rigsPage)],
+  [/^\/approvals$/, () => import("./pages/approvals").then((m) => m.approvalsPage)],
+  [/^\/alerts$/, () => import("./pages/alerts").then((m) => m.alertsPage)],
+  [/^\/tomorrow$/, () => import("./pages/tomorrow").then((m) => m.tomorrowPage)],
+  [/^\/site\/([^/]+)$/, () => import("./pages/site").then((m) => m.sitePage)],
+  [/^\/records\/(\d+)$/, () => import("./pages/records").then((m) => m.recordPage)],
+  [/^\/records/, () => import("./pages/records").then((m) => m.recordsPage)],
+  [/^\/inference$/, () => import("./pages/inference").then((m) => m.inferencePage)],
+  [/^\/treasury$/, () => import("./pages/money").then((m) => m.treasuryPage)],
+  [/^\/books$/, () => import("./pages/money").then((m) => m.booksPage)],
+  [/^\/update$/, () => import("./pages/money").then((m) => m.updatePage)],
+  [/^\/disclosures$/, () => import("./pages/disclosures").then((m) => m.disclosuresPage)],
+];
 
 const root = document.getElementById("page")!;
-let leave: (() => void) | null = null;
+let leave: Leave | null = null;
+let routed = 0;
 let header: Header | null = null;
 // A change of the part after # stays on its page, which listens for it.
 let shown = location.pathname;
 
 function route(): void {
   leave?.();
-  const path = location.pathname;
+  leave = null;
+  const path = location.pathname, mine = ++routed;
   shown = path;
-  const rig = path.match(/^\/rigs\/([^/]+)\/([^/]+)$/);
-  const site = path.match(/^\/site\/([^/]+)$/), record = path.match(/^\/records\/(\d+)$/);
   root.className = path === "/" ? "overview" : path.split("/")[1]!;
   header?.here(path);
-  if (path === "/my") leave = myPage(root);
-  else if (path === "/login") leave = loginPage(root);
-  else if (path === "/join") leave = joinPage(root);
-  else if (path === "/account") leave = accountPage(root);
-  else if (path === "/people") leave = peoplePage(root);
-  else if (path === "/audit") leave = auditPage(root);
-  else if (path === "/observed") leave = observedPage(root);
-  else if (path === "/rigs") leave = rigsPage(root);
-  else if (rig) leave = rigPage(root, decodeURIComponent(rig[1]!), decodeURIComponent(rig[2]!));
-  else if (path === "/approvals") leave = approvalsPage(root);
-  else if (path === "/alerts") leave = alertsPage(root);
-  else if (path === "/tomorrow") leave = tomorrowPage(root);
-  else if (site) leave = sitePage(root, decodeURIComponent(site[1]!));
-  else if (record) leave = recordPage(root, record[1]!);
-  else if (path === "/inference") leave = inferencePage(root);
-  else if (path === "/treasury") leave = treasuryPage(root);
-  else if (path === "/books") leave = booksPage(root);
-  else if (path === "/update") leave = updatePage(root);
-  else if (path === "/disclosures") leave = disclosuresPage(root);
-  else if (path.startsWith("/records")) leave = recordsPage(root);
-  else leave = overviewPage(root, open);
+  for (const [pattern, page] of PAGES) {
+    const found = pattern.exec(path);
+    if (!found) continue;
+    page().then((make) => {
+      if (mine === routed) leave = make(root, ...found.slice(1).map(decodeURIComponent));
+    }).catch(() => put(root, h("p", { class: "wait", role: "alert" }, "This page's code could not be read; the console may have been updated. Load the page anew.")));
+    return;
+  }
+  leave = overviewPage(root, open);
 }
 
 function open(path: string): void {
@@ -86,6 +85,7 @@ async function start(): Promise<void> {
   if (location.pathname === "/my" || location.pathname === "/account") {
     const me = await get<Me>("/api/me").catch(() => null);
     if (location.pathname === "/my" || me?.tenant) {
+      const { portalHeader } = await import("./pages/my");
       document.getElementById("top")!.append(portalHeader(me));
       route();
       return;

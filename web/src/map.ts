@@ -5,7 +5,7 @@
 
 import mapUrl from "../generated/map.json";
 import type { Overview, Site } from "./data";
-import { h, put, s, type Child } from "./dom";
+import { h, on, patch, put, s, type Child } from "./dom";
 import { age, brief, ehsOf, mw, title } from "./format";
 import { project } from "./projection";
 
@@ -151,7 +151,7 @@ export class FleetMap {
     const share = site.drawn_mw === null ? 1 : Math.min(1, Math.max(0, site.drawn_mw / site.interconnect_mw));
     const r = site.does === "unheard" ? disc.r - 2.5 : Math.max(1.4, disc.r * Math.sqrt(share));
     const alarm = site.faults.length > 0;
-    put(
+    patch(
       disc.g,
       site.orders.length ? s("circle", { r: disc.r + 3.5, class: "ordered" }) : null,
       s("circle", { r: disc.r, class: "ring" }),
@@ -182,7 +182,7 @@ export class FleetMap {
   private show(id: string): void {
     const disc = this.discs.find((d) => d.site.id === id);
     if (!disc) return;
-    put(this.card, siteCard(disc.site, this.pinned === id, this.open));
+    patch(this.card, siteCard(disc.site, this.pinned === id, this.open));
     this.card.hidden = false;
     this.card.classList.toggle("fixed", this.pinned === id);
     const width = this.stage.clientWidth, height = this.stage.clientHeight;
@@ -196,7 +196,7 @@ export class FleetMap {
 
 function siteCard(site: Site, pinned: boolean, open: (path: string) => void): Child[] {
   const link = h("a", { href: `/site/${site.id}`, class: "button" }, "Open site");
-  link.addEventListener("click", (e) => {
+  on(link, "click", (e) => {
     e.preventDefault();
     open(`/site/${site.id}`);
   });

@@ -1,7 +1,7 @@
 // The running month from the books: each figure with how it was computed and the records it is a fold of.
 
 import type { Figure, Month } from "./data";
-import { h, put } from "./dom";
+import { h, on, patch } from "./dom";
 import { openRecords } from "./drawer";
 import { count, DASH, day, num } from "./format";
 
@@ -20,10 +20,10 @@ const STREAMS = ["Payout", "PowerBill", "Trade", "Usage", "Sample", "NetworkTick
 
 export function monthTable(el: HTMLElement, month: Month | null): void {
   if (!month) {
-    put(el, h("p", { class: "wait" }, "The books are being read…"));
+    patch(el, h("p", { class: "wait" }, "The books are being read…"));
     return;
   }
-  put(el,
+  patch(el,
     h("p", { class: "note" }, `${month.month}, ${day(month.start)} to ${day(month.end)}${month.complete ? "" : ", running"}`, month.simulated ? h("span", { class: "tag kind-simulated" }, "simulated pool and bills") : null),
     h("ul", { class: "figures" }, month.figures.map((f) => cell(f, month))));
 }
@@ -32,6 +32,6 @@ function cell(f: Figure, month: Month): HTMLElement {
   const places = f.unit === "BTC" ? 3 : f.unit === "BTC/day" ? 2 : f.unit === "" ? 4 : f.unit === "USD" || f.unit === "USD/BTC" ? (Math.abs(Number(f.value ?? 0)) < 1000 ? 2 : 0) : f.unit === "tokens" ? 0 : f.unit === "MWh" ? 0 : 2;
   const name = h("button", { type: "button", class: "quiet name", title: `${f.how}. Exactly ${f.value ?? "not known"} ${f.unit}; a fold of ${f.count} records.` }, NAMES[f.name] ?? f.name.replace(/_/g, " "));
   const streams = STREAMS.filter((s) => f.records.includes(s));
-  name.addEventListener("click", () => openRecords(NAMES[f.name] ?? f.name, (streams.length ? streams : ["Payout", "PowerBill"]).map((stream) => ({ stream, since: month.start, until: month.end + 1 }))));
-  return h("li", {}, h("p", {}, name), h("p", { class: "amount" }, h("b", {}, f.value === null ? DASH : num(Number(f.value), places)), ` ${f.unit}`), h("small", {}, f.how, f.count ? ` · ${count(f.count, f.records === "fleet" ? "site" : f.records === "Entry" ? "entry" : "record", f.records === "Entry" ? "entries" : undefined)}` : ""));
+  on(name, "click", () => openRecords(NAMES[f.name] ?? f.name, (streams.length ? streams : ["Payout", "PowerBill"]).map((stream) => ({ stream, since: month.start, until: month.end + 1 }))));
+  return h("li", { "data-key": f.name }, h("p", {}, name), h("p", { class: "amount" }, h("b", {}, f.value === null ? DASH : num(Number(f.value), places)), ` ${f.unit}`), h("small", {}, f.how, f.count ? ` · ${count(f.count, f.records === "fleet" ? "site" : f.records === "Entry" ? "entry" : "record", f.records === "Entry" ? "entries" : undefined)}` : ""));
 }

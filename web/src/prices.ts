@@ -2,7 +2,7 @@
 
 import type { Curve, Group, Overview } from "./data";
 import { Chart, colour, fade, FONT, timeAxis, tooltip, valueAxis, type Option } from "./chart";
-import { h, put } from "./dom";
+import { h, patch } from "./dom";
 import { openRecords } from "./drawer";
 import { brief, clock, count, DASH, day, mw, num } from "./format";
 import { kindTag } from "./drawer";
@@ -24,7 +24,7 @@ export class Prices {
       card.update(curve, o.now);
     }
     if (o.markets.fixed.length) {
-      put(this.fixed, fixedCard(o.markets.fixed));
+      patch(this.fixed, fixedCard(o.markets.fixed));
       this.el.append(this.fixed);
     }
   }
@@ -76,9 +76,9 @@ export class Card {
     this.curve = curve;
     this.at = now;
     this.now.textContent = num(curve.now_usd_per_mwh, 2);
-    put(this.tag, curve.kind ? kindTag(curve.kind) : null);
+    patch(this.tag, curve.kind ? kindTag(curve.kind) : null);
     this.band.textContent = curve.strike_low === null ? "" : curve.strike_low === curve.strike_high ? `strike ${brief(curve.strike_low)}` : `strikes ${brief(curve.strike_low)} to ${brief(curve.strike_high)}`;
-    put(this.head, ...sentence(curve));
+    patch(this.head, ...sentence(curve));
     this.plot.setAttribute("aria-label", this.head.textContent ?? "");
     this.draw();
   }

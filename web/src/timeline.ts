@@ -2,7 +2,8 @@
 
 import type { Row, Series } from "./data";
 import { Chart, colour, fade, FONT, timeAxis, tooltip, valueAxis, type Option } from "./chart";
-import { clock, DASH, day, ehs, mw, num, si } from "./format";
+import { feed } from "./data";
+import { clock, DASH, day, ehs, hashrate, mw, num, power, si } from "./format";
 import { tipTable } from "./panels";
 
 export const POWER: [string, string][] = [["mining", "mining"], ["inference", "inference"], ["aux", "auxiliary"], ["grid", "left to the grid"]];
@@ -36,6 +37,19 @@ function gaps(rows: Row[]): Row[] {
   return out;
 }
 
+/** True where no interval has ended yet; the chart says when the first does. */
+function waits(chart: Chart, p: Plot): boolean {
+  if (p.rows.length) return false;
+  chart.wait(`Drawn by intervals of five minutes: the first ends at ${clock((Math.floor(feed.now() / 300) + 1) * 300)} UTC.`);
+  return true;
+}
+
+/** Labels in the unit that suits the highest of these columns. */
+function powerLabel(p: Plot, names: string[]): (v: number) => string {
+  const most = Math.max(...p.rows.flatMap((r) => names.map((name) => p.at(r, name) ?? 0)), 0);
+  return (v) => power(v, most).join(" ").replace(/\.0+(?= )/, "");
+}
+
 const when = (at: number): string => `${day(at)}, ${clock(at)} to ${clock(at + 300)} UTC`;
 const grid = (more: Option = {}): Option => ({ left: 4, right: 12, top: 14, bottom: 4, containLabel: true, ...more });
 const missed = (row: Row, at: Plot["at"]): string | undefined => {
@@ -45,6 +59,7 @@ const missed = (row: Row, at: Plot["at"]): string | undefined => {
 
 export function powerChart(chart: Chart, series: Series): void {
   const p = plot(series);
+  if (waits(chart, p)) return;
   const data = (name: string): [number, number | null][] => p.rows.map((r) => [(r[0] as number) * 1000, p.at(r, name)]);
   const area = (name: string, column: string, line = colour(name), opacity = 0.82): Option => ({
     name, type: "line", stack: "power", data: data(column), showSymbol: false, step: "end", emphasis: { disabled: true },
@@ -53,7 +68,7 @@ export function powerChart(chart: Chart, series: Series): void {
   chart.draw(() => ({
     grid: grid(),
     xAxis: timeAxis(p.from, p.to),
-    yAxis: valueAxis({ name: "", min: 0, axisLabel: { color: colour("muted"), fontFamily: FONT, fontSize: 11, formatter: (v: number) => `${v.toLocaleString("en-US")} MW` } }),
+    yAxis: valueAxis({ name: "", min: 0, axisLabel: { color: colour("muted"), fontFamily: FONT, fontSize: 11, formatter: powerLabel(p, ["limit_mw", "mining_mw"]) } }),
     tooltip: tooltip((_, i) => {
       const r = p.rows[i];
       if (!r) return null;
@@ -73,11 +88,12 @@ export function powerChart(chart: Chart, series: Series): void {
 
 export function hashChart(chart: Chart, series: Series, deployed: number): void {
   const p = plot(series);
+  if (waits(chart, p)) return;
   const data = p.rows.map((r) => [(r[0] as number) * 1000, p.at(r, "ehs")]);
   chart.draw(() => ({
     grid: grid(),
     xAxis: timeAxis(p.from, p.to),
-    yAxis: valueAxis({ min: 0, max: Math.ceil((deployed * 1.06) / 10) * 10 || undefined }),
+    yAxis: valueAxis({ min: 0, axisLabel: { color: colour("muted"), fontFamily: FONT, fontSize: 11, formatter: (v: number) => hashrate(v, deployed).join(" ").replace(/\.?0+(?= )/, "") } }),
     tooltip: tooltip((_, i) => {
       const r = p.rows[i];
       if (!r) return null;
@@ -96,6 +112,7 @@ export function hashChart(chart: Chart, series: Series, deployed: number): void 
 
 export function tokenChart(chart: Chart, series: Series): void {
   const p = plot(series);
+  if (waits(chart, p)) return;
   const data = (name: string): [number, number | null][] => p.rows.map((r) => [(r[0] as number) * 1000, p.at(r, name)]);
   const label = (v: number): string => si(v);
   chart.draw(() => ({
@@ -123,6 +140,7 @@ export function tokenChart(chart: Chart, series: Series): void {
 /** A site: what it was asked, as steps, over what was drawn. */
 export function siteChart(chart: Chart, series: Series, asked: [number, number][]): void {
   const p = plot(series);
+  if (waits(chart, p)) return;
   const steps: [number, number][] = [];
   for (const [at, value] of asked) {
     if (at <= p.from) steps.length = 0;
@@ -139,7 +157,7 @@ export function siteChart(chart: Chart, series: Series, asked: [number, number][
   chart.draw(() => ({
     grid: grid(),
     xAxis: timeAxis(p.from, p.to),
-    yAxis: valueAxis({ min: 0, axisLabel: { color: colour("muted"), fontFamily: FONT, fontSize: 11, formatter: (v: number) => `${v} MW` } }),
+    yAxis: valueAxis({ min: 0, axisLabel: { color: colour("muted"), fontFamily: FONT, fontSize: 11, formatter: powerLabel(p, ["limit_mw", "mining_mw", "inference_mw"]) } }),
     tooltip: tooltip((_, i) => {
       const r = p.rows[i];
       if (!r) return null;

@@ -41,6 +41,14 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _chat_key(runtime: Runtime, config: Config) -> str | None:
+    """With what the page's chat box asks; None where no tenant's key lies here. A door without keys takes any."""
+    if config.gateway.auth != "keys":
+        return "none"
+    generated = any(key.generate and key.role == "user" for tenant in config.tenants for key in tenant.keys)
+    return runtime.demo_key if generated else None
+
+
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Serves until cancelled."""
     config = runtime.load_config()
@@ -62,7 +70,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         sign_in=_sign_in(config, people),
         shown=Shown(
             gateway_url=runtime.openai_base_url,
-            demo_key=runtime.demo_key,
+            demo_key=_chat_key(runtime, config),
             info=lambda: told(runtime, aside),
             disclosures=LiveBook(runtime.data / "disclosures.jsonl"),
             tenants=config.tenants,

@@ -117,7 +117,6 @@ def prepare(options: Options) -> Runtime:
     wall = wall_now()
     check_data(data)
     settle_records(data, options.config, settings)
-    make_demo_key(data)
     world = worldtime.world_start(data, wall)
     runtime = Runtime(
         version=__version__,
@@ -149,12 +148,13 @@ async def run(options: Options, say: Callable[[str], None]) -> int:
     with locked(data):
         runtime = prepare(options)
         runtime_path = runtime.save()
+        key = ready_key(runtime, runtime.load_config())
         state_path = data / "run" / "state.json"
         supervisor: Supervisor | None = None
 
         def changed() -> None:
             if supervisor is not None:
-                save_state(state_path, _state(runtime, supervisor))
+                save_state(state_path, _state(runtime, supervisor, key))
 
         supervisor = Supervisor(
             [python_part(name, runtime_path) for name in PART_NAMES], data / "run" / "logs", changed
@@ -172,7 +172,7 @@ async def run(options: Options, say: Callable[[str], None]) -> int:
             said.cancel()
             clock.cancel()
             worldtime.save(data, runtime.clock)
-            save_state(state_path, _state(runtime, supervisor))
+            save_state(state_path, _state(runtime, supervisor, key))
         say("Stopped.")
     return 0
 
@@ -222,11 +222,6 @@ def stop_running(data: Path, seconds: float = 10.0) -> bool:
             return True
         time.sleep(0.05)
     raise UpError(f"process {state.pid} did not stop within {seconds:.0f} s; end it with: kill -9 {state.pid}")
-
-
-def make_demo_key(data: Path) -> str:
-    """The ready tenant key of this data folder, made once."""
-    return _make_key(data / "run" / "demo_key")
 
 
 def _make_key(path: Path) -> str:
@@ -402,12 +397,12 @@ async def _tell_changes(supervisor: Supervisor, runtime: Runtime, say: Callable[
             say(f"{at} UTC  All parts are well again.")
 
 
-def _state(runtime: Runtime, supervisor: Supervisor) -> PlatformState:
+def _state(runtime: Runtime, supervisor: Supervisor, key: str | None) -> PlatformState:
     return PlatformState(
         ready=supervisor.ready,
         console_url=runtime.console_url,
         openai_base_url=runtime.openai_base_url,
-        demo_key=runtime.demo_key,
+        demo_key=key,
         version=runtime.version,
         parts=tuple(part.status for part in supervisor.parts),
         pid=os.getpid(),

@@ -41,6 +41,12 @@ def observe(site: str | None, days: int, data_dir: Path, as_json: bool) -> None:
             f"{d.day}  {d.site_id:12} {d.done_mwh:12.2f} {d.would_mwh:12.2f} {d.done_usd:12,.2f} "
             f"{d.would_usd:12,.2f} {d.difference_usd:12,.2f}{missing}"
         )
+    if not observed:
+        click.echo("\nNo interval has been heard and planned yet; the first comes with the next five minutes.")
+        return
+    if not any(d.hours for d in observed):
+        click.echo(f"\nNothing can be compared yet: no interval has a reading, a price and a hashprice. It {ASSUMES}.")
+        return
     more = sum(d.difference_usd for d in observed)
     click.echo(f"\nFollowing the plans would have added {more:,.2f} USD net of power. It {ASSUMES}.")
 

@@ -49,6 +49,8 @@ def rigs(site: str, worst: int, hours: float, accepted: tuple[str, ...], data_di
     click.echo(f"{head} {'W':>6} {'J/TH':>6} {'chip':>5}")
     for shortfall, group_name, rig in listed[:worst]:
         click.echo(_line(shortfall, group_name, rig, known.get(rig.key, rig.key)))
+    if any(rig.estimated for _, _, rig in listed[:worst]):
+        click.echo("~: these tell no watts; they are estimated from model and hashrate")
     if len(listed) > worst:
         click.echo(f"{len(listed) - worst} more; give --worst {len(listed)} for all")
 
@@ -80,9 +82,11 @@ def _line(shortfall: float, group: str, rig: RigFigures, address: str) -> str:
     def figure(value: float | None, form: str, width: int) -> str:
         return f"{'-':>{width}}" if value is None else f"{value:{width}{form}}"
 
+    watts = figure(rig.watts, ".0f", 0)
+    told = f"~{watts}" if rig.estimated else watts
     return (
         f"{rig.key:17}  {address:15}  {group:20} {rig.heard_share:6.0%} {figure(rig.ths, '.1f', 7)} {shortfall:6.0%} "
-        f"{figure(rig.watts, '.0f', 6)} {figure(rig.j_th, '.1f', 6)} {figure(rig.chip_c_max, '.0f', 5)}"
+        f"{told:>6} {figure(rig.j_th, '.1f', 6)} {figure(rig.chip_c_max, '.0f', 5)}"
     )
 
 

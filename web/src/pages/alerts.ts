@@ -1,7 +1,7 @@
 // What stands open and who has it; what was delivered, and what could not be.
 
 import { get, post } from "../data";
-import { h, headRow, put, type Child } from "../dom";
+import { h, headRow, on, patch, put, type Child } from "../dom";
 import { age, stamp } from "../format";
 
 interface Incident { key: string; level: string; text: string; places: string[]; state: string; first: number; opened: number | null; ended: number | null; acknowledged_by: string; flaps: number }
@@ -29,8 +29,8 @@ export function alertsPage(root: HTMLElement): () => void {
       const text = JSON.stringify([l.open, l.ended, l.silences, l.messages]);
       if (text === told) return;
       told = text;
-      put(open, h("h2", {}, l.open.length ? "Open" : "Nothing stands open"), table(["", "What", "Where", "Since", "Who has it", ""], l.open.map((i) => openRow(i, l.now, act))));
-      put(rest, ...others(l));
+      patch(open, h("h2", {}, l.open.length ? "Open" : "Nothing stands open"), table(["", "What", "Where", "Since", "Who has it", ""], l.open.map((i) => openRow(i, l.now, act))));
+      patch(rest, ...others(l));
     }).catch((error: Error) => put(said, error.message));
   };
   show();
@@ -43,12 +43,12 @@ const where = (i: Incident): string => (i.places.length > 4 ? `${i.places.slice(
 
 function openRow(i: Incident, now: number, act: (path: string, data: object) => void): Child {
   const take = h("button", { class: "button plain", type: "button" }, "I have it"), hush = h("button", { class: "button plain", type: "button" }, "Silence 1 h");
-  take.addEventListener("click", () => act("/api/alerts/take", { key: i.key }));
-  hush.addEventListener("click", () => {
+  on(take, "click", () => act("/api/alerts/take", { key: i.key }));
+  on(hush, "click", () => {
     const why = prompt(`Why is nothing sent of "${i.key}" for an hour?`);
     if (why) act("/api/alerts/silence", { what: i.key, minutes: 60, why });
   });
-  return h("tr", {}, h("td", { class: i.level }, h("i", { class: "health ill" }), i.level), h("td", {}, h("b", {}, i.key), " ", h("small", {}, i.text)), h("td", {}, where(i)), h("td", {}, age(now - i.first)),
+  return h("tr", { "data-key": i.key }, h("td", { class: i.level }, h("i", { class: "health ill" }), i.level), h("td", {}, h("b", {}, i.key), " ", h("small", {}, i.text)), h("td", {}, where(i)), h("td", {}, age(now - i.first)),
     h("td", {}, i.acknowledged_by || h("span", { class: "bad" }, "nobody")), h("td", { class: "acts" }, i.state === "open" ? take : null, " ", hush));
 }
 
@@ -56,8 +56,8 @@ function others(l: Listed): Child[] {
   return [
     l.silences.length ? h("section", { class: "panel" }, h("h2", {}, "Silenced"), table(["What", "Until", "By", "Why"], l.silences.map((s) => h("tr", {}, h("td", {}, s.what), h("td", {}, stamp(s.until)), h("td", {}, s.by), h("td", { class: "detail" }, s.why))))) : null,
     h("section", { class: "panel" }, h("h2", {}, "Messages"), l.messages.length ? null : h("p", { class: "note" }, "None yet. Channels stand in the configuration: [[alerts.channel]]; try one with tieline alerts test."),
-      table(["Made", "To", "What", "Delivered"], l.messages.map((m) => h("tr", {}, h("td", {}, stamp(m.made)), h("td", {}, m.channel), h("td", {}, m.words), h("td", { class: m.error ? "bad" : "" }, m.error ? `${m.ended === null ? "waiting" : "given up"} after ${m.tries}: ${m.error}` : m.ended === null ? "waiting" : age(l.now - m.ended))))),
+      table(["Made", "To", "What", "Delivered"], l.messages.map((m) => h("tr", { "data-key": `${m.made} ${m.channel} ${m.words}` }, h("td", {}, stamp(m.made)), h("td", {}, m.channel), h("td", {}, m.words), h("td", { class: m.error ? "bad" : "" }, m.error ? `${m.ended === null ? "waiting" : "given up"} after ${m.tries}: ${m.error}` : m.ended === null ? "waiting" : age(l.now - m.ended))))),
       l.more_messages ? h("p", { class: "note" }, `${l.more_messages} older ones`) : null),
-    l.ended.length ? h("section", { class: "panel" }, h("h2", {}, "Over"), table(["What", "Where", "From", "To"], l.ended.map((i) => h("tr", {}, h("td", {}, i.key), h("td", {}, where(i)), h("td", {}, stamp(i.first)), h("td", {}, i.ended === null ? "" : stamp(i.ended)))))) : null,
+    l.ended.length ? h("section", { class: "panel" }, h("h2", {}, "Over"), table(["What", "Where", "From", "To"], l.ended.map((i) => h("tr", { "data-key": `${i.key} ${i.first}` }, h("td", {}, i.key), h("td", {}, where(i)), h("td", {}, stamp(i.first)), h("td", {}, i.ended === null ? "" : stamp(i.ended)))))) : null,
   ];
 }

@@ -1,7 +1,7 @@
 // What waits for a second person: read it, say yes or no; and proposing something that needs one.
 
-import { feed, get, post, type Overview } from "../data";
-import { h, headRow, put, type Child } from "../dom";
+import { feed, get, post, type Overview, type Site } from "../data";
+import { h, headRow, on, patch, put, type Child } from "../dom";
 import { age, mw, stamp } from "../format";
 
 interface Step { says: string; by: string; at: number; why: string }
@@ -15,12 +15,17 @@ const KINDS: Record<string, string> = { sale: "Coin sale", act: "Acting without 
 
 export function approvalsPage(root: HTMLElement): () => void {
   document.title = "Approvals · Tieline";
-  const said = h("p", { role: "status", class: "said" }), box = h("div", { class: "approvals" }), waiting = h("div", {});
+  const said = h("p", { role: "status", class: "said" }), box = h("div", { class: "approvals" }), form = h("div", {}), rest = h("div", {}), waiting = h("div", {});
   put(root, h("div", { class: "page-head" }, h("h1", {}, "Approvals"),
-    h("p", { class: "note" }, "A coin sale, a site that acts without asking and an invoice's issue each need two people. Nobody counts twice.")), said, waiting, box);
+    h("p", { class: "note" }, "A coin sale, a site that acts without asking and an invoice's issue each need two people. Nobody counts twice.")), said, waiting, box, form, rest);
   const plans = new Waiting(waiting, (path, data) => act(path, data));
   const unfollow = feed.follow((o) => plans.update(o));
-  const show = (): void => void get<Listed>("/api/approvals").then((l) => put(box, parts(l, act))).catch((e: Error) => tell(e.message, true));
+  const show = (): void => void get<Listed>("/api/approvals").then((l) => {
+    patch(box, openOnes(l, act));
+    // Made once: what somebody is typing stays.
+    if (l.may_propose.length && !form.firstChild) put(form, proposeForm(l, act));
+    patch(rest, decided(l, act));
+  }).catch((e: Error) => tell(e.message, true));
   const tell = (text: string, bad = false): void => {
     said.className = bad ? "said bad" : "said";
     put(said, text);
@@ -36,9 +41,7 @@ export function approvalsPage(root: HTMLElement): () => void {
     });
   };
   show();
-  const again = setInterval(() => {
-    if (!box.contains(document.activeElement)) show();
-  }, 10_000);
+  const again = setInterval(show, 10_000);
   return () => {
     clearInterval(again);
     unfollow();
@@ -48,58 +51,60 @@ export function approvalsPage(root: HTMLElement): () => void {
 /** Advised plans that need somebody: what each would change in megawatts, picked and confirmed together as they were read. */
 class Waiting {
   private told = "";
+  private signedIn = false;
   private readonly left = new Set<string>();
 
-  constructor(private readonly el: HTMLElement, private readonly act: Act) {}
+  constructor(private readonly el: HTMLElement, private readonly act: Act) {
+    void get<{ id: string | null }>("/api/me").then((me) => { this.signedIn = Boolean(me.id); }).catch(() => undefined);
+  }
 
   update(o: Overview): void {
     const ids = new Set(o.attention.filter((a) => a.what === "needs somebody").map((a) => a.site_id));
     const sites = o.sites.filter((s) => ids.has(s.id) && s.plan_seq !== null);
     const text = JSON.stringify(sites.map((s) => [s.id, s.plan_seq]));
-    if (text === this.told || (this.el.contains(document.activeElement) && sites.length)) return;
+    if (text === this.told) return;
     this.told = text;
+    this.draw(sites);
+  }
+
+  private draw(sites: Site[]): void {
     if (!sites.length) {
-      put(this.el);
+      patch(this.el);
       return;
     }
-    const sum = h("p", { class: "big" }), by = h("input", { id: "confirm-by", maxlength: "60", autocomplete: "name", placeholder: "your name" });
-    const picked = (): typeof sites => sites.filter((s) => !this.left.has(s.id));
-    const say = (): void => {
-      const drawn = picked().reduce((n, s) => n + (s.drawn_mw ?? 0), 0), asked = picked().reduce((n, s) => n + (s.asked_mw ?? 0), 0);
-      put(sum, h("span", { class: "value" }, `${mw(drawn)} → ${mw(asked)}`), h("span", { class: "unit" }, `over ${picked().length} of ${sites.length} sites`));
-    };
+    const picked = sites.filter((s) => !this.left.has(s.id));
+    const drawn = picked.reduce((n, s) => n + (s.drawn_mw ?? 0), 0), asked = picked.reduce((n, s) => n + (s.asked_mw ?? 0), 0);
     const rows = sites.map((s) => {
       const box = h("input", { type: "checkbox", checked: !this.left.has(s.id), "aria-label": `Confirm ${s.name}` });
-      box.addEventListener("change", () => {
-        if (box.checked) this.left.delete(s.id);
+      on(box, "change", (e) => {
+        if ((e.target as HTMLInputElement).checked) this.left.delete(s.id);
         else this.left.add(s.id);
-        say();
+        this.draw(sites);
       });
-      return h("tr", {}, h("td", {}, box), h("th", { scope: "row" }, h("a", { href: `/site/${s.id}`, "data-nav": true }, s.name)), h("td", { class: "n" }, mw(s.drawn_mw)), h("td", { class: "n" }, mw(s.asked_mw)), h("td", {}, h("a", { class: "ref", href: `/records/${s.plan_seq}`, "data-nav": true }, `#${s.plan_seq}`)));
+      return h("tr", { "data-key": s.id }, h("td", {}, box), h("th", { scope: "row" }, h("a", { href: `/site/${s.id}`, "data-nav": true }, s.name)), h("td", { class: "n" }, mw(s.drawn_mw)), h("td", { class: "n" }, mw(s.asked_mw)), h("td", {}, h("a", { class: "ref", href: `/records/${s.plan_seq}`, "data-nav": true }, `#${s.plan_seq}`)));
     });
-    say();
-    put(this.el, h("section", { class: "panel waiting", "aria-label": "Plans that need somebody" }, h("h2", {}, `${sites.length === 1 ? "A plan needs" : `${sites.length} plans need`} somebody`), sum,
+    patch(this.el, h("section", { class: "panel waiting", "aria-label": "Plans that need somebody" }, h("h2", {}, `${sites.length === 1 ? "A plan needs" : `${sites.length} plans need`} somebody`),
+      h("p", { class: "big" }, h("span", { class: "value" }, `${mw(drawn)} → ${mw(asked)}`), h("span", { class: "unit" }, `over ${picked.length} of ${sites.length} sites`)),
       h("div", { class: "scroll" }, h("table", { class: "money" }, h("thead", {}, h("tr", {}, ["", "Site", "Draws", "Would draw", "Plan"].map((name) => (name ? h("th", { scope: "col" }, name) : h("td", {}))))), h("tbody", {}, rows))),
-      h("div", { class: "acts" }, h("label", { class: "sr", for: "confirm-by" }, "Your name, where nobody signs in"), by, button("Confirm these together", true, () => {
-        (document.activeElement as HTMLElement | null)?.blur();
-        this.act("/api/confirm/all", { plans: picked().map((s) => ({ site_id: s.id, plan_seq: s.plan_seq })), by: by.value });
-      }))));
-    void get<{ id: string | null }>("/api/me").then((me) => { by.hidden = Boolean(me.id); }).catch(() => undefined);
+      h("div", { class: "acts" }, this.signedIn ? null : [h("label", { class: "sr", for: "confirm-by" }, "Your name, where nobody signs in"), h("input", { id: "confirm-by", maxlength: "60", autocomplete: "name", placeholder: "your name" })],
+        button("Confirm these together", true, () => this.act("/api/confirm/all", { plans: picked.map((s) => ({ site_id: s.id, plan_seq: s.plan_seq })), by: document.querySelector<HTMLInputElement>("#confirm-by")?.value ?? "" })))));
   }
 }
 
 type Act = (path: string, data: object) => void;
 
-function parts(l: Listed, act: Act): Child[] {
-  const open = l.proposals.filter((p) => p.state === "open"), rest = l.proposals.filter((p) => p.state !== "open");
-  return [
-    open.length ? open.map((p) => card(p, l.now, act)) : h("section", { class: "panel" }, h("p", {}, h("b", {}, "Nothing waits for a second person."))),
-    l.may_propose.length ? proposeForm(l, act) : null,
-    rest.length ? h("section", { class: "panel" }, h("h2", {}, "Decided"), h("div", { class: "scroll" }, h("table", { class: "audit" },
-      headRow(["What", "Outcome", "Who", "When"]),
-      h("tbody", {}, rest.map((p) => h("tr", {}, h("td", {}, p.after, " ", h("small", {}, `${KINDS[p.what] ?? p.what} · ${p.target}`)), h("td", {}, p.state, p.state === "approved" ? revoke(p, act) : null),
-        h("td", {}, people(p)), h("td", {}, stamp(p.steps.at(-1)?.at ?? p.until)))))))) : null,
-  ];
+function openOnes(l: Listed, act: Act): Child[] {
+  const open = l.proposals.filter((p) => p.state === "open");
+  return open.length ? open.map((p) => card(p, l.now, act)) : [h("section", { class: "panel" }, h("p", {}, h("b", {}, "Nothing waits for a second person.")))];
+}
+
+function decided(l: Listed, act: Act): Child {
+  const rest = l.proposals.filter((p) => p.state !== "open");
+  if (!rest.length) return null;
+  return h("section", { class: "panel" }, h("h2", {}, "Decided"), h("div", { class: "scroll" }, h("table", { class: "audit" },
+    headRow(["What", "Outcome", "Who", "When"]),
+    h("tbody", {}, rest.map((p) => h("tr", { "data-key": p.id }, h("td", {}, p.after, " ", h("small", {}, `${KINDS[p.what] ?? p.what} · ${p.target}`)), h("td", {}, p.state, p.state === "approved" ? revoke(p, act) : null),
+      h("td", {}, people(p)), h("td", {}, stamp(p.steps.at(-1)?.at ?? p.until))))))));
 }
 
 const people = (p: Proposal): string => [`${p.by} proposed`, ...p.steps.map((s) => `${s.by} ${s.says}`)].join("; ");
@@ -114,13 +119,13 @@ function revoke(p: Proposal, act: Act): Child {
 
 function button(name: string, main: boolean, go: () => void): HTMLElement {
   const el = h("button", { class: main ? "button" : "button plain", type: "button" }, name);
-  el.addEventListener("click", go);
+  on(el, "click", go);
   return el;
 }
 
 function card(p: Proposal, now: number, act: Act): HTMLElement {
   const say = (word: string): void => act(`/api/approvals/${word}`, { proposal_id: p.id, digest: p.digest });
-  return h("section", { class: "panel approval", "aria-label": p.after },
+  return h("section", { class: "panel approval", "aria-label": p.after, "data-key": p.id },
     h("h2", {}, `${KINDS[p.what] ?? p.what}: ${p.after}`),
     h("dl", {},
       h("dt", {}, "Now"), h("dd", {}, p.before || "–"), h("dt", {}, "Then"), h("dd", {}, p.after), h("dt", {}, "Why"), h("dd", {}, p.why),

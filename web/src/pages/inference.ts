@@ -1,7 +1,7 @@
 // Inference as its operator sees it: the door now, replicas, what went wrong, who spends how much.
 
 import { feed, get, type Replica } from "../data";
-import { h, put, say, type Child } from "../dom";
+import { h, on, patch, put, say, type Child } from "../dom";
 import { openRecords } from "../drawer";
 import { age, brief, clock, count, DASH, day, num, si, words } from "../format";
 import { bar, tile } from "../keys";
@@ -75,13 +75,13 @@ export function inferencePage(root: HTMLElement): () => void {
     }
     if (gone) return;
     keyNumbers(view);
-    put(replicas, replicaTable(view));
-    put(refused, refusals(view.door));
-    put(tenants, tenantTable(view));
-    put(invoices, invoiceTable(view));
+    patch(replicas, replicaTable(view));
+    patch(refused, refusals(view.door));
+    patch(tenants, tenantTable(view));
+    patch(invoices, invoiceTable(view));
     bill.note.textContent = view.month ? `${view.month.month}, ${day(view.month.start)} to ${day(view.month.end)}, running; each line is a fold of Usage, rounded once, to the cent` : "The books are being read…";
-    put(trouble, view.trouble.length ? requestTable(view.trouble.slice(0, 40), view.now, true) : h("p", { class: "wait" }, "No stream lost its replica and nothing failed in the last day."));
-    put(newest, view.newest.length ? requestTable(view.newest.slice(0, 40), view.now, false) : h("p", { class: "wait" }, "No request yet. Ask the fleet something on the overview."));
+    patch(trouble, view.trouble.length ? requestTable(view.trouble.slice(0, 40), view.now, true) : h("p", { class: "wait" }, "No stream lost its replica and nothing failed in the last day."));
+    patch(newest, view.newest.length ? requestTable(view.newest.slice(0, 40), view.now, false) : h("p", { class: "wait" }, "No request yet. Ask the fleet something on the overview."));
     draw?.(view);
   };
 
@@ -89,7 +89,7 @@ export function inferencePage(root: HTMLElement): () => void {
     const d = v.door, hour = v.hour, slots = v.replicas.filter((r) => r.state === "ready").reduce((t, r) => t + r.slots, 0);
     say(streams.value, num(d.live, 0));
     say(streams.unit, `of ${num(slots, 0)} slots`);
-    put(streams.extra, bar([["inference", d.live ?? 0]], slots));
+    patch(streams.extra, bar([["inference", d.live ?? 0]], slots));
     say(streams.sub, d.ok ? `${num(d.waiting, 0)} waiting · ${count(d.connections ?? 0, "connection")}` : d.detail);
     say(streams.foot, d.ok ? `told by the door now${d.outbox_rows ? ` · ${count(d.outbox_rows, "bill")} not yet stored` : ""}` : "nothing is known of the door now");
     streams.foot.classList.toggle("bad", !d.ok);
@@ -144,7 +144,7 @@ const head = (...names: string[]): HTMLElement => h("thead", {}, h("tr", {}, nam
 function replicaTable(v: InferenceView): Child {
   if (!v.replicas.length) return h("p", { class: "wait" }, "No replica has been heard of. The door refuses with no_capacity until one is ready.");
   return h("table", { class: "units list" }, head("Replica", "State", ">Streams", ">Requests", ">Tokens out", ">First token", ">Parts lost"),
-    h("tbody", {}, v.replicas.map((r) => h("tr", {},
+    h("tbody", {}, v.replicas.map((r) => h("tr", { "data-key": r.id },
       h("th", { scope: "row" }, button(r.id, "ReplicaState", r.id), h("small", {}, siteLink(r.site_id), ` · ${r.model} · ${r.engine}`)),
       h("td", { class: r.state === "ready" ? "" : "bad" }, h("i", { class: `health ${r.state === "ready" ? "well" : "ill"}`, "aria-hidden": "true" }), r.state, h("small", {}, r.detail || `since ${age(r.age_s)}`, " ", ref(r.seq)), r.door_state && r.door_state !== r.state ? h("small", { class: "bad" }, `the door takes it for ${r.door_state}`) : null),
       h("td", { class: "n" }, r.live === null ? "not known" : `${num(r.live, 0)} of ${num(r.slots, 0)}`, bar([["inference", r.live ?? 0]], r.slots)),
@@ -156,7 +156,7 @@ function replicaTable(v: InferenceView): Child {
 
 function button(name: string, stream: string, subject: string): HTMLElement {
   const el = h("button", { type: "button", class: "quiet name" }, name);
-  el.addEventListener("click", () => openRecords(name, [{ stream, subject }]));
+  on(el, "click", () => openRecords(name, [{ stream, subject }]));
   return el;
 }
 
@@ -182,7 +182,7 @@ function tenantTable(v: InferenceView): Child {
     h("tbody", {}, v.tenants.map((t) => {
       const share = t.budget_usd && t.spent_usd !== null ? t.spent_usd / t.budget_usd : null;
       const limits = [t.requests_per_minute !== null && `${num(t.requests_per_minute, 0)} requests/min`, t.tokens_per_minute !== null && `${num(t.tokens_per_minute, 0)} tokens/min`, t.concurrent_requests !== null && `${num(t.concurrent_requests, 0)} at once`].filter(Boolean);
-      return h("tr", {},
+      return h("tr", { "data-key": t.id },
         h("th", { scope: "row" }, button(t.name, "Usage", t.id), h("small", {}, `${t.id} · ${t.configured ? count(t.keys, "key") : "no longer configured"}`)),
         h("td", { class: "n" }, count(t.hour?.requests ?? 0, "request"), h("small", {}, `${si(t.hour?.output_tokens ?? 0)} tokens out`)),
         h("td", { class: "n" }, `${si(t.lines.reduce((n, l) => n + l.output_tokens, 0))} out`, h("small", {}, `${si(t.lines.reduce((n, l) => n + l.prompt_tokens, 0))} in`)),
@@ -197,7 +197,7 @@ function invoiceTable(v: InferenceView): Child {
   const rows = v.tenants.flatMap((t) => t.lines.map((l) => ({ t, l })));
   if (!rows.length) return h("p", { class: "wait" }, v.month ? "Nothing was billed this month yet." : "The books are being read…");
   return h("table", { class: "units list" }, head("Tenant", "Project and model", ">Requests", ">Tokens in", ">Tokens out", ">USD"),
-    h("tbody", {}, rows.map(({ t, l }) => h("tr", {}, h("th", { scope: "row" }, button(t.id, "Usage", t.id)), h("td", {}, l.model, h("small", {}, l.project)), h("td", { class: "n" }, num(l.requests, 0)), h("td", { class: "n" }, si(l.prompt_tokens)), h("td", { class: "n" }, si(l.output_tokens)), h("td", { class: "n" }, num(l.usd, 2))))),
+    h("tbody", {}, rows.map(({ t, l }) => h("tr", { "data-key": `${t.id} ${l.project} ${l.model}` }, h("th", { scope: "row" }, button(t.id, "Usage", t.id)), h("td", {}, l.model, h("small", {}, l.project)), h("td", { class: "n" }, num(l.requests, 0)), h("td", { class: "n" }, si(l.prompt_tokens)), h("td", { class: "n" }, si(l.output_tokens)), h("td", { class: "n" }, num(l.usd, 2))))),
     h("tfoot", {}, h("tr", {}, h("th", { scope: "row", colspan: 5 }, "To date"), h("td", { class: "n" }, h("b", {}, num(v.tenants.reduce((n, t) => n + (t.invoice_usd ?? 0), 0), 2))))));
 }
 
@@ -209,7 +209,7 @@ function requestTable(rows: Asked[], now: number, brief_: boolean): Child {
       const when = h("td", {}, day(u.at) === day(now) ? clock(u.at) : `${day(u.at)} ${clock(u.at)}`, h("small", {}, ref(u.seq)));
       const route = h("td", {}, u.hops.length ? u.hops.map((hop, i) => [i ? " → " : "", siteLink(hop.site_id), u.hops.length > 1 ? h("small", { class: "inline" }, ` ${words(hop.ended)}`) : null]) : "no replica", h("small", {}, u.hops.map((hop) => hop.replica).join(" → ")));
       const out = h("td", { class: "n" }, num(u.output_tokens, 0), u.estimated ? h("small", {}, "estimated") : null);
-      if (brief_) return h("tr", {}, when, h("td", {}, u.tenant, h("small", {}, u.model)), route, out, state);
-      return h("tr", {}, when, h("td", {}, u.tenant, h("small", {}, `${u.model} · ${u.endpoint.replace("/v1/", "")}${u.streamed ? ", streamed" : ""}`)), route, h("td", { class: "n" }, num(u.prompt_tokens, 0)), out, h("td", { class: "n" }, ms(u.first_token_ms)), h("td", { class: "n" }, ms(u.total_ms)), h("td", { class: "n" }, num(u.usd, 6)), state);
+      if (brief_) return h("tr", { "data-key": `#${u.seq}` }, when, h("td", {}, u.tenant, h("small", {}, u.model)), route, out, state);
+      return h("tr", { "data-key": `#${u.seq}` }, when, h("td", {}, u.tenant, h("small", {}, `${u.model} · ${u.endpoint.replace("/v1/", "")}${u.streamed ? ", streamed" : ""}`)), route, h("td", { class: "n" }, num(u.prompt_tokens, 0)), out, h("td", { class: "n" }, ms(u.first_token_ms)), h("td", { class: "n" }, ms(u.total_ms)), h("td", { class: "n" }, num(u.usd, 6)), state);
     })));
 }

@@ -1,7 +1,7 @@
 // A tenant's own page: spend, limits, prices, invoice, requests, keys, people, and a first request to copy or to try.
 
 import { get, post, type Me } from "../data";
-import { h, headRow, put, say, type Child } from "../dom";
+import { h, headRow, on, patch, put, say, type Child } from "../dom";
 import { count, DASH, num, stamp } from "../format";
 import { isDark, onTheme, toggleTheme } from "../theme";
 
@@ -36,6 +36,7 @@ export function portalHeader(me: Me | null): HTMLElement {
 let secret = "";
 const LIVE_MS = 10_000;
 let timers: number[] = [];
+let requestsTimer = 0;
 
 export function myPage(root: HTMLElement): () => void {
   document.title = "My usage · Tieline";
@@ -60,15 +61,12 @@ function part<T>(title: string, path: string, show: (data: T, again: () => void)
   const el = h("section", { class: "panel" }, h("h2", {}, title), note ? h("p", { class: "note" }, note) : null, body);
   const load = (): void => void get<T>(path).then((data) => put(body, ...show(data, load))).catch((error: Error) => put(body, h("p", { class: "bad", role: "alert" }, error.message)));
   load();
-  // What is opened or has the focus stays so: only what changed is drawn anew.
   const look = async (): Promise<void> => {
-    if (document.hidden || body.contains(document.activeElement)) return;
+    if (document.hidden) return;
     const data = await get<T>(path), fresh = JSON.stringify({ ...data, now: null });
     if (fresh === told) return;
     told = fresh;
-    const open = new Set([...body.querySelectorAll("details[open] > summary")].map((one) => one.textContent));
-    put(body, ...show(data, load));
-    for (const one of body.querySelectorAll("details")) one.open = open.has(one.querySelector("summary")?.textContent ?? "") || (!open.size && one.open);
+    patch(body, ...show(data, load));
   };
   if (live) timers.push(window.setInterval(() => void look().catch(() => undefined), LIVE_MS));
   return [el, load];
@@ -89,20 +87,19 @@ function build(box: HTMLElement, me: Me): void {
     quickstart(first, p, may("TENANT_KEYS"));
     return priceTable(p);
   }, "USD per million tokens.");
-  const [keys] = part<{ keys: Key[] }>("Keys", "/api/my/keys", (k, again) => keyTable(k.keys, may("TENANT_KEYS"), again, () => fill(first)), "A key's secret is shown once, when it is made or rotated.");
   put(box, h("div", { class: "page-head" }, h("h1", {}, me.tenant ?? "")), used, limits,
-    money ? part<Invoice>("Invoice to date", "/api/my/invoice", (i) => invoice(i, open), "Each line is rounded once, to the cent; a line opens to its requests.")[0] : null,
+    money ? part<Invoice>("Invoice to date", "/api/my/invoice", (i) => invoice(i, open), "Each line is rounded once, to the cent; a line opens to its requests.", true)[0] : null,
     money ? part<{ invoices: IssuedInvoice[] }>("Invoices", "/api/my/invoices", issuedTable, "As they were issued; their lines never change.")[0] : null,
-    keys, first, prices, requests, may("TENANT_PEOPLE") ? part<{ people: Person[]; roles: string[] }>("People", "/api/my/people", peopleTable)[0] : null);
+    keysPanel(may("TENANT_KEYS"), () => fill(first)), first, prices, requests, may("TENANT_PEOPLE") ? part<{ people: Person[]; roles: string[] }>("People", "/api/my/people", peopleTable)[0] : null);
   showRequests(requests, {}, money);
 }
 
-const table = (heads: string[], rows: Child[][], empty: string): HTMLElement =>
-  rows.length ? h("div", { class: "scroll" }, h("table", {}, headRow(heads), h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))))))) : h("p", { class: "note" }, empty);
+const table = (heads: string[], rows: Child[][], empty: string, keys: string[] = []): HTMLElement =>
+  rows.length ? h("div", { class: "scroll" }, h("table", {}, headRow(heads), h("tbody", {}, rows.map((row, i) => h("tr", { "data-key": keys[i] }, row.map((cell) => h("td", {}, cell))))))) : h("p", { class: "note" }, empty);
 
 function button(name: string, go: () => void, cls = "button plain"): HTMLButtonElement {
   const el = h("button", { class: cls, type: "button" }, name);
-  el.addEventListener("click", go);
+  on(el, "click", go);
   return el;
 }
 
@@ -161,24 +158,30 @@ function showRequests(el: HTMLElement, narrow: Record<string, string>, money: bo
   const body = h("div", {}, h("p", { class: "wait" }, "Reading…"));
   const told = Object.entries(narrow).map(([k, v]) => `${k} ${v}`).join(", ");
   put(el, h("h2", {}, "Requests"), h("p", { class: "note" }, told ? [`Of ${told}. `, button("All requests", () => showRequests(el, {}, money), "linklike")] : "Newest first. A request that was refused at the door (no valid key, over a limit) leaves no record and is not listed."), body);
-  get<Requests>(`/api/my/requests?${query}`).then((r) => put(body,
+  const load = (): void => void get<Requests>(`/api/my/requests?${query}`).then((r) => patch(body,
     table(["Time", "Key", "Model", "Outcome", "Tokens", "First token", "Whole", ...(money ? ["Cost"] : [])], r.requests.map((one) => [
       stamp(Math.round(one.at)), one.key_id, one.model, h("span", { class: one.status >= 400 ? "bad" : "" }, one.status >= 400 ? `failed (${one.status})` : one.finish || "answered"),
       `${num(one.prompt_tokens, 0)} in, ${num(one.output_tokens, 0)} out`, one.first_token_ms === null ? DASH : `${num(one.first_token_ms, 0)} ms`, one.total_ms === null ? DASH : `${num(one.total_ms, 0)} ms`, ...(money ? [dollars(one.usd)] : []),
-    ]), r.more ? "None on this page; there are older ones." : "No request was recorded yet."),
+    ]), r.more ? "None on this page; there are older ones." : "No request was recorded yet.", r.requests.map((one) => one.request_id)),
     r.more && r.next ? button("Older", () => showRequests(el, narrow, money, r.next!)) : null,
   )).catch((error: Error) => put(body, h("p", { class: "bad", role: "alert" }, error.message)));
+  load();
+  clearInterval(requestsTimer);
+  // The newest page goes on by itself; a page of older ones stays as it was read.
+  if (!after) timers.push((requestsTimer = window.setInterval(() => document.hidden || load(), LIVE_MS)));
 }
 
-function keyTable(keys: Key[], may: boolean, again: () => void, told: () => void): Child[] {
-  const said = h("div", { role: "status" });
+/** What is shown once stands apart from the table, which is read anew around it. */
+function keysPanel(may: boolean, told: () => void): HTMLElement {
+  const said = h("div", { role: "status" }), list = h("div", {}, h("p", { class: "wait" }, "Reading…"));
   const bad = (error: Error): void => put(said, h("p", { class: "bad" }, error.message));
+  const load = (): void => void get<{ keys: Key[] }>("/api/my/keys").then((k) => patch(list, keyTable(k.keys, may, rotate, revoke))).catch((error: Error) => put(list, h("p", { class: "bad", role: "alert" }, error.message)));
   const shown = (answer: { secret: string; key: Key }, what: string): void => {
     secret = answer.secret;
     told();
+    load();
     const copy = button("Copy", () => void navigator.clipboard?.writeText(answer.secret).then(() => say(copy, "Copied")).catch(() => undefined));
-    const done = button("I have kept it", again);
-    put(said, h("div", { class: "secret" }, h("p", {}, h("b", {}, `${answer.key.id}: ${what}`), " This is shown once."), h("p", {}, h("code", {}, answer.secret), " ", copy, " ", done)));
+    put(said, h("div", { class: "secret" }, h("p", {}, h("b", {}, `${answer.key.id}: ${what}`), " This is shown once."), h("p", {}, h("code", {}, answer.secret), " ", copy, " ", button("I have kept it", () => put(said)))));
   };
   const rotate = (key: Key): void => {
     const hours = h("input", { id: "overlap", type: "number", min: "0", max: "2160", value: "24", required: true });
@@ -191,12 +194,17 @@ function keyTable(keys: Key[], may: boolean, again: () => void, told: () => void
     hours.focus();
   };
   const revoke = (key: Key): void => {
-    if (confirm(`Revoke ${key.id}? Requests with it are refused within a second.`)) post(`/api/my/keys/${encodeURIComponent(key.id)}/revoke`, {}).then(again).catch(bad);
+    if (confirm(`Revoke ${key.id}? Requests with it are refused within a second.`)) post(`/api/my/keys/${encodeURIComponent(key.id)}/revoke`, {}).then(load).catch(bad);
   };
+  load();
+  return h("section", { class: "panel" }, h("h2", {}, "Keys"), h("p", { class: "note" }, "A key's secret is shown once, when it is made or rotated."), said, list, may ? makeKey(shown, bad) : null);
+}
+
+function keyTable(keys: Key[], may: boolean, rotate: (key: Key) => void, revoke: (key: Key) => void): Child {
   const rows = keys.map((key) => [h("b", {}, key.id), key.project, key.models.join(", ") || "all", key.expires ? key.expires.slice(0, 10) : "never", key.budget_usd ?? "none", key.last_used === null ? "not in this month" : stamp(Math.round(key.last_used)),
     may ? h("span", { class: "acts" }, button("Rotate", () => rotate(key)), button("Revoke", () => revoke(key))) : null,
     key.former_until.length ? `secret before valid to ${key.former_until.map((one) => one.slice(0, 16).replace("T", " ")).join(", ")}` : null] as Child[]);
-  return [said, table(["Key", "Project", "Models", "Expires", "Budget, USD", "Last used", "", ""], rows, "No key yet."), may ? makeKey(shown, bad) : null];
+  return table(["Key", "Project", "Models", "Expires", "Budget, USD", "Last used", "", ""], rows, "No key yet.");
 }
 
 function makeKey(shown: (answer: { secret: string; key: Key }, what: string) => void, bad: (error: Error) => void): HTMLElement {

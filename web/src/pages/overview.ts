@@ -20,7 +20,7 @@ export function overviewPage(root: HTMLElement, open: (path: string) => void): (
   const month = h("div", {});
   const prices = h("div", { class: "prices-slot" });
   const uses = legend([["mining", "mining"], ["inference", "inference"], ["aux", "auxiliary (cooling, fans)"], ["grid", "left to the grid"], ["limit", "interconnect limit"]]);
-  const hashPanel = panel("Hashrate", "EH/s, operating under deployed", [{ stream: "Sample" }], "half-width", hash);
+  const hashPanel = panel("Hashrate", "Operating under deployed", [{ stream: "Sample" }], "half-width", hash);
   put(root,
     h("h1", { class: "sr" }, "Overview"),
     attention.el,
@@ -28,7 +28,7 @@ export function overviewPage(root: HTMLElement, open: (path: string) => void): (
     h("div", { class: "layout" },
       panel("Fleet", "Where the megawatts are, and what they do now", [{ stream: "Sample" }, { stream: "Plan" }, { stream: "Outcome" }], "map-panel", map.el).el,
       panel("Decisions", "What changed, and why", [{ stream: "Plan" }, { stream: "Outcome" }, { stream: "Instruction" }, { stream: "Commitment" }, { stream: "Override" }, { stream: "Fault" }, { stream: "Action" }], "decisions-panel", decisions.el).el,
-      panel("Power by use", "MW by 5-minute interval over one day, UTC; drawn by load, auxiliary apart", [{ stream: "Sample" }, { stream: "PowerBill" }, { stream: "Plan" }], "power-panel", uses, power).el,
+      panel("Power by use", "By 5-minute interval over one day, UTC; drawn by load, auxiliary apart", [{ stream: "Sample" }, { stream: "PowerBill" }, { stream: "Plan" }], "power-panel", uses, power).el,
       panel("Ask the fleet", "Through the gateway, as a tenant: admitted, routed, billed", [{ stream: "Usage" }, { stream: "ReplicaState" }], "chat-panel", chat.el).el,
       hashPanel.el,
       panel("Tokens per second", "Real tokens served and modelled load, apart", [{ stream: "Usage", name: "Usage (real)" }, { stream: "Sample", name: "Sample (modelled)" }], "half-width", tokens).el,
@@ -61,7 +61,7 @@ export function overviewPage(root: HTMLElement, open: (path: string) => void): (
     if (all || fresh.has("decisions")) decisions.update(o);
     if (all || fresh.has("replicas")) chat.update(o);
     if (all || fresh.has("month")) monthTable(month, o.month);
-    hashPanel.note.textContent = `EH/s; ${ehsOf(o.keys.ehs, o.keys.deployed_ehs)} deployed`;
+    hashPanel.note.textContent = `${ehsOf(o.keys.ehs, o.keys.deployed_ehs)} deployed`;
     drawCharts(o, fresh);
   });
   return () => {

@@ -6,7 +6,7 @@ import { get } from "../data";
 import { h, put, say } from "../dom";
 import { count, DASH, num } from "../format";
 
-type Value = string | number | null;
+type Value = string | number | boolean | null;
 interface Table { now: number; columns: string[]; rows: Value[][]; elsewhere: string[]; modelled: number }
 interface Column { name: string; title: string; digits?: number; unit?: string; wide?: boolean }
 
@@ -34,7 +34,8 @@ export function rigsPage(root: HTMLElement): () => void {
     const picked = view.picked.size ? ` · ${view.picked.size} picked` : "";
     const elsewhere = table.elsewhere.length ? ` · of ${table.elsewhere.slice(0, 6).join(", ")} no rig is known here` : "";
     const modelled = table.modelled ? ` · ${num(table.modelled, 0)} more are modelled as groups, not one by one` : "";
-    say(told, `${num(view.shown.length, 0)} of ${count(table.rows.length, "rig")}${picked}${elsewhere}${modelled}`);
+    const heard = view.shown.filter((r) => r.heard).length;
+    say(told, `${num(view.shown.length, 0)} of ${count(table.rows.length, "rig")} · ${num(heard, 0)} of ${num(view.shown.length, 0)} heard${picked}${elsewhere}${modelled}`);
   };
   view.changed = show;
   filter.addEventListener("input", () => {
@@ -52,7 +53,7 @@ export function rigsPage(root: HTMLElement): () => void {
   return () => clearInterval(again);
 }
 
-interface Rig { id: string; words: string; href: string; cells: Value[] }
+interface Rig { id: string; words: string; href: string; cells: Value[]; estimated: boolean; heard: boolean }
 
 class VirtualTable {
   readonly el: HTMLElement;
@@ -92,7 +93,7 @@ class VirtualTable {
       const ths = of(row, "ths") as number | null, rated = of(row, "rated_ths") as number, asleep = of(row, "state") === "asleep";
       const short = asleep || ths === null || !rated ? null : Math.max(0, 100 * (1 - ths / rated));
       const cells = COLUMNS.map((c) => (c.name === "short" ? short : c.name === "heard" ? 100 * (of(row, "heard_share") as number) : of(row, c.name)));
-      return { id: `${of(row, "site")}/${of(row, "key")}`, words: row.filter((v) => typeof v === "string").join(" ").toLowerCase(), href: `/rigs/${of(row, "site")}/${encodeURIComponent(String(of(row, "key")))}`, cells };
+      return { id: `${of(row, "site")}/${of(row, "key")}`, words: row.filter((v) => typeof v === "string").join(" ").toLowerCase(), href: `/rigs/${of(row, "site")}/${encodeURIComponent(String(of(row, "key")))}`, cells, estimated: of(row, "estimated") === true, heard: (of(row, "heard_share") as number) > 0 };
     });
     this.order();
   }
@@ -156,7 +157,9 @@ class VirtualTable {
     (el.querySelector("input") as HTMLInputElement).checked = this.picked.has(rig.id);
     COLUMNS.forEach((c, i) => {
       const target = el.children[i + 1]! as HTMLElement, value = rig.cells[i] ?? null;
-      say(i === 0 ? (target.firstElementChild as HTMLElement) : target, typeof value === "number" ? num(value, c.digits ?? 0) + (c.unit ?? "") : value || DASH);
+      const mark = c.name === "watts" && rig.estimated ? "~" : "";
+      target.title = mark ? "It tells no watts: estimated from model and hashrate" : "";
+      say(i === 0 ? (target.firstElementChild as HTMLElement) : target, typeof value === "number" ? mark + num(value, c.digits ?? 0) + (c.unit ?? "") : String(value || DASH));
       if (c.name === "state") target.className = `${cell(c)} ${value === "silent" || value === "disobeys" || value === "never heard" ? "bad" : ""}`;
     });
   }
@@ -165,8 +168,8 @@ class VirtualTable {
 const cell = (c: Column): string => `${c.digits === undefined ? "" : "n"} ${c.wide ? "wide" : ""} c-${c.name}`;
 
 function save(rigs: Rig[]): void {
-  const quoted = (v: Value | undefined): string => (typeof v === "number" ? String(Math.round(v * 1000) / 1000) : `"${(/^[=+\-@]/.test(v ?? "") ? `'${v}` : (v ?? "")).replaceAll('"', '""')}"`);
-  const text = [COLUMNS.map((c) => quoted(c.title)), ...rigs.map((r) => COLUMNS.map((_, i) => quoted(r.cells[i])))].map((row) => row.join(",")).join("\r\n");
+  const quoted = (v: Value | undefined): string => (typeof v === "number" ? String(Math.round(v * 1000) / 1000) : `"${(/^[=+\-@]/.test(String(v ?? "")) ? `'${v}` : String(v ?? "")).replaceAll('"', '""')}"`);
+  const text = [[...COLUMNS.map((c) => quoted(c.title)), quoted("Watts are")], ...rigs.map((r) => [...COLUMNS.map((_, i) => quoted(r.cells[i])), quoted(r.estimated ? "estimated" : "told")])].map((row) => row.join(",")).join("\r\n");
   const link = h("a", { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: "rigs.csv" });
   link.click();
   URL.revokeObjectURL(link.href);

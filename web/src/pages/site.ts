@@ -1,7 +1,7 @@
 // One site: what was asked, what is drawn, under which contract and weather, and an operator's commands.
 
 import { feed, get, post, type Curve, type Decision, type Series, type Site } from "../data";
-import { h, headRow, put, say, type Child } from "../dom";
+import { h, headRow, on, patch, put, say, type Child } from "../dom";
 import { Decisions } from "../decisions";
 import { kindTag, openRecords } from "../drawer";
 import { age, clock, DASH, ehsOf, moment, mw, num, title } from "../format";
@@ -39,7 +39,7 @@ export function sitePage(root: HTMLElement, id: string): () => void {
   put(root, head, alerts,
     h("div", { class: "layout" },
       panel("Units", "Setpoint is what was asked; readback is what was observed", [{ stream: "Sample", subject: id }, { stream: "Outcome", subject: id }, { stream: "Plan", subject: id }], "full", units).el,
-      panel("Power", "MW by 5-minute interval over one day, UTC", [{ stream: "Sample", subject: id }, { stream: "Plan", subject: id }, { stream: "PowerBill", subject: id }], "power-panel",
+      panel("Power", "By 5-minute interval over one day, UTC", [{ stream: "Sample", subject: id }, { stream: "Plan", subject: id }, { stream: "PowerBill", subject: id }], "power-panel",
         legend([["mining", "mining"], ["inference", "inference"], ["aux", "auxiliary"], ["asked", "asked"], ["limit", "limit"]]), plot).el,
       panel("Contract, weather, limits", "What binds this site", null, "side-panel", facts).el,
       panel("Prices against strikes", "USD/MWh, a day back and a day ahead (dashed)", [{ stream: "PriceTick" }], "power-panel wide-prices", prices).el,
@@ -47,7 +47,7 @@ export function sitePage(root: HTMLElement, id: string): () => void {
       panel("Below full operation", "Mining not done over the last settled day, by cause", [{ stream: "Shortfall", subject: id }, { stream: "Performance", subject: id }], "full", causes).el,
       panel("Decisions here", "What changed, and why", [{ stream: "Plan", subject: id }, { stream: "Outcome", subject: id }, { stream: "Override", subject: id }, { stream: "Instruction", subject: id }, { stream: "Fault", subject: id }], "full", decisions.el).el));
 
-  let gone = false, view: SiteView | null = null, formed = "";
+  let gone = false, view: SiteView | null = null, desk: Desk | null = null;
   let draw: ((v: SiteView) => void) | null = null, dispose: (() => void) | null = null;
   void Promise.all([import("../chart"), import("../timeline"), import("../prices")]).then(([lib, timeline, pricesLib]) => {
     if (gone) return;
@@ -55,7 +55,7 @@ export function sitePage(root: HTMLElement, id: string): () => void {
     const cards = new Map<string, InstanceType<typeof pricesLib.Card>>();
     draw = (v) => {
       timeline.siteChart(chart, v.series, v.asked);
-      if (!v.curves.length) put(prices, h("p", { class: "wait" }, "This site's price does not follow a market."));
+      if (!v.curves.length) patch(prices, h("p", { class: "wait" }, "This site's price does not follow a market."));
       for (const curve of v.curves) {
         let card = cards.get(curve.market);
         if (!card) {
@@ -82,22 +82,15 @@ export function sitePage(root: HTMLElement, id: string): () => void {
     }
     if (gone) return;
     document.title = `${view.site.name} · Tieline`;
-    put(head, heading(view));
-    put(alerts, alertsOf(view));
-    put(units, unitTable(view));
-    put(facts, factsOf(view));
-    put(causes, causesOf(view));
+    patch(head, heading(view));
+    patch(alerts, alertsOf(view));
+    patch(units, unitTable(view));
+    patch(facts, factsOf(view));
+    patch(causes, causesOf(view));
     decisions.show(view.decisions, view.now);
-    // A form that someone is filling in is not replaced under their hands.
-    const shape = JSON.stringify([view.overrides, view.plan?.seq, view.confirmed, view.site.mode]);
-    if (shape !== formed && !command.contains(document.activeElement)) {
-      formed = shape;
-      put(command, commandsOf(view, () => {
-        formed = "";
-        (document.activeElement as HTMLElement | null)?.blur();
-        void load();
-      }));
-    }
+    // The form is made once, so that nothing is taken from under the hands of whoever fills it in.
+    desk ??= new Desk(command, view, () => void load());
+    desk.update(view);
     draw?.(view);
   };
   void load();
@@ -157,8 +150,8 @@ function unitTable(v: SiteView): HTMLElement {
       const off = u.asked_mw !== null && u.observed_mw !== null && Math.abs(u.asked_mw - u.observed_mw) > Math.max(0.05, 0.05 * u.rated_mw);
       const rate = u.use === "mining" ? ehsOf(u.ehs, u.deployed_ehs ?? 0) : u.tokens_s === null ? DASH : `${num(u.tokens_s, 0)} tok/s modelled`;
       const button = h("button", { type: "button", class: "quiet name" }, u.id);
-      button.addEventListener("click", () => openRecords(u.id, [{ stream: "Sample", subject: v.site.id, unit: u.id }, { stream: "Outcome", subject: v.site.id, unit: u.id }, { stream: "Plan", subject: v.site.id }]));
-      return h("tr", {},
+      on(button, "click", () => openRecords(u.id, [{ stream: "Sample", subject: v.site.id, unit: u.id }, { stream: "Outcome", subject: v.site.id, unit: u.id }, { stream: "Plan", subject: v.site.id }]));
+      return h("tr", { "data-key": u.id },
         h("th", { scope: "row" }, h("i", { class: `dot ${u.use}` }), button, h("small", {}, `${num(u.count, 0)} × ${u.model}${u.j_per_th ? `, ${num(u.j_per_th, 1)} J/TH` : ""}${u.serves ? `, ${u.serves}` : ""} · ${u.hardware}`)),
         h("td", { class: "n" }, mw(u.asked_mw), u.replicas !== null ? h("small", {}, `${u.replicas} replicas`) : shares(u.shares)),
         h("td", { class: `n ${off ? "bad" : ""}` }, u.observed_mw === null ? "not heard" : mw(u.observed_mw), off ? h("small", {}, "differs from the setpoint") : null),
@@ -192,71 +185,80 @@ function factsOf(v: SiteView): Child[] {
   )];
 }
 
-function commandsOf(v: SiteView, done: () => void): Child[] {
-  if (!v.can_command) return [h("p", { class: "note" }, "This console has no link to the core: it shows, but cannot command.")];
-  const said = h("p", { class: "said", role: "status" });
-  const who = h("input", { id: "by", maxlength: "60", value: remembered(), autocomplete: "name", required: true });
-  const by = (): string => {
-    sessionStorage.setItem("operator", who.value);
-    return who.value;
-  };
-  const run = (work: Promise<{ stored: number }>): void => {
-    say(said, "Recording…");
-    work.then(() => {
-      said.className = "said";
-      say(said, "Recorded.");
-      done();
-    }).catch((error: Error) => {
-      said.className = "said bad";
-      say(said, error.message);
-    });
-  };
-  const unit = h("select", { id: "unit" }, v.units.map((u) => h("option", { value: u.id }, `${u.id} (${u.use})`)), h("option", { value: "" }, "the whole site"));
-  const target = h("input", { id: "target", type: "number", min: "0", max: String(v.site.interconnect_mw), step: "any", value: "0", required: true });
-  const minutes = h("select", { id: "minutes" }, [["15", "15 minutes"], ["60", "1 hour"], ["240", "4 hours"], ["720", "12 hours"], ["1440", "1 day"]].map(([n, t]) => h("option", { value: n, selected: n === "60" }, t)));
-  const why = h("input", { id: "why", maxlength: "500", required: true, placeholder: "for whoever reads this tomorrow" });
-  const kind = h("select", { id: "kind" }, h("option", { value: "hold" }, "Hold at a power"), h("option", { value: "order" }, "Grid order by telephone"));
-  const send = h("button", { class: "button", type: "submit" }, "Override");
-  const unitField = field("unit", "What", unit), targetField = field("target", "At, MW", target);
-  const dress = (): void => {
-    const order = kind.value === "order";
-    unitField.hidden = order;
-    say(targetField.querySelector("label")!, order ? "The site draws at most, MW" : "At, MW");
-    say(send, order ? "Carry out the order" : "Override");
-  };
-  kind.addEventListener("change", dress);
-  const form = h("form", { class: "fields" },
-    v.operator ? h("p", { class: "wide note" }, `You are ${v.operator}.`) : field("by", "Your name", who), field("kind", "Do", kind), unitField, targetField, field("minutes", "For", minutes), h("div", { class: "wide" }, field("why", "Why", why)),
-    send, said);
-  form.addEventListener("submit", (e) => {
-    e.preventDefault();
-    if (kind.value === "order") {
-      run(post("/api/order", { site_id: v.site.id, limit_mw: Number(target.value), minutes: Number(minutes.value), why: why.value, by: by() }));
-      return;
+/** An operator's commands: the form once, and above it what stands, as it is told. */
+class Desk {
+  private readonly said = h("p", { class: "said", role: "status" });
+  private readonly standing = h("div", { class: "standing" });
+  private readonly who = h("input", { id: "by", maxlength: "60", value: remembered(), autocomplete: "name", required: true });
+  private readonly why = h("input", { id: "why", maxlength: "500", required: true, placeholder: "for whoever reads this tomorrow" });
+
+  constructor(box: HTMLElement, v: SiteView, private readonly done: () => void) {
+    if (v.can_command) put(box, this.standing, this.form(v));
+    else put(box, h("p", { class: "note" }, "This console has no link to the core: it shows, but cannot command."));
+  }
+
+  update(v: SiteView): void {
+    const out: Child[] = [];
+    if (v.site.mode === "advise" && v.plan && v.plan.valid_until > v.now) {
+      const plan = v.plan;
+      const confirm = h("button", { class: "button", type: "button" }, "Confirm this plan");
+      on(confirm, "click", () => this.run("/api/confirm", { site_id: v.site.id, plan_seq: plan.seq }));
+      out.push(h("div", { class: "advised", "data-key": `plan ${plan.seq}` }, h("p", {}, h("b", {}, "Advised: "), v.units.map((u) => `${u.id.split(".").pop()} ${mw(u.asked_mw)}`).join(", "), ` until ${clock(plan.valid_until)} UTC `, ref(plan.seq)),
+        v.confirmed ? h("p", { class: "good" }, `Confirmed by ${v.confirmed.by} at ${clock(v.confirmed.at)} UTC `, ref(v.confirmed.seq)) : confirm));
     }
-    run(post("/api/override", { site_id: v.site.id, unit_id: unit.value || null, target_mw: Number(target.value), minutes: Number(minutes.value), why: why.value, by: by() }));
-  });
-  const out: Child[] = [];
-  if (v.site.mode === "advise" && v.plan && v.plan.valid_until > v.now) {
-    const plan = v.plan;
-    const confirm = h("button", { class: "button", type: "button" }, "Confirm this plan");
-    confirm.addEventListener("click", () => run(post("/api/confirm", { site_id: v.site.id, plan_seq: plan.seq, by: by() })));
-    out.push(h("div", { class: "advised" }, h("p", {}, h("b", {}, "Advised: "), v.units.map((u) => `${u.id.split(".").pop()} ${mw(u.asked_mw)}`).join(", "), ` until ${clock(plan.valid_until)} UTC `, ref(plan.seq)),
-      v.confirmed ? h("p", { class: "good" }, `Confirmed by ${v.confirmed.by} at ${clock(v.confirmed.at)} UTC `, ref(v.confirmed.seq)) : confirm));
+    for (const o of v.overrides) {
+      const end = h("button", { class: "button plain", type: "button" }, "End it now");
+      on(end, "click", () => this.run("/api/override/end", { override_id: o.override_id, why: this.why.value || "no longer needed" }));
+      out.push(h("p", { class: "held", "data-key": `override ${o.override_id}` }, `${o.unit_id ?? "site"} at ${mw(o.target_mw)} until ${moment(o.until, v.now)} UTC `, end));
+    }
+    for (const o of v.orders) {
+      const end = h("button", { class: "button plain", type: "button" }, "It was lifted");
+      on(end, "click", () => this.run("/api/order/end", { instruction_id: o.id, why: this.why.value || "lifted by the grid operator" }));
+      out.push(h("p", { class: "held", "data-key": `order ${o.id}` }, `grid order, at most ${mw(o.limit_mw)} until ${moment(o.until, v.now)} UTC `, end));
+    }
+    if (v.site.mode !== "act" || v.site.ownership === "hosted") out.push(h("p", { class: "note" }, v.site.ownership === "hosted" ? "The host actuates here: an override is recorded and shown, and nothing is sent." : v.site.mode === "observe" ? "In observe mode nothing is sent: an override is recorded and planned with." : "In advise mode what is planned waits for a confirmation."));
+    patch(this.standing, out);
   }
-  for (const o of v.overrides) {
-    const end = h("button", { class: "button plain", type: "button" }, "End it now");
-    end.addEventListener("click", () => run(post("/api/override/end", { override_id: o.override_id, why: why.value || "no longer needed", by: by() })));
-    out.push(h("p", { class: "held" }, `${o.unit_id ?? "site"} at ${mw(o.target_mw)} until ${moment(o.until, v.now)} UTC `, end));
+
+  private run(path: string, body: object): void {
+    sessionStorage.setItem("operator", this.who.value);
+    say(this.said, "Recording…");
+    post<{ stored: number }>(path, { ...body, by: this.who.value }).then(() => {
+      this.said.className = "said";
+      say(this.said, "Recorded.");
+      this.done();
+    }).catch((error: Error) => {
+      this.said.className = "said bad";
+      say(this.said, error.message);
+    });
   }
-  for (const o of v.orders) {
-    const end = h("button", { class: "button plain", type: "button" }, "It was lifted");
-    end.addEventListener("click", () => run(post("/api/order/end", { instruction_id: o.id, why: why.value || "lifted by the grid operator", by: by() })));
-    out.push(h("p", { class: "held" }, `grid order, at most ${mw(o.limit_mw)} until ${moment(o.until, v.now)} UTC `, end));
+
+  private form(v: SiteView): HTMLElement {
+    const { why } = this;
+    const unit = h("select", { id: "unit" }, v.units.map((u) => h("option", { value: u.id }, `${u.id} (${u.use})`)), h("option", { value: "" }, "the whole site"));
+    const target = h("input", { id: "target", type: "number", min: "0", max: String(v.site.interconnect_mw), step: "any", value: "0", required: true });
+    const minutes = h("select", { id: "minutes" }, [["15", "15 minutes"], ["60", "1 hour"], ["240", "4 hours"], ["720", "12 hours"], ["1440", "1 day"]].map(([n, t]) => h("option", { value: n, selected: n === "60" }, t)));
+    const kind = h("select", { id: "kind" }, h("option", { value: "hold" }, "Hold at a power"), h("option", { value: "order" }, "Grid order by telephone"));
+    const send = h("button", { class: "button", type: "submit" }, "Override");
+    const unitField = field("unit", "What", unit), targetField = field("target", "At, MW", target);
+    const dress = (): void => {
+      const order = kind.value === "order";
+      unitField.hidden = order;
+      say(targetField.querySelector("label")!, order ? "The site draws at most, MW" : "At, MW");
+      say(send, order ? "Carry out the order" : "Override");
+    };
+    kind.addEventListener("change", dress);
+    const form = h("form", { class: "fields" },
+      v.operator ? h("p", { class: "wide note" }, `You are ${v.operator}.`) : field("by", "Your name", this.who), field("kind", "Do", kind), unitField, targetField, field("minutes", "For", minutes), h("div", { class: "wide" }, field("why", "Why", why)),
+      send, this.said);
+    form.addEventListener("submit", (e) => {
+      e.preventDefault();
+      const asked = { site_id: v.site.id, minutes: Number(minutes.value), why: why.value };
+      if (kind.value === "order") this.run("/api/order", { ...asked, limit_mw: Number(target.value) });
+      else this.run("/api/override", { ...asked, unit_id: unit.value || null, target_mw: Number(target.value) });
+    });
+    return form;
   }
-  if (v.site.mode !== "act" || v.site.ownership === "hosted") out.push(h("p", { class: "note" }, v.site.ownership === "hosted" ? "The host actuates here: an override is recorded and shown, and nothing is sent." : v.site.mode === "observe" ? "In observe mode nothing is sent: an override is recorded and planned with." : "In advise mode what is planned waits for a confirmation."));
-  out.push(form);
-  return out;
 }
 
 const field = (id: string, name: string, input: HTMLElement): HTMLElement => h("div", { class: "field" }, h("label", { for: id }, name), input);

@@ -39,7 +39,7 @@ SPANS: Final = {
 }
 COLUMNS: Final = (
     "key", "address", "site", "group", "model", "firmware", "state", "ths", "rated_ths", "watts", "j_th", "chip_c",
-    "heard_share", "pool",
+    "heard_share", "pool", "estimated",
 )  # fmt: skip
 
 
@@ -146,6 +146,7 @@ def _row(site: Site, group: RigGroup, rig: RigFigures, known: RigHistory | None,
         _rounded(rig.chip_c_max, 0),
         round(rig.heard_share, 3),
         "" if known is None else known.pool or "",
+        rig.estimated,
     ]
 
 

@@ -178,7 +178,8 @@ def read_rows(folder: Path, start: datetime, end: datetime) -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class RigFigures:
-    """One rig over a span: means over the samples in which it was heard, None where there is none."""
+    """One rig over a span: means over the samples in which it was heard, None where there is none. `estimated`: it told
+    no watts in some of them, and they are reckoned from its hashrate."""
 
     key: str
     samples: int
@@ -187,6 +188,7 @@ class RigFigures:
     ths: float | None
     chip_c_max: float | None
     disobeyed: int
+    estimated: bool = False
 
     @property
     def j_th(self) -> float | None:
@@ -201,6 +203,7 @@ def figures(folder: Path, start: datetime, end: datetime) -> list[RigFigures]:
     count = np.bincount(rows["rig"], minlength=len(keys))
     seen = np.bincount(rows["rig"][answered], minlength=len(keys))
     disobeyed = np.bincount(rows["rig"][(rows["flags"] & DISOBEYS) > 0], minlength=len(keys))
+    estimated = np.bincount(rows["rig"][answered & ((rows["flags"] & ESTIMATED) > 0)], minlength=len(keys))
     watts = _mean(rows[answered], "watts", len(keys))
     ths = _mean(rows[answered], "ths", len(keys))
     chips = rows[answered & ~np.isnan(rows["chip_c"])]
@@ -215,6 +218,7 @@ def figures(folder: Path, start: datetime, end: datetime) -> list[RigFigures]:
             _number(ths[n]),
             float(hottest[n]) if np.isfinite(hottest[n]) else None,
             int(disobeyed[n]),
+            bool(estimated[n]),
         )
         for n, key in enumerate(keys)
         if count[n]
