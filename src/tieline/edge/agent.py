@@ -36,6 +36,7 @@ from tieline.link import Link
 from tieline.records import Action, AnyRecord, Fault, Instruction, Outcome, Override, Record, Setpoint, encode
 from tieline.records.dispatch import Obedience
 from tieline.store.outbox import Outbox
+from tieline.tasks import Work
 
 # A device that has not answered by then counts as unreachable until it does.
 READ_TIMEOUT_S = 8.0
@@ -99,6 +100,7 @@ class Agent:
         self._trips = Trips(site, equipment.contactors)
         self.fans = FanWatch(())
         self.sources: tuple[tuple[OrderSource, SilencePolicy], ...] = ()  # the site's own, beside the link
+        self.processes: tuple[tuple[str, str, Work], ...] = ()  # beside this one: name, what it does, one life of it
         self.on_word: Callable[[Action], None] | None = None  # hears what an operator says just now
         self._publish: Beside[None] = Beside()
         self._short: datetime | None = None

@@ -32,8 +32,8 @@ _PR_SET_PDEATHSIG = 1
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     options = _parser().parse_args(arguments)
-    parent = os.getppid()
-    _die_with_parent(parent)
+    die_with_parent(os.getppid())
+    threading.Thread(target=_until_stdin_ends, daemon=True).start()
     if not options.model.is_file():
         _fail(f"no model file at {options.model}; give the path of a GGUF file")
     try:
@@ -91,13 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """On Linux the kernel ends us with our parent; the check after it covers a parent that was faster."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(0)
-    threading.Thread(target=_until_stdin_ends, daemon=True).start()
 
 
 def _until_stdin_ends() -> NoReturn:

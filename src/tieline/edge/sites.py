@@ -33,11 +33,9 @@ from tieline.edge.plant.fans import FanWatch
 from tieline.edge.plant.hardware import HardwareError, SiteHardware, load_hardware
 from tieline.edge.push import push_always
 from tieline.edge.replicas import EngineProcess, EngineSpec, Replicas
-from tieline.edge.rigs.breakers import BreakerPace
-from tieline.edge.rigs.group import AsicGroup
-from tieline.edge.rigs.history import RawHistory
 from tieline.edge.rigs.identify import FAKE_PORTS
-from tieline.edge.rigs.register import Register
+from tieline.edge.rigs.workers.frames import RigOpening
+from tieline.edge.rigs.workers.parent import RigWorker
 from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL
 from tieline.edge.surroundings import Surroundings
 from tieline.fleet.sites import NodeGroup, RigGroup, Site
@@ -237,10 +235,11 @@ def make_agent(host: SiteHost, site: Site, link: Link) -> tuple[Agent, list[Repl
     if meter is None and host.meter_factory is not None:
         meter = host.meter_factory(site, host.surroundings)
     callbacks: dict[str, GpuTarget] = {}
+    devices, worker = _devices(host, site, hardware)
     agent = Agent(
         clock,
         site,
-        Equipment(_devices(host, site, hardware), meter, hardware.contactors, callbacks),
+        Equipment(devices, meter, hardware.contactors, callbacks),
         open_outbox(folder / "outbox.db"),
         link,
         OrderBook(site.id, folder / "orders.json"),
@@ -248,6 +247,8 @@ def make_agent(host: SiteHost, site: Site, link: Link) -> tuple[Agent, list[Repl
         hold=hold_length(clock, host.every),
     )
     agent.sources, agent.fans = hardware.sources, FanWatch(hardware.fans)
+    if worker is not None:
+        agent.processes = (("rigs", "speaks to the site's rigs in a process of its own", worker.run),)
     if mistake is not None:
         agent.keep(agent.faults.hold(clock.now(), "site file", mistake))
     spec, own = engine_spec(host.config, host.gguf_path, host.data_dir / "models"), []
@@ -268,26 +269,30 @@ def _commanded(spec: EngineSpec, hardware: SiteHardware, group: NodeGroup, folde
     return replace(spec, command=command, slots=command.slots, context_tokens=context, left=folder)
 
 
-def _devices(host: SiteHost, site: Site, hardware: SiteHardware) -> list[Device]:
-    register, pace = Register(host.folder(site)), BreakerPace(hardware.breakers)
-    devices = [_device(host, site, unit, register, hardware.passwords) for unit in site.units]
-    for device in devices:
-        if isinstance(device, AsicGroup):
-            device.pace = pace
-    return [device for device in devices if device is not None]
-
-
-def _device(
-    host: SiteHost, site: Site, unit: RigGroup | NodeGroup, register: Register, passwords: dict[str, str]
-) -> Device | None:
+def _devices(host: SiteHost, site: Site, hardware: SiteHardware) -> tuple[list[Device], RigWorker | None]:
+    """The site's devices, and what speaks to its rigs where it has any on sockets."""
     around = host.surroundings
-    if isinstance(unit, RigGroup) and unit.hardware != "modelled":
-        raw = None if register.folder is None else RawHistory(register.folder / "raw" / unit.id)
-        ports = FAKE_PORTS if unit.hardware == "fake" else {}
-        return AsicGroup(site, unit, lambda now: around.temp_c(site, now), register, ports, raw, passwords)
+    groups = tuple(unit for unit in site.rig_groups if unit.hardware != "modelled")
+    worker = None
+    if groups:
+        opening = RigOpening(
+            site=site,
+            groups=groups,
+            ports={group.id: FAKE_PORTS if group.hardware == "fake" else {} for group in groups},
+            folder=str(host.folder(site)),
+            passwords=hardware.passwords,
+            breakers=hardware.breakers,
+        )
+        worker = RigWorker(opening, lambda now: around.temp_c(site, now))
+    rigs: dict[str, Device] = {} if worker is None else {one.unit_id: one for one in worker.devices()}
+    devices = [rigs.get(unit.id) or _device(host, site, unit) for unit in site.units]
+    return [device for device in devices if device is not None], worker
+
+
+def _device(host: SiteHost, site: Site, unit: RigGroup | NodeGroup) -> Device | None:
     if isinstance(unit, NodeGroup) and unit.hardware == "real":
         return GpuNodes(unit)
-    return None if host.device_factory is None else host.device_factory(site, unit, around)
+    return None if host.device_factory is None else host.device_factory(site, unit, host.surroundings)
 
 
 def open_outbox(path: Path) -> Outbox:
@@ -347,6 +352,8 @@ def engine_spec(config: Config, gguf_path: Path | None, models: Path = Path("mod
 def keep_agent(registry: Registry, agent: Agent, clock: Clock, every: timedelta) -> None:
     """All that one agent does: each task by itself, so that one that ends takes no other with it."""
     site, link = agent.site.id, agent.link
+    for name, what, life in agent.processes:
+        registry.keep(f"{site} {name}", what, life)
     registry.keep(f"{site} steps", "reads and sets the site's devices", lambda: _steps(agent, clock, every))
     registry.keep(f"{site} outbox", "sends records to the core", lambda: push_always(link, site, agent.outbox))
     for what in ("plan", "command"):

@@ -145,7 +145,7 @@ class LocalPage:
         first = request.query_params.get("first", "0")
         if not first.isascii() or not first.isdigit() or len(first) > 7:
             raise ValueError("first: give a number of rigs")
-        shown = rigs_shown(self._agent.units, request.query_params.get("unit", ""), int(first))
+        shown = await rigs_shown(self._agent.units, request.query_params.get("unit", ""), int(first))
         return _json({"error": "unit: no rigs on sockets there"}, 404) if shown is None else _json(shown)
 
     async def _stop(self, request: Request) -> Response:
@@ -157,7 +157,7 @@ class LocalPage:
         return _json({"recorded": len(made)})
 
     async def _preview(self, request: Request) -> Response:
-        return _json(previewed(self._agent, request.query_params.get("limit_mw", ""), self._agent.now))
+        return _json(await previewed(self._agent, request.query_params.get("limit_mw", ""), self._agent.now))
 
     async def _resume(self, request: Request) -> Response:
         made = resume(self._agent, await _form(request, ResumeForm), self._agent.now)

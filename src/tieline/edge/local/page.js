@@ -73,6 +73,13 @@ function drawHead(site) {
   $("waiting").textContent = site.waiting;
 }
 
+/** Gives each cell the name of its column, which a narrow screen shows beside it. */
+function named(row, table) {
+  const heads = $(table).closest("table").querySelectorAll("th");
+  [...row.cells].forEach((cell, n) => { cell.dataset.name = heads[n].textContent; });
+  return row;
+}
+
 function drawUnits(site) {
   $("units").replaceChildren(...site.units.map((one) => {
     const row = node("tr");
@@ -90,7 +97,7 @@ function drawUnits(site) {
       node("td", heard, "n"), node("td", hashrate(one.hashrate_hs), "n"), node("td", age(one.age_s), "n"),
       node("td", one.silent || one.why || "", one.silent ? "words bad" : "words"),
     );
-    return row;
+    return named(row, "units");
   }));
 }
 
@@ -175,7 +182,7 @@ async function drawRigs() {
       node("td", one.ths === null ? "–" : one.ths.toFixed(1), "n"), node("td", one.chip_c === null ? "–" : `${one.chip_c.toFixed(0)} °C`, "n"),
       node("td", one.asked || "–"), node("td", age(one.age_s), "n"), node("td", one.detail, "words"), tendCell(said.unit_id, one),
     );
-    return row;
+    return named(row, "rigs");
   }));
   $("rigs-where").textContent = said.count ? `${first + 1} to ${first + said.rigs.length} of ${said.count}` : "none";
   $("rigs-back").disabled = first === 0;

@@ -10,23 +10,21 @@ import msgspec
 
 from tieline.edge.agent import Agent
 from tieline.edge.decide import Target
-from tieline.edge.rigs.group import AsicGroup
+from tieline.edge.rigs.wire import SilentError
+from tieline.edge.rigs.workers.rows import RigDevice
 from tieline.edge.unit import UnitState
 from tieline.records import Instruction
-
-# Named one by one up to here; the rest are counted.
-NAMED = 200
 
 
 async def answer_preview(agent: Agent, subject: str, data: bytes) -> bytes:
     """The same for who asks over the link: a limit in MW as text, answered with an object, or with `error`."""
     try:
-        return msgspec.json.encode(previewed(agent, data[:40].decode("ascii", "replace"), agent.now))
+        return msgspec.json.encode(await previewed(agent, data[:40].decode("ascii", "replace"), agent.now))
     except ValueError as error:
         return msgspec.json.encode({"error": str(error)})
 
 
-def previewed(agent: Agent, limit_mw: str, now: datetime) -> dict[str, Any]:
+async def previewed(agent: Agent, limit_mw: str, now: datetime) -> dict[str, Any]:
     """Units with what they would be asked, in watts; of rigs on sockets which would sleep, and why others would not.
     Raises ValueError naming the field."""
     try:
@@ -40,11 +38,11 @@ def previewed(agent: Agent, limit_mw: str, now: datetime) -> dict[str, Any]:
         limit_w=limit_w, until=now + timedelta(hours=1),
     )  # fmt: skip
     preview = agent.would(order, now)
-    units = [_unit(agent.units[target.unit_id], target, now) for target in preview.targets]
+    units = [await _unit(agent.units[target.unit_id], target, now) for target in preview.targets]
     return {"limit_w": limit_w, "cannot_shed_w": preview.short_w, "units": units}
 
 
-def _unit(unit: UnitState, target: Target, now: datetime) -> dict[str, Any]:
+async def _unit(unit: UnitState, target: Target, now: datetime) -> dict[str, Any]:
     setpoint = target.setpoint
     row: dict[str, Any] = {
         "unit_id": target.unit_id,
@@ -53,14 +51,10 @@ def _unit(unit: UnitState, target: Target, now: datetime) -> dict[str, Any]:
         "why": "" if setpoint is None else setpoint.reason.text,
         "silent": unit.silent,
     }
-    if setpoint is None or not isinstance(unit.device, AsicGroup):
+    if setpoint is None or not isinstance(unit.device, RigDevice):
         return row
-    orders = unit.device.preview(setpoint, now).orders
-    asleep = [rig.address for rig in unit.device.rigs if orders[rig.address].mode == "sleep"]
-    row["sleep"], row["sleep_count"] = asleep[:NAMED], len(asleep)
-    row["not"] = [
-        {"address": rig.address, "why": rig.stranger or rig.refusal or rig.why_silent}
-        for rig in unit.device.rigs
-        if not rig.heard or rig.stranger is not None or unit.device.disobeys(rig)
-    ][:NAMED]
-    return row
+    try:
+        rigs = await unit.device.preview(setpoint, now)
+    except SilentError as error:
+        return row | {"silent": unit.silent or str(error)}
+    return row | {"sleep": rigs.sleep, "sleep_count": rigs.sleep_count, "not": rigs.left_out}

@@ -8,8 +8,8 @@ from typing import Any
 
 from tieline.edge.agent import Agent
 from tieline.edge.decide import local_source
-from tieline.edge.rigs.group import AsicGroup
-from tieline.edge.rigs.state import RigState
+from tieline.edge.rigs.wire import SilentError
+from tieline.edge.rigs.workers.rows import RigDevice
 from tieline.edge.unit import UnitState
 from tieline.fleet.sites import RigGroup
 
@@ -24,7 +24,7 @@ def site_shown(agent: Agent, now: datetime) -> dict[str, Any]:
     for unit_id, unit in agent.units.items():
         target = asked.get(unit_id)
         setpoint = None if target is None else target.setpoint
-        row = unit.live(now) | {"unit_id": unit_id, "rigs": isinstance(unit.device, AsicGroup), "silent": unit.silent}
+        row = unit.live(now) | {"unit_id": unit_id, "rigs": isinstance(unit.device, RigDevice), "silent": unit.silent}
         row["mining"] = isinstance(unit.group, RigGroup)
         row["model"] = unit.group.model if isinstance(unit.group, RigGroup) else ""
         row["wanted_w"] = None if setpoint is None else setpoint.target_w
@@ -84,41 +84,14 @@ def _orders(agent: Agent, now: datetime) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["age_s"], row["id"]))
 
 
-def rigs_shown(units: Mapping[str, UnitState], unit_id: str, first: int) -> dict[str, Any] | None:
+async def rigs_shown(units: Mapping[str, UnitState], unit_id: str, first: int) -> dict[str, Any] | None:
     """A page of one group's rigs, those that need somebody first: strangers, silent ones, those that do not obey. None
-    where the unit has no rigs on sockets."""
+    where the unit has no rigs on sockets. Raises ValueError where the process that speaks to them is not there."""
     unit = units.get(unit_id)
-    if unit is None or not isinstance(unit.device, AsicGroup):
+    if unit is None or not isinstance(unit.device, RigDevice):
         return None
-    group = unit.device
-    rows = [_rig(group, rig) for rig in group.rigs]
-    rows.sort(key=lambda row: row["state"] in ("runs", "sleeps"))  # else as the site's file lists them
-    return {"unit_id": unit_id, "count": len(rows), "first": first, "rigs": rows[first : first + PAGE]}
-
-
-def _rig(group: AsicGroup, rig: RigState) -> dict[str, Any]:
-    sample = rig.sample
-    state, detail = _state(group, rig)
-    known = sample if rig.heard else None
-    return {
-        "address": rig.address,
-        "mac": None if sample is None else sample.mac,
-        "state": state,
-        "detail": detail or rig.drift or "",
-        "watts": None if known is None else known.watts,
-        "estimated": known is not None and known.estimated,
-        "ths": None if known is None or known.hashrate_hs is None else known.hashrate_hs / 1e12,
-        "chip_c": None if known is None else known.chip_c,
-        "asked": None if rig.wanted is None else rig.wanted.mode,
-        "age_s": group.age_s(rig),
-    }
-
-
-def _state(group: AsicGroup, rig: RigState) -> tuple[str, str]:
-    if not rig.heard:
-        return "silent", rig.why_silent
-    if rig.stranger is not None:
-        return "stranger", rig.stranger
-    if group.disobeys(rig):
-        return "does not obey", rig.refusal or ""
-    return "sleeps" if rig.asleep(group.group.rig) else "runs", ""
+    try:
+        page = await unit.device.page(first, PAGE)
+    except SilentError as error:
+        raise ValueError(f"unit: {error}") from error
+    return {"unit_id": unit_id, "count": page.count, "first": first, "rigs": page.rigs}

@@ -10,8 +10,8 @@ import msgspec
 
 from tieline.edge.agent import Agent
 from tieline.edge.decide import local_source
-from tieline.edge.rigs.group import AsicGroup
 from tieline.edge.rigs.wire import RefusalError, SilentError
+from tieline.edge.rigs.workers.rows import RigDevice
 from tieline.fleet.sites import RigGroup
 from tieline.records import Action, AnyRecord, Override
 
@@ -52,7 +52,7 @@ async def tend(agent: Agent, form: TendForm, now: datetime) -> list[AnyRecord]:
     by = _words("by", form.by, MAX_NAME)
     may_send(agent)
     unit = agent.units.get(form.unit_id)
-    if unit is None or not isinstance(unit.device, AsicGroup):
+    if unit is None or not isinstance(unit.device, RigDevice):
         raise ValueError(f"unit_id: {form.unit_id[:80]!r} has no rigs on sockets")
     try:
         await unit.device.tend(form.address, form.what)

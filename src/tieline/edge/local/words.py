@@ -14,8 +14,9 @@ import msgspec
 
 from tieline.edge.agent import Agent
 from tieline.edge.local.stop import MAX_NAME, TEND, TendForm, action, may_send, tend
-from tieline.edge.rigs.group import AsicGroup
 from tieline.edge.rigs.pooling.pools import read_pools
+from tieline.edge.rigs.wire import SilentError
+from tieline.edge.rigs.workers.rows import RigDevice
 from tieline.intake import IntakeError
 from tieline.records import Action
 
@@ -50,7 +51,7 @@ class OperatorWords:
             word = await self._waiting.get()
             try:
                 await self._do(word)
-            except (ValueError, IntakeError) as error:
+            except (ValueError, IntakeError, SilentError) as error:
                 self._answer(word, NOT_DONE, f"{word.what} {word.detail[:80]}: {error}")
 
     async def _do(self, word: Action) -> None:
@@ -61,7 +62,7 @@ class OperatorWords:
             return
         may_send(agent)
         unit = agent.units.get(word.target)
-        if unit is None or not isinstance(unit.device, AsicGroup):
+        if unit is None or not isinstance(unit.device, RigDevice):
             raise ValueError(f"unit_id: {word.target[:80]!r} has no rigs on sockets")
         outcome = await unit.device.set_pools(read_pools(word.detail))
         self._answer(word, POOLS_SET if outcome.done else NOT_DONE, outcome.line)

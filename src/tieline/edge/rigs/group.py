@@ -25,6 +25,8 @@ from tieline.edge.rigs.pooling.repool import Repooled, repool
 from tieline.edge.rigs.register import Register
 from tieline.edge.rigs.state import TELL_AGAIN_S, RigState
 from tieline.edge.rigs.wire import Lane, RefusalError, SilentError
+from tieline.edge.rigs.workers.rows import RackPage, RigPreview, Tending, page_of, preview_of
+from tieline.fleet.models import Cooling
 from tieline.fleet.physics import RIG_MODES, aux_share
 from tieline.fleet.sites import RigGroup, Site
 from tieline.records import Setpoint
@@ -40,6 +42,8 @@ POLLS_AT_ONCE, SICK_AT_ONCE, COMMANDS_AT_ONCE = 256, 32, 256
 # Reading a rig costs 0.2 ms of CPU; every 10 s is often enough while nothing changes, each second after an order, and
 # in a world that runs faster than the rigs.
 POLL_S, POLL_SOON_S, AFTER_ORDER_S, POLL_WORLD = 10.0, 0.9, 30.0, timedelta(seconds=30)
+# Sweeps wait for an order's commands, no longer than this: rigs that fell silent with it are found by asking.
+ORDER_FIRST_S = 4.0
 # A rig that did not answer is asked again this often; an address where no rig was ever heard, less often.
 ASK_AGAIN_S, IDENTIFY_AGAIN_S = 5.0, 30.0
 # Rigs that start at once draw an inrush: this share of a group in each wave, at least so many, waves this far apart.
@@ -84,11 +88,11 @@ class AsicGroup:
 
     @property
     def highest_w(self) -> float:
-        return self.group.rated_w * (1 + aux_share(self._cooling, None))
+        return highest_w(self.group, self._cooling)
 
     @property
     def lowest_w(self) -> float:
-        return len(self.rigs) * RIG_MODES["sleep"].fixed_w * (1 + aux_share(self._cooling, None))
+        return lowest_w(self.group, self._cooling)
 
     async def read(self, now: datetime) -> Reading | Unreachable:
         """The newest reading, after starting a sweep where one is due. `at` is when its sweep began."""
@@ -96,7 +100,7 @@ class AsicGroup:
         clock = asyncio.get_running_loop().time()
         soon = clock - self._ordered_at < AFTER_ORDER_S or self._last is None or now - self._last.at >= POLL_WORLD
         due = clock - self._swept_at >= (min(POLL_SOON_S, self.poll_s) if soon else self.poll_s)
-        if due and (self._sweep is None or self._sweep.done()):
+        if due and (self._sweep is None or self._sweep.done()) and not self._commanding(clock):
             self._swept_at = clock
             self._sweep = asyncio.create_task(self._sweep_all(now))
         if self._sweep is not None and not self._sweep.done():
@@ -107,12 +111,18 @@ class AsicGroup:
             return Unreachable("the first poll is under way")
         return Unreachable(f"none of {len(self.rigs)} rigs answered: {self.rigs[0].why_silent if self.rigs else ''}")
 
+    def _commanding(self, clock: float) -> bool:
+        """An order goes before questions: they cost as much as the commands, and what they hear is soon old."""
+        if clock - self._ordered_at >= ORDER_FIRST_S:
+            return False
+        return any(rig.telling is not None and not rig.telling.done() for rig in self.rigs if rig.heard)
+
     async def apply(self, setpoint: Setpoint, now: datetime) -> Answer:
         """Give each rig its order; only rigs that differ are told, starts go in waves."""
         self._now = now
         self._ordered_at = asyncio.get_running_loop().time()
         self._by_order = setpoint.reason.rule in ORDER_RULES
-        choice = self.preview(setpoint, now)
+        choice = self.choice(setpoint, now)
         self._waiting = choice.waiting
         starts, tasks = [], []
         for rig in self.rigs:
@@ -130,15 +140,7 @@ class AsicGroup:
             await asyncio.wait(tasks, timeout=WAIT_S)
         return self._answer()
 
-    def disobeys(self, rig: RigState) -> bool:
-        """Told, has had its time, and does not do it."""
-        return rig.disobeys(self.group.rig, asyncio.get_running_loop().time())
-
-    def age_s(self, rig: RigState) -> float | None:
-        """How long ago the question went out that its last sample answers; None where it was never heard."""
-        return None if rig.sample is None else asyncio.get_running_loop().time() - rig.sample.asked_at
-
-    async def tend(self, address: str, what: Literal["light on", "light off", "reboot"]) -> None:
+    async def tend(self, address: str, what: Tending) -> None:
         """What a person has one rig do. Raises RefusalError, SilentError, in one line."""
         rig = next((one for one in self.rigs if one.address == address), None)
         if rig is None:
@@ -161,8 +163,18 @@ class AsicGroup:
         self.register.save()
         return results
 
-    def preview(self, setpoint: Setpoint, now: datetime) -> RigChoice:
-        """Which rigs would do what under `setpoint`; nothing is sent."""
+    async def page(self, first: int, most: int) -> RackPage:
+        """Some of the rigs as a page shows them."""
+        return page_of(self.rigs, self.group.rig, asyncio.get_running_loop().time(), first, most)
+
+    async def preview(self, setpoint: Setpoint, now: datetime) -> RigPreview:
+        """Which rigs would sleep under `setpoint`; nothing is sent."""
+        orders = self.choice(setpoint, now).orders
+        sleep = [rig.address for rig in self.rigs if orders[rig.address].mode == "sleep"]
+        return preview_of(self.rigs, self.group.rig, asyncio.get_running_loop().time(), sleep)
+
+    def choice(self, setpoint: Setpoint, now: datetime) -> RigChoice:
+        """What each rig is to do under `setpoint`; nothing is sent."""
         budget_w = setpoint.target_w / (1 + aux_share(self._cooling, self._temp_of(now)))
         model = self.group.rig
         by_order = setpoint.reason.rule in ORDER_RULES
@@ -396,6 +408,16 @@ class AsicGroup:
 def _told(figures: Iterable[float | None]) -> list[float]:
     """Those that were told at all."""
     return [figure for figure in figures if figure is not None]
+
+
+def highest_w(group: RigGroup, cooling: Cooling) -> float:
+    """The most a group can draw at the meter."""
+    return group.rated_w * (1 + aux_share(cooling, None))
+
+
+def lowest_w(group: RigGroup, cooling: Cooling) -> float:
+    """What it draws there with all of its rigs down."""
+    return len(group.addresses) * RIG_MODES["sleep"].fixed_w * (1 + aux_share(cooling, None))
 
 
 def _unknown(_now: datetime) -> float | None:
