@@ -138,7 +138,7 @@ async def start(
     stop, told = asyncio.Event(), asyncio.get_running_loop().create_future()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "Service", remember)
-        process = app.GatewayProcess(drain_s=0.2, **more)
+        process = app.GatewayProcess(**({"drain_s": 0.2} | more))
         task = asyncio.create_task(
             app.serve(given, WallClock(), folder, link=link, stop=stop, started=told.set_result, process=process)
         )

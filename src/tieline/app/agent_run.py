@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from tieline.app.joins import Credentials, JoinError, read_token, read_welcome
+from tieline.app.joins import Credentials, JoinError, read_token, read_welcome, url_of
 from tieline.app.sites_part import modelled
 from tieline.clock import WallClock
 from tieline.config import Config
@@ -133,8 +133,10 @@ async def _run(
         return link
 
     def take_config(text: bytes) -> None:
-        if read(text, _read_config) != config:
-            msgspec.structs.replace(own, config=msgspec.Raw(text)).save(folder)
+        fresh = read(text, _read_config)
+        url = url_of(fresh.link.servers, own.url)  # a server that came since is dialled like those before it
+        if fresh != config or url != own.url:
+            msgspec.structs.replace(own, config=msgspec.Raw(text), url=url).save(folder)
 
     host = SiteHost(
         config, WallClock(), folder, connect, None, device, meter, command_key=bytes.fromhex(own.command_key),

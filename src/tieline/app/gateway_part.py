@@ -20,7 +20,7 @@ from tieline.app.machines.keys import BUDGETS, BUDGETS_ABOVE
 from tieline.app.runtime import Runtime
 from tieline.config import Config, sections
 from tieline.gateway.budgets.remote import Remote
-from tieline.gateway.serve import GatewayProcess, serve
+from tieline.gateway.serve import DRAIN_S, GatewayProcess, serve
 from tieline.gateway.settings import Engine, Key, Limits, Model, RentedReplicas, Settings, Tenant, hash_key
 from tieline.gateway.wire.tunnel import DoorPlace
 from tieline.link import CheckedLink, LastNumbers, LateLink
@@ -34,14 +34,18 @@ PORTAL: Final = "platform-console"
 LOOPBACK: Final[tuple[str, ...]] = ("127.0.0.0/8", "::1/128")
 # A small model loads in a second; a large one goes on loading after the platform is called ready.
 FIRST_REPLICA_S = 30.0
+# Of several machines: a balancer has left this gateway out after two looks, a second apart. Then streams end.
+LEAVE_S: Final = 3.0
+GRACE_S: Final = LEAVE_S + DRAIN_S + 2.0
 
 
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
-    """Serves until cancelled; what runs then is ended by the supervisor's grace."""
+    """Serves until cancelled. What runs then ends with it, where this is a platform's own machine; a gateway of several
+    machines is left out by balancers first, and then its streams have their time."""
     settings = settings_of(runtime.load_config(), runtime)
     late = LateLink(runtime.link_user("gateway"))
     link = CheckedLink(late, public_key(runtime.data / LINK_FOLDER), LastNumbers())
-    opened = asyncio.Event()
+    opened, stop = asyncio.Event(), asyncio.Event()
     data = runtime.data / "gateway"
     serving = asyncio.create_task(
         serve(
@@ -49,6 +53,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
             runtime.clock,
             data,
             link=link,
+            stop=stop,
             started=lambda _: opened.set(),
             process=GatewayProcess(
                 registry=registry,
@@ -57,6 +62,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
                 coordinator=coordinators(runtime) if runtime.shared else None,
                 away=Everywhere() if runtime.shared else SitesAway(runtime.data),
                 together=runtime.shared,
+                leave_s=LEAVE_S if runtime.shared else 0.0,
             ),
         )
     )
@@ -64,8 +70,11 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         await asyncio.wait({serving, asyncio.create_task(opened.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if opened.is_set():
             ready(await _first_replica(runtime, bool(settings.models or settings.engines)))
-        await serving
+        await asyncio.shield(serving)
     finally:
+        if runtime.shared and opened.is_set():
+            stop.set()
+            await asyncio.wait({serving}, timeout=GRACE_S)
         serving.cancel()
         await asyncio.wait({serving}, timeout=1.0)
         await link.close()
@@ -113,7 +122,7 @@ def _sites_door(runtime: Runtime) -> DoorPlace:
     door = runtime.load_config().link
     if runtime.link_authority is None:
         return DoorPlace()
-    return DoorPlace(door.host, door.tunnel_port, door.name)
+    return DoorPlace(door.host, door.tunnel_port, runtime.reach or door.name)
 
 
 async def _first_replica(runtime: Runtime, some: bool) -> str:

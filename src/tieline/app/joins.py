@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from tieline.config import Config
+from tieline.config.sections import LinkDoor
 from tieline.intake import IntakeError, read
 from tieline.link.signing import last_number, public_key
 from tieline.link.users import JOIN, site_user
@@ -122,10 +123,17 @@ def verify_joins(data: Path) -> Iterator[tuple[Path, ValueError | None]]:
 
 
 def config_of(config: Config, site_id: str) -> bytes:
-    """What one site's agent needs of a configuration: its site, the models it serves and the interval; no tenants, no
-    money, no other site. Raises KeyError."""
+    """What one site's agent needs of a configuration: its site, the models it serves, the interval, and the link's
+    servers; no tenants, no money, no other site. Raises KeyError."""
     fleet = msgspec.structs.replace(config.fleet, sites=(config.fleet.site(site_id),))
-    return msgspec.json.encode(Config(fleet=fleet, models=config.models, dispatch=config.dispatch))
+    link = LinkDoor(servers=config.link.servers)
+    return msgspec.json.encode(Config(fleet=fleet, models=config.models, dispatch=config.dispatch, link=link))
+
+
+def url_of(servers: tuple[str, ...], before: str) -> str:
+    """What a site dials from now on, in the way that it does; `before` where no servers are named."""
+    scheme = before.partition("://")[0]
+    return ",".join(f"{scheme}://{server}" for server in servers) or before
 
 
 @contextlib.contextmanager

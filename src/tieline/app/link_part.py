@@ -19,6 +19,7 @@ from tieline.app.runtime import Runtime
 from tieline.clock import wall_now
 from tieline.config import Config, is_loopback
 from tieline.link import Link, NatsLink
+from tieline.link.certificate import check_ending
 from tieline.link.signing import KeyFileError, last_number, public_key
 from tieline.link.tunnel import CUT
 from tieline.link.users import PARTS, server_users, site_user
@@ -35,6 +36,7 @@ LOOK_S, STILL_S = 0.2, 10.0
 SHARED_LOOK_S = 0.5
 # Gateways are told so many times whom the server knows no more.
 CUT_LOOKS = 3
+CERTIFICATES_S = 3_600.0
 
 
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
@@ -58,6 +60,8 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         link = await NatsLink.dial(runtime.link_user("link"))
         # Of several servers' keepers one answers.
         await link.serve("join.*", users.welcome, "joins")
+        if runtime.link_authority is not None:
+            registry.keep("certificates", "says a month before they end", lambda: watch_certificates(runtime, registry))
         registry.keep("joins", "has the server know who joined or was cut off", lambda: users.follow(process, link))
         ready(f"nats on {host}:{port}")
         code = await process.wait()
@@ -70,6 +74,18 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
             process.terminate()
             await process.wait()
         users.close()
+
+
+async def watch_certificates(runtime: Runtime, registry: Registry) -> None:
+    """For ever: of the link's authority and of this server, which makes its own anew when the part begins."""
+    folder = runtime.data / LINK_FOLDER / TLS_FOLDER
+    mends = {"authority.pem": "make keys anew; every site joins anew", "server.pem": "start the link's part again"}
+    while True:
+        beat(2 * CERTIFICATES_S)
+        for name, mend in mends.items():
+            with registry.attempt(f"certificate {name}", "is good for a month yet"):
+                check_ending((folder / name).read_bytes(), f"certificate {folder / name}", mend, wall_now())
+        await asyncio.sleep(CERTIFICATES_S)
 
 
 class Users:

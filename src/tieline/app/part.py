@@ -26,7 +26,7 @@ from tieline.clock import wall_now
 from tieline.tasks import Registry
 
 BEAT_S = 1.0
-# A part that does not end by itself this long after being asked is ended.
+# A part that does not end by itself this long after being asked is ended; of several machines its module may say more.
 GRACE_S = 2.5
 
 # name -> module with `async def run(runtime, ready, registry)`; imported only in the process that runs it.
@@ -68,19 +68,20 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("tieline").setLevel(logging.INFO)
     runtime = Runtime.load(runtime_path)
-    run: Run = importlib.import_module(PARTS[name]).run
+    module = importlib.import_module(PARTS[name])
+    grace_s = float(getattr(module, "GRACE_S", GRACE_S)) if runtime.shared else GRACE_S
     code = 0
     with contextlib.suppress(KeyboardInterrupt):
-        code = _loop_runner()(_serve(run, runtime))
+        code = _loop_runner()(_serve(module.run, runtime, grace_s))
     os._exit(code)
 
 
-async def _serve(run: Run, runtime: Runtime) -> int:
+async def _serve(run: Run, runtime: Runtime, grace_s: float = GRACE_S) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    _end_with_parent(loop, stop)
+    _end_with_parent(loop, stop, grace_s)
 
     def ready(detail: str = "") -> None:
         gc.collect()
@@ -105,7 +106,7 @@ async def _serve(run: Run, runtime: Runtime) -> int:
     else:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError, TimeoutError, Exception):
-            await asyncio.wait_for(work, GRACE_S)
+            await asyncio.wait_for(work, grace_s)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(registry.close(), 0.5)
     beat.cancel()
@@ -118,7 +119,7 @@ async def _beat() -> None:
         print("@beat", flush=True)
 
 
-def _end_with_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+def _end_with_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, grace_s: float) -> None:
     """Notice the supervisor's end by the end of standard input, on any system."""
 
     def watch() -> None:
@@ -127,7 +128,7 @@ def _end_with_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> No
                 pass
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(stop.set)
-        threading.Event().wait(GRACE_S + 0.5)
+        threading.Event().wait(grace_s + 0.5)
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True, name="parent").start()

@@ -64,6 +64,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     # What this machine is called; and where it is one of several (`tieline run`): the link's passwords that it was
     # given, and where its server of the link listens for the others.
     machine: str = "here"
+    reach: str = ""  # what sites dial to reach it
     shared: bool = False
     link_passwords: dict[str, str] = {}
     link_routes: LinkRoutes | None = None

@@ -100,6 +100,7 @@ class Supervisor:
         self.parts = list(parts)
         self._log_dir = log_dir
         self._on_change = on_change
+        self.stop_s = STOP_S  # more, where a part has something to bring to its end
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -134,7 +135,7 @@ class Supervisor:
         await self.stop()
 
     async def stop(self) -> None:
-        """Ask all parts to end, wait STOP_S, then end them and whatever they started."""
+        """Ask all parts to end, wait for a while, then end them and whatever they started."""
         self._stopping.set()
         for task in self._tasks:
             task.cancel()
@@ -144,7 +145,7 @@ class Supervisor:
             _ask_to_end(part)
         if alive:
             waits = [asyncio.create_task(p.process.wait()) for p in alive if p.process is not None]
-            await asyncio.wait(waits, timeout=STOP_S)
+            await asyncio.wait(waits, timeout=self.stop_s)
             for wait in waits:
                 wait.cancel()
         for part in self.parts:

@@ -207,7 +207,7 @@ class Paths:
         if offer.fallbacks and (other := svc.stand_in(offer, account.models)) is not None:
             offer = other
             request.model, request.fields["model"] = other.name, msgspec.Raw(_encode(other.name))
-        if svc.draining or svc.meter.failing is not None:
+        if svc.closed or svc.meter.failing is not None:
             return Refusal(503, "this gateway is stopping or cannot write", "unavailable", retry_after_s=1)
         beyond = request.beyond(offer) if request.strange or request.media else None
         return beyond or offer
@@ -303,8 +303,8 @@ class Paths:
             ready = any(b.state is State.READY for b in svc.backends.values())
             troubles = svc.troubles()
             well = not (svc.draining or troubles)
-            health = {"ok": well, "ready": ready, "troubles": len(troubles), "ignored": sum(svc.ignored().values()),
-                    "replicas": svc.table.shown(brief=True)}  # fmt: skip
+            health = {"ok": well, "ready": ready, "draining": svc.draining, "troubles": len(troubles),
+                    "ignored": sum(svc.ignored().values()), "replicas": svc.table.shown(brief=True)}  # fmt: skip
             # A balancer takes out who says 503: a gateway with a sick task of another kind goes on serving.
             connection.answer(503 if svc.draining else 200, JSON_HEADERS, _encode(health), head_only=head_only)
             return

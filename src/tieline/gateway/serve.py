@@ -81,6 +81,7 @@ class GatewayProcess:
     registry: Registry | None = None
     load: Callable[[], Settings] | None = None
     drain_s: float = DRAIN_S
+    leave_s: float = 0.0  # before that it still takes requests, and says that it stops to whoever asks how it is
     sites: DoorPlace | None = None  # the door for sites that nobody can dial, where there is one
     away: Callable[[], Container[str]] = tuple  # sites elsewhere, which are reached through that door alone
     together: bool = False  # what is changed at run time is shared with the coordinator's other gateways
@@ -143,7 +144,7 @@ async def serve(
     try:
         await stop.wait()
         batch_api.runner.stop()
-        await _drain(svc, server, process.drain_s)
+        await _drain(svc, server, process)
     finally:
         await registry.close()
         await _close(svc, server, batch_api, spool, access, door)
@@ -297,11 +298,15 @@ def spent_before(folders: Iterable[Path]) -> dict[str, int]:
     return dict(spent)
 
 
-async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:
-    """Take nothing new, let live requests end, then end them."""
+async def _drain(svc: Service, server: asyncio.Server, process: GatewayProcess) -> None:
+    """Say that it stops, until balancers have heard; take nothing new, let live requests end, then end them. What is
+    taken meanwhile is answered over a connection that ends with it."""
     svc.draining = True
+    if process.leave_s:
+        await asyncio.sleep(process.leave_s)
+    svc.closed = True
     server.close()
-    deadline = svc.loop.time() + drain_s
+    deadline = svc.loop.time() + process.drain_s
     for connection in list(svc.connections):
         if not connection.request_id and connection.transport is not None:
             connection.transport.close()

@@ -92,7 +92,8 @@ class Service:
         self._prices_until: datetime | None = None  # when a tariff of a later moment begins
         self._offer_models()
         self._owed: list[records.Reserved] = []
-        self.draining = False
+        self.draining = False  # it stops: balancers are told so
+        self.closed = False  # and takes nothing more
         self.origins = frozenset(origin.encode() for origin in settings.origins)
         self._weighed = 0.0
         self.apart: frozenset[str] = frozenset()  # tenants that are served apart

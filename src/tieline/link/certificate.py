@@ -38,6 +38,20 @@ def authority_of(folder: Path) -> str:
         raise CertificateError(f"{folder / 'authority.pem'}: {error}; restore it from a backup") from error
 
 
+class EndingError(ValueError):
+    """A certificate ends soon; one line says when and what to do."""
+
+
+def check_ending(pem: bytes, what: str, mend: str, now: datetime) -> None:
+    """Raises EndingError within a month of its end, and for what is no certificate."""
+    try:
+        ends = x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    except ValueError as error:
+        raise EndingError(f"{what} cannot be read ({error}); {mend}") from error
+    if ends - now < RENEW_BEFORE:
+        raise EndingError(f"{what} is good until {ends:%Y-%m-%d %H:%M} UTC; {mend}")
+
+
 def make_certificates(folder: Path, names: Sequence[str], now: datetime) -> str:
     """`authority.pem`, and `server.pem` and `server.key` for these names and addresses, in `folder` (mode 0600).
     Returns the authority's certificate, PEM. Raises CertificateError, OSError."""

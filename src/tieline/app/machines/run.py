@@ -46,18 +46,22 @@ WITH_STORE: Final = ("link", "core", "console")
 # Servers of the link hear each other so far above the port that others dial.
 ROUTES_ABOVE: Final = 2_000
 LOOK_S: Final = 0.5
+# A gateway that stops lets balancers leave it out, and its streams end.
+GATEWAY_STOP_S: Final = 36.0
 
 Say = Callable[[str], None]
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line says. `server`: which of the link's servers this is, as the configuration names it."""
+    """What the command line says. `server`: which of the link's servers this is, as the configuration names it.
+    `reach`: the name or address at which sites reach this machine's gateway."""
 
     part: str
     config: Path
     data_dir: Path
     name: str | None = None
     server: str | None = None
+    reach: str | None = None
     gateway_port: int | None = None
     console_port: int | None = None
 
@@ -84,6 +88,9 @@ def prepare_part(options: RunOptions) -> Runtime:
     except StoreError as error:
         raise UpError(str(error)) from error
     link = _Link.of(config, options, keys, data)
+    reach = options.reach or config.link.name
+    if options.part == "gateway" and link.tls and not reach:
+        raise UpError("sites have to know where this gateway is: name this machine as they reach it: --reach 10.0.0.6")
     return Runtime(
         version=__version__,
         data_dir=str(data),
@@ -101,6 +108,7 @@ def prepare_part(options: RunOptions) -> Runtime:
         gateway_port=_port(options, "gateway", config.gateway.host, options.gateway_port, config.gateway.port),
         acting=allowed,
         machine=options.name or socket.gethostname(),
+        reach=reach,
         shared=True,
         link_passwords=keys.passwords,
         link_routes=link.routes,
@@ -127,6 +135,8 @@ async def run_part(options: RunOptions, say: Say) -> int:
 
         processes = [python_part(name, path) for name in PROCESSES[part]]
         supervisor = Supervisor(processes, data / "run" / "logs", changed)
+        if part == "gateway":
+            supervisor.stop_s = GATEWAY_STOP_S
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(signum, supervisor.request_stop)
         supervisor.start()

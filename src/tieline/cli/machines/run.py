@@ -24,6 +24,9 @@ SITE = "site"
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="Fleet and settings (TOML).")
 @click.option("--name", help="What this machine is called; default: its host name.")
 @click.option("--server", metavar="HOST:PORT", help="For the link: which of link.servers this is.")
+@click.option(
+    "--reach", metavar="HOST", help="For a gateway: what sites dial to reach this machine; default: link.name."
+)
 @click.option("--gateway-port", type=int, help="Another port than the file's.")
 @click.option("--console-port", type=int, help="Another port than the file's.")
 def run(
@@ -32,6 +35,7 @@ def run(
     config: Path | None,
     name: str | None,
     server: str | None,
+    reach: str | None,
     gateway_port: int | None,
     console_port: int | None,
 ) -> None:
@@ -49,8 +53,8 @@ def run(
         if config is None:
             raise UpError(f"which fleet? `tieline run {part}` needs --config FILE")
         options = RunOptions(
-            part=part, config=config, data_dir=data_dir, name=name, server=server, gateway_port=gateway_port,
-            console_port=console_port,
+            part=part, config=config, data_dir=data_dir, name=name, server=server, reach=reach,
+            gateway_port=gateway_port, console_port=console_port,
         )  # fmt: skip
         sys.exit(asyncio.run(run_part(options, click.echo)))
     except (UpError, JoinError) as error:
