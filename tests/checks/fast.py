@@ -39,6 +39,7 @@ _SLOW = {
     "test_odds.py",
     "test_paging.py",
     "test_palette.py",
+    "test_opened.py",
     "test_passkeys.py",
     "test_policies.py",
     "test_positions.py",

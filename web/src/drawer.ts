@@ -23,33 +23,45 @@ export function openRecords(name: string, asks: Ask[]): void {
     if (e.target === box) box.close();
   });
   box.addEventListener("close", () => box.remove());
-  const show = (ask: Ask, button: Element | null): void => {
+  const show = (ask: Ask, button: Element | null): Promise<number> => {
     for (const other of tabs.children) other.setAttribute("aria-selected", String(other === button));
-    void fill(list, ask);
+    return fill(list, ask);
+  };
+  // The first stream that holds something: where no machine is measured, what was entered is not behind an empty list.
+  let chosen = false;
+  const first = async (): Promise<void> => {
+    for (const [i, ask] of asks.entries()) if (chosen || await show(ask, tabs.children[i] ?? null)) return;
+    if (asks.length > 1 && !chosen) void show(asks[0]!, tabs.children[0] ?? null);
   };
   if (asks.length > 1) {
     for (const ask of asks) {
       const button = h("button", { type: "button", role: "tab" }, ask.name ?? ask.stream);
-      button.addEventListener("click", () => show(ask, button));
+      button.addEventListener("click", () => {
+        chosen = true;
+        void show(ask, button);
+      });
       tabs.append(button);
     }
   }
   document.body.append(box);
   box.showModal();
-  if (asks[0]) show(asks[0], tabs.firstElementChild);
+  void first();
 }
 
 export type Found = { records: Stored[]; more: boolean; next: string | null };
 
-export async function fill(list: HTMLElement, ask: Ask, limit = 60): Promise<void> {
+// Puts the records of a stream into a list, and says how many there are on its first page.
+export async function fill(list: HTMLElement, ask: Ask, limit = 60): Promise<number> {
   put(list, h("p", { class: "wait" }, "Reading…"));
   try {
     const found: Found = ask.seqs ? { records: await Promise.all(ask.seqs.map((q) => get<Stored>(`/api/records/${q}`))), more: false, next: null } : await get<Found>(query(ask, limit));
     const items = found.records.map((r, i) => recordItem(r, i === 0));
     if (found.more) put(list, items, further(list, ask, limit, found.next));
     else put(list, items.length ? items : h("p", { class: "wait" }, `No ${ask.stream} records yet.`));
+    return items.length;
   } catch (error) {
     put(list, h("p", { class: "bad" }, String((error as Error).message)));
+    return 1;
   }
 }
 

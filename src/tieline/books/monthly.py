@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import TypeVar
 
-from tieline.books.accounts import CASH, COINS, IMMATURE, MINED, PLEDGED, SOLD
+from tieline.books.accounts import CASH, COINS, IMMATURE, MINED, PLEDGED, SOLD, is_held
 from tieline.books.causes import CAUSES
 from tieline.books.invoicing.fold import Invoice
 from tieline.books.keeper import Unbookable, newest_of
@@ -203,8 +203,9 @@ def _coins(
     yield _fig("bitcoin_sold", moved.of(SOLD, BTC), "BTC", 8, "sum of sales", f"Trade {span.month}", sales)
     pledged = held.of(PLEDGED, BTC)
     yield _fig("bitcoin_pledged", pledged, "BTC", 8, f"balance of {PLEDGED}", "Entry", entries)
-    free = held.of(COINS, BTC) - pledged - held.of(IMMATURE, BTC)
-    how = f"balance of {COINS} without {PLEDGED} and {IMMATURE}"
+    waiting = sum((n for (a, c), n in held.by_account.items() if c == BTC and is_held(a)), Decimal(0))
+    free = held.of(COINS, BTC) - pledged - held.of(IMMATURE, BTC) - waiting
+    how = f"balance of {COINS} without {PLEDGED}, {IMMATURE} and what is set apart"
     yield _fig("bitcoin_free", free, "BTC", 8, how, "Entry", entries)
     how = f"balance of {COINS}, pledged coins included"
     yield _fig("bitcoin_held", held.of(COINS, BTC), "BTC", 8, how, "Entry", entries)

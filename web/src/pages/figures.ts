@@ -13,9 +13,20 @@ export const btc = (text: string): string => `${num(Number(text), 8).replace(/\.
 export const usd = (text: string | null, unit = "USD"): string => (text === null ? DASH : `${num(Number(text), 2)} ${unit}`);
 export const percent = (text: string | null): string => (text === null ? "not known" : `${num(Number(text) * 100, 2)} %`);
 export const range = (r: Range, show: (text: string) => string): string => (r.low === r.high ? show(r.low) : `${show(r.low)} to ${show(r.high)}`);
-// A figure opens to the entries that make it; with a month, to those of the month.
-export const entriesOf = (account: string, text: string, month = ""): HTMLElement =>
-  h("a", { class: "ref", href: `/books?account=${encodeURIComponent(account)}${month ? `&month=${month}` : ""}`, "data-nav": true }, text);
+// Which entries make a figure: those of accounts and what is under them, or of them `only`; of coins in a `state`; that go
+// `through` another account as well; that come of a `source` of cash; that move a
+// `lot`.
+export interface Of { account?: string[]; state?: string; through?: string[]; source?: string; lot?: string; only?: boolean }
+// A figure opens to the entries that make it and what they sum to; with a month, to those of the month.
+export const entriesOf = (of: string | Of, text: string, month = ""): HTMLElement => {
+  const { account = [], state = "", through = [], source = "", lot = "", only = false } = typeof of === "string" ? { account: [of] } : of;
+  const asked = [...account.map((one) => ["account", one]), ["state", state], ...through.map((one) => ["through", one]), ["source", source], ["lot", lot], ["only", only ? "1" : ""], ["month", month]];
+  return h("a", { class: "ref", href: `/books?${new URLSearchParams(asked.filter(([, value]) => value) as string[][])}`, "data-nav": true }, text);
+};
+// A name as a part of an account: colons would begin another part.
+export const part = (name: string): string => name.replaceAll(":", "-").trim() || "unnamed";
+// What stands for a loan: coins that are still one's own, and claims on those that the lender may sell.
+export const pledgedFor = (loan: string): Of => ({ account: ["Assets:Bitcoin:Pledged", "Assets:CollateralReceivable"].map((root) => `${root}:${part(loan)}`) });
 // Or to the records behind it.
 export const recordsOf = (name: string, asks: Ask[], text: string): HTMLElement => {
   const button = h("button", { type: "button", class: "quiet ref" }, text);

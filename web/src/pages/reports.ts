@@ -4,7 +4,7 @@
 import { get } from "../data";
 import { h, put, type Child } from "../dom";
 import { DASH, day, num } from "../format";
-import { btc, entriesOf, failed, panel, policyOf, recordsOf, spanOf, table, usd } from "./figures";
+import { btc, entriesOf, failed, panel, policyOf, recordsOf, spanOf, table, usd, type Of } from "./figures";
 
 export interface Cash {
   cash: string; months: { month: string; opening: string; moved: [string, string][]; closing: string }[]; burn: string | null; runway_months: string | null;
@@ -24,12 +24,19 @@ interface Pools { month: string; policy: string[]; days: PoolDay[]; remarks: str
 
 const DAY = 86_400;
 // Which account a line of the roll-forward is the movement of.
-const ROLLED: Record<string, string> = {
-  "Additions: mined": "Trading:Bitcoin:Mined", "Additions: bought": "Trading:Bitcoin:Bought", "Additions: brought into the books": "Trading:Bitcoin:Opening",
-  "Dispositions, at what they brought": "Trading:Bitcoin:Sold", "Realised gains and losses": "Income:RealisedGain", "Unrealised gains and losses": "Income:UnrealisedGain",
-  "Impairment, and what of it was taken back": "Expenses:BitcoinImpairment", Revaluation: "Equity:RevaluationSurplus",
+const through = (...account: string[]): string[] => account.map((name) => (name.includes(":") ? name : `Trading:Bitcoin:${name}`));
+const CARRIED: Of = { account: ["Trading:USD", "Assets:BitcoinFairValue", "Assets:BitcoinImpairment", "Assets:BitcoinRevaluation"] };
+const ROLLED: Record<string, string | Of> = {
+  Opening: CARRIED, Closing: CARRIED, "Additions: mined": "Income:Mining", "Additions: bought": { account: ["Trading:USD"], through: through("Bought") },
+  "Additions: brought into the books": { account: ["Trading:USD"], through: through("Opening") },
+  "Dispositions, at what they brought": { account: ["Trading:USD", "Income:RealisedGain"], through: through("Sold", "NetworkFees", "Entered", "Assets:CollateralReceivable") },
+  "Realised gains and losses": "Income:RealisedGain", "Unrealised gains and losses": "Assets:BitcoinFairValue",
+  "Impairment, and what of it was taken back": "Assets:BitcoinImpairment", Revaluation: { account: ["Assets:BitcoinRevaluation", "Income:RealisedGain:RevaluedBefore"] },
 };
-const SOLD: Record<string, string> = { mining: "Income:Mining", inference: "Income:Inference", grid: "Income:Grid" };
+const OF_USES = ["Income:Mining", "Income:Inference", "Income:ReservedCapacity", "Income:Credits", "Income:Grid", "Expenses:Grid", "Expenses:Power"];
+const NET: Of = { account: ["Income", "Expenses"] };
+// What a use's revenue is made of: what was earned, and what shares it out to sites.
+const SOLD: Record<string, string[]> = { mining: ["Payout", "Sample"], inference: ["Issued", "Usage"], grid: ["Performance"] };
 
 export function cashPanels(cash: Cash): Child[] {
   const lasts = cash.burn === null ? "no month of it has ended, so how long it lasts is not known"
@@ -40,8 +47,8 @@ export function cashPanels(cash: Cash): Child[] {
   return [
     panel("Cash", h("p", { class: "note" }, `${usd(cash.cash)} now; ${lasts}.`),
       table(["", ...cash.months.map((m) => m.month)], [
-        ["Opening", ...cash.months.map((m) => entriesOf("Assets:Cash", usd(m.opening)))],
-        ...names.map((name) => [name, ...cash.months.map((m) => entriesOf("Assets:Cash", usd(moved(m, name)), m.month))]),
+        ["Opening", ...cash.months.map((m) => entriesOf("Assets:Cash", usd(m.opening), m.month))],
+        ...names.map((name) => [name, ...cash.months.map((m) => entriesOf({ account: ["Assets:Cash"], source: name }, usd(moved(m, name)), m.month))]),
         ["Closing", ...cash.months.map((m) => entriesOf("Assets:Cash", usd(m.closing), m.month))],
       ])),
     panel("Owed, by age", cash.owed.length ? table(["To", "In all", "0 to 30 days", "31 to 60", "61 to 90", "Older"], cash.owed.map((o) => [entriesOf(`Liabilities:${o.party}`, o.party), entriesOf(`Liabilities:${o.party}`, usd(o.total)), ...o.by_age.map((one) => usd(one))])) : h("p", { class: "wait" }, "Nothing is owed.")),
@@ -71,24 +78,31 @@ export function monthReports(root: HTMLElement, of: string): void {
   load();
 }
 
+const BALANCE: Record<string, Of> = { "Bitcoin, as carried": CARRIED, "Other currencies, at what they were worth when they came": { account: ["Trading:Currencies"], only: true }, "Earned and kept": NET };
+
 function statement(s: Statement): Child[] {
-  const line = (one: Line, account: string, span = s.month): Child[] => [account ? entriesOf(account, one.name, span) : one.name, usd(one.usd)];
-  const accountOf = (name: string): string => (/^(Assets|Liabilities|Equity|Income|Expenses):/.test(name) ? name : "");
+  const line = (one: Line, of: string | Of | undefined): Child[] => [of ? entriesOf(of, one.name, s.month) : one.name, usd(one.usd)];
+  const accountOf = (name: string): Of | undefined => (/^(Assets|Liabilities|Equity|Income|Expenses):/.test(name) ? { account: [name], only: true } : BALANCE[name]);
   return [
-    panel(`Bitcoin from opening to closing, ${s.month}${s.closed ? "" : " (not closed)"}`, table(["", "USD"], s.rollforward.map((one) => (ROLLED[one.name] ? line(one, ROLLED[one.name]!) : line(one, "Trading:USD", "")))),
-      table(["Place", "Bitcoin", "Cost", "Fair value", ""], s.holdings.map((one) => [entriesOf(`Assets:${one.place}`, one.entity ? `${one.entity}: ${one.place}` : one.place), btc(one.btc), usd(one.cost), one.fair_value === null ? "not known" : usd(one.fair_value), one.restricted])),
+    panel(`Bitcoin from opening to closing, ${s.month}${s.closed ? "" : " (not closed)"}`, table(["", "USD"], s.rollforward.map((one) => line(one, ROLLED[one.name]))),
+      table(["Place", "Bitcoin", "Cost", "Fair value", ""], s.holdings.map((one) => [entriesOf({ account: [`Assets:${one.place}`], only: true }, one.entity ? `${one.entity}: ${one.place}` : one.place, s.month), btc(one.btc), usd(one.cost), one.fair_value === null ? "not known" : usd(one.fair_value), one.restricted])),
       s.notes.map((note) => h("p", { class: "note" }, note))),
-    panel(`Income and expenses, ${s.month}`, table(["", "USD"], [...s.income.map((one) => line(one, accountOf(one.name))), ["Net", entriesOf("", usd(s.net), s.month)], ...(Number(s.oci) ? [["Other comprehensive income", usd(s.oci)]] : [])])),
-    panel(`Owned and owed at the end of ${s.month}`, table(["", "USD"], s.balance.map((one) => line(one, accountOf(one.name), "")))),
+    panel(`Income and expenses, ${s.month}`, table(["", "USD"], [...s.income.map((one) => line(one, accountOf(one.name))), ["Net", entriesOf(NET, usd(s.net), s.month)], ...(Number(s.oci) ? [["Other comprehensive income", entriesOf({ account: ["Equity:RevaluationSurplus", "Equity:RetainedEarnings:RevaluationSurplus"] }, usd(s.oci), s.month)]] : [])])),
+    panel(`Owned and owed at the end of ${s.month}`, table(["", "USD"], s.balance.map((one) => line(one, accountOf(one.name))))),
   ];
 }
 
 function margins(m: Margins): Child[] {
   const [since, until] = spanOf(m.month);
+  const bills = (u: Margins["uses"][number], text: string): Child => recordsOf(`Power of ${u.site || "no site"}`, [{ stream: "PowerBill", subject: u.site, since, until: until + 1 }], text);
+  const all = (of: (u: Margins["uses"][number]) => string, use = ""): string => usd(String(m.uses.filter((u) => !use || u.use === use).reduce((sum, u) => sum + Number(of(u)), 0)));
   return [panel(`Margin by site and use, ${m.month}`, m.uses.length ? table(["Site", "Use", "Revenue", "Energy", "Demand", "Margin", "MWh", "Per MWh"], m.uses.map((u) => [
-    u.site || "no site", u.use || "other", SOLD[u.use] ? entriesOf(SOLD[u.use]!, usd(u.revenue), m.month) : usd(u.revenue), entriesOf("Expenses:Power", usd(u.energy), m.month), usd(u.demand), usd(u.margin),
-    u.mwh === null ? "not known" : recordsOf(`Energy of ${u.site}`, [{ stream: "PowerBill", subject: u.site, since, until }], num(Number(u.mwh), 3)), u.per_mwh === null ? "not known" : usd(u.per_mwh)])) : h("p", { class: "wait" }, "Nothing was mined, served or promised."),
-    table(["", "USD"], [["Margin", entriesOf("", usd(m.margin), m.month)], ...m.other.map(([account, n]) => [entriesOf(account, account, m.month), usd(n)]), ["Net, as in the ledger", entriesOf("", usd(m.net), m.month)]]))];
+    u.site || "no site", u.use || "other", SOLD[u.use] ? recordsOf(`Revenue of ${u.use}`, SOLD[u.use]!.map((stream) => ({ stream, since, until: until + 1 })), usd(u.revenue)) : usd(u.revenue), bills(u, usd(u.energy)), bills(u, usd(u.demand)), usd(u.margin),
+    u.mwh === null ? "not known" : bills(u, num(Number(u.mwh), 3)), u.per_mwh === null ? "not known" : usd(u.per_mwh)])) : h("p", { class: "wait" }, "Nothing was mined, served or promised."),
+    table(["", "USD"], [
+      ["Revenue of mining, all sites", entriesOf("Income:Mining", all((u) => u.revenue, "mining"), m.month)],
+      ["Energy and demand, all sites", entriesOf("Expenses:Power", all((u) => String(Number(u.energy) + Number(u.demand))), m.month)],
+      ["Margin", entriesOf({ account: OF_USES }, usd(m.margin), m.month)], ...m.other.map(([account, n]) => [entriesOf({ account: [account], only: true }, account, m.month), usd(n)]), ["Net, as in the ledger", entriesOf(NET, usd(m.net), m.month)]]))];
 }
 
 function pools(p: Pools): Child[] {

@@ -4,7 +4,7 @@
 import { get } from "../data";
 import { h, put, type Child } from "../dom";
 import { DASH, num, stamp } from "../format";
-import { btc, entriesOf, failed, panel, percent, recordsOf, table, usd } from "./figures";
+import { btc, entriesOf, failed, panel, part, percent, recordsOf, table, usd } from "./figures";
 
 interface Shocked { loan_id: string; shock: string; price: string; ltv: string | null; state: string; cure_btc: string | null; cure_cash: string | null }
 interface Played { loan_id: string; level: string; starts: number; reached: number; soonest_h: number | null; median_h: number | null }
@@ -34,7 +34,7 @@ export function stressPanel(price: string): HTMLElement {
 }
 
 function stressed(s: Stress): Child[] {
-  const loan = (id: string): Child => entriesOf(`Liabilities:Loans:${id}`, id);
+  const loan = (id: string): Child => entriesOf(`Liabilities:Loans:${part(id)}`, id);
   const prices = (text: string): Child => recordsOf("Prices", [{ stream: "NetworkTick", since: s.since ?? undefined }], text);
   const share = (p: Played): string => `${num(p.reached, 0)} (${num((100 * p.reached) / Math.max(1, p.starts), 1)} %)`;
   return [

@@ -91,7 +91,7 @@ def _month(book: Book, month: str, now: datetime, zone: tzinfo) -> CashMonth:
     for entry in book.between(start, end, CASH):
         change = sum((p.amount.number for p in entry.postings if _is_cash(p.account, p.amount.commodity)), Decimal(0))
         if change:
-            moved[_source(entry)] += change
+            moved[source_of(entry)] += change
     opening, closing = book.change(CASH, USD, None, start), book.change(CASH, USD, None, end)
     assert opening + sum(moved.values(), Decimal(0)) == closing
     return CashMonth(month, opening, tuple(sorted((name, usd) for name, usd in moved.items() if usd)), closing)
@@ -101,7 +101,8 @@ def _is_cash(account: str, commodity: str) -> bool:
     return commodity == USD and f"{account}:".startswith(f"{CASH}:")
 
 
-def _source(entry: Entry) -> str:
+def source_of(entry: Entry) -> str:
+    """Of what an entry's records are, in the words of `CashMonth.moved`."""
     stream = entry.refs[0].split("|", 1)[0] if entry.refs else ""
     return SOURCES.get(stream, "other")
 

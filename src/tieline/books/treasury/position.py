@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
 
-from tieline.books.accounts import CASH, COINS, IMMATURE, PLEDGED, is_held
+from tieline.books.accounts import CASH, COINS, COLLATERAL, IMMATURE, PLEDGED, is_held
 from tieline.books.keeper import Bookkeeper
 from tieline.books.treasury.ladder import Holding, Secured
 from tieline.books.treasury.obligations import debts, pledged_btc
-from tieline.ledger import BTC, USD, under
+from tieline.ledger import BTC, USD, Book, under
 from tieline.records import Loan, RateFixing
 
 
@@ -39,6 +39,14 @@ def holding_of(keeper: Bookkeeper) -> Holding:
     for account in own:
         in_state[_state_of(account)] += book.balance(account, BTC)
     return Holding(in_state["free"], loans, book.balance(CASH, USD), lots, in_state["held"], in_state["immature"])
+
+
+def accounts_in(book: Book, state: str) -> tuple[str, ...]:
+    """Accounts of bitcoin that is free, pledged (claims on what lenders may sell included), held or immature."""
+    coins = sorted({account for account, commodity in book.balances() if commodity == BTC})
+    own = (account for account in coins if account.startswith(f"{COINS}:") and _state_of(account) == state)
+    claims = (account for account in coins if state == "pledged" and under(COLLATERAL, account))
+    return (*own, *claims)
 
 
 def _state_of(account: str) -> str:

@@ -14,20 +14,23 @@ from itertools import islice
 from typing import Any
 
 import msgspec
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
 from tieline.books import Bookkeeper, month_of, month_span
+from tieline.books.accounts import TRADING_USD
 from tieline.books.release import ReleasePolicy, shown, title
+from tieline.books.reports.opened import EntrySelection, opened_in, opened_newest, opened_sums
 from tieline.books.reports.statement import statement_of
 from tieline.books.treasury.cash import cash_view
 from tieline.books.treasury.ladder import AskedError, Holding, asked, ladder, what_if
-from tieline.books.treasury.position import holding_of, open_questions
+from tieline.books.treasury.position import accounts_in, holding_of, open_questions
 from tieline.console.door import Row
 from tieline.console.events import Hub
 from tieline.console.rooms.stress import HourlyPrices, stress_view
 from tieline.disclosures.comparison.explain import NoBridge
-from tieline.ledger import BTC, Entry
+from tieline.ledger import BTC, USD, Book, Entry
 from tieline.people import Right
 from tieline.records import NetworkTick
 from tieline.settlement.bridge import OWN, bridge_of
@@ -88,7 +91,7 @@ class MoneyPages:
         return await self._answer(told)
 
     async def books(self, request: Request) -> Response:
-        query = dict(request.query_params)
+        query = request.query_params
         return await self._answer(lambda store: books_view(self._keeper(store), query))
 
     async def month(self, request: Request) -> Response:
@@ -169,7 +172,7 @@ def treasury_view(keeper: Bookkeeper, store: Store, now: datetime, query: dict[s
         "debt": holding.debt,
         "cash_usd": holding.cash,
         "value_usd": None if price is None else holding.coins * price,
-        "cost_usd": sum((lot.cost for lot in holding.lots), Decimal(0)),
+        "cost_usd": keeper.book.balance(TRADING_USD, USD),
         "immature_btc": holding.immature,
         "held_btc": holding.held,
         **places_view(keeper),
@@ -258,37 +261,55 @@ def _summed(hashes: Hashes) -> dict[str, float]:
     return sums
 
 
-def books_view(keeper: Bookkeeper, query: dict[str, str]) -> Json:
-    """Balances, and a page of entries, newest first: those that touch `account` or what is under it, before number
-    `before`. With `month`: those of the month, oldest first, behind as many as `before` says."""
-    book, account = keeper.book, query.get("account", "")
+def books_view(keeper: Bookkeeper, query: QueryParams) -> Json:
+    """Balances, a page of entries, and what the selection that is asked for sums to. Without a month the newest first,
+    before number `before`; those of a month oldest first, behind as many as `before` says."""
+    book, of, zone = keeper.book, selection_of(keeper.book, query), keeper.policy.zone
     try:
         before = int(query["before"]) if "before" in query else None
     except ValueError as error:
         raise ValueError(f"before: {query['before']!r} is no number") from error
-    if query.get("month"):
-        start, end = month_span(query["month"], keeper.policy.zone)
+    following: int | None
+    if of.month:
         first = max(0, before or 0)
-        entries = list(islice(enumerate(book.between(start, end, account or None)), first, first + PAGE + 1))
-        following = first + PAGE
+        page = list(islice(enumerate(opened_in(book, of, zone)), first, first + PAGE + 1))
+        following = first + PAGE if len(page) > PAGE else None
+        page = page[:PAGE]
     else:
-        entries = book.newest(account, len(book.entries) if before is None else max(0, before), PAGE + 1)
-        following = entries[:PAGE][-1][0] if entries else 0
-    page = entries[:PAGE]
+        page, following = opened_newest(book, of, len(book.entries) if before is None else max(0, before), PAGE)
+    asked_for = bool(of.accounts or of.month)
     return {
+        "sums": [asdict(one) for one in opened_sums(book, of, zone)] if asked_for and before is None else [],
         "balances": [
             {"account": name, "commodity": commodity, "balance": balance}
             for (name, commodity), balance in book.balances().items()
         ],
         "residual": dict(book.imbalance()),
-        "entries": [entry_view(entry, None if query.get("month") else number) for number, entry in page],
+        "entries": [entry_view(entry, None if of.month else number) for number, entry in page],
         "entries_in_all": len(book.entries),
-        "next": following if len(entries) > PAGE else None,
+        "next": following,
         "policy": list(keeper.policy.lines()),
         "open_from": None if keeper.open_from is None else keeper.open_from.timestamp(),
         "unbookable": [str(one) for one in keeper.unbookable[:PAGE]],
         "unbookable_in_all": len(keeper.unbookable),
     }
+
+
+def selection_of(book: Book, query: QueryParams) -> EntrySelection:
+    """`account` and `through` may be given several times; `state` stands for the accounts of coins in it. Raises
+    ValueError for a part of what moved an account without the month that it is part of."""
+    state, month = query.get("state", ""), query.get("month", "")
+    accounts = tuple(filter(None, query.getlist("account")))
+    if state:  # of no such coins there is no account, which is not any account
+        accounts = accounts_in(book, state) or (f"no bitcoin is {state}",)
+    only = bool(state or query.get("only"))
+    through, source, lot = tuple(filter(None, query.getlist("through"))), query.get("source", ""), query.get("lot", "")
+    of = EntrySelection(accounts, month, through, source, lot, only)
+    if not of.plain and not month:
+        raise ValueError(
+            "month: what went through an account, came of a source or made a lot is asked for by month (YYYY-MM)"
+        )
+    return of
 
 
 def entry_view(entry: Entry, number: int | None) -> Json:
