@@ -183,5 +183,9 @@ bench-compat: install-dev
 fleet-test: install-dev
 	@$(VENV)/bin/python bench/fleet.py
 
+# A thousand sites on this machine; bench/fleet.py is `make fleet-test`.
+bench-fleet: install-dev
+	@$(PY) bench/scale.py --sites $(or $(SITES),1000)
+
 bench-%: install-dev
 	@$(PY) bench/$(subst -,_,$*).py
