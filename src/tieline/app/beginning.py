@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tieline.books.treasury.sheets import SheetError, SheetRow, rows
+from tieline.config.edit import written
 from tieline.config.lines import did_you_mean
 from tieline.edge.rigs.identify import identify
 from tieline.edge.rigs.wire import RefusalError, SilentError
@@ -206,15 +207,15 @@ def file_text(name: str, rigs: Sequence[FoundRig], ground: Ground) -> str:
     sites: dict[str, list[FoundRig]] = {}
     for rig in rigs:
         sites.setdefault(rig.site, []).append(rig)
-    parts = [_HEAD.format(name=_quoted(name), rigs=len(rigs), sites=len(sites))]
-    ids = Counter(_id(site) for site in sites)
+    parts = [_HEAD.format(name=written(name), rigs=len(rigs), sites=len(sites))]
+    ids = Counter(site_id(site) for site in sites)
     if twice := next((one for one, count in ids.items() if count > 1), None):
         raise SheetError(f"two sites would both have the id {twice!r}; name them apart")
-    parts += [_site_text(site, rows, ground) for site, rows in sites.items()]
+    parts += [site_text(site, rows, ground) for site, rows in sites.items()]
     return "\n".join(parts)
 
 
-def _site_text(name: str, rigs: Sequence[FoundRig], ground: Ground) -> str:
+def site_text(name: str, rigs: Sequence[FoundRig], ground: Ground) -> str:
     rated_mw = sum(RIG_MODELS[rig.model].power_w for rig in rigs) / 1e6
     ths = sum(RIG_MODELS[rig.model].hashrate_ths for rig in rigs)
     limit = ground.interconnect_mw
@@ -224,8 +225,8 @@ def _site_text(name: str, rigs: Sequence[FoundRig], ground: Ground) -> str:
     lines = [
         f"# {len(rigs)} rigs, {_mw(rated_mw)} and {ths / 1e3:,.2f} PH/s as their makers rate them.",
         "[[site]]",
-        f"id = {_quoted(_id(name))}",
-        f"name = {_quoted(name)}",
+        f"id = {written(site_id(name))}",
+        f"name = {written(name)}",
         'region = "home"               # ASSUMED: sites of one region serve each other',
         _figure("lat", 0.0 if ground.lat is None else ground.lat, ground.lat is None, "where it stands: weather"),
         _figure("lon", 0.0 if ground.lon is None else ground.lon, ground.lon is None, "where it stands: weather"),
@@ -234,7 +235,7 @@ def _site_text(name: str, rigs: Sequence[FoundRig], ground: Ground) -> str:
         'ownership = "owned"           # or "hosted": then the host actuates',
     ]
     if ground.market is not None:
-        lines.append(f'contract = {{ basis = "spot", market = {_quoted(ground.market)} }}')
+        lines.append(f'contract = {{ basis = "spot", market = {written(ground.market)} }}')
     else:
         note = '   # ASSUMED: what you pay; or basis = "spot" with a market (tieline config markets)'
         lines.append(
@@ -242,14 +243,14 @@ def _site_text(name: str, rigs: Sequence[FoundRig], ground: Ground) -> str:
         )
     cooling = {RIG_MODELS[rig.model].cooling for rig in rigs}
     if cooling != {"air"}:
-        lines.append(f"cooling = {_quoted(sorted(cooling)[0])}")
+        lines.append(f"cooling = {written(sorted(cooling)[0])}")
     lines.append("rigs = [")
     groups: dict[tuple[str, str], list[str]] = {}
     for rig in rigs:
         groups.setdefault((rig.model, rig.firmware), []).append(rig.address)
     for (model, firmware), addresses in groups.items():
-        spans = ", ".join(_quoted(span) for span in address_spans(addresses))
-        lines.append(f"  {{ model = {_quoted(model)}, firmware = {_quoted(firmware)}, addresses = [{spans}] }},")
+        spans = ", ".join(written(span) for span in address_spans(addresses))
+        lines.append(f"  {{ model = {written(model)}, firmware = {written(firmware)}, addresses = [{spans}] }},")
     return "\n".join([*lines, "]", ""])
 
 
@@ -272,17 +273,11 @@ def _mw(mw: float) -> str:
     return f"{mw:,.2f} MW" if mw >= 1 else f"{mw * 1e3:,.1f} kW"
 
 
-def _id(name: str) -> str:
+def site_id(name: str) -> str:
     plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:63]
     if not plain:
         raise SheetError(f"site {name!r} gives no id; use letters and digits")
     return plain
-
-
-def _quoted(text: str) -> str:
-    """A TOML basic string."""
-    plain = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in plain) + '"'
 
 
 _HEAD = """\

@@ -332,6 +332,11 @@ def _count(mw: Megawatts | None, count: int | None, each_w: float, at: Where, wh
     return number
 
 
+def addresses_of(items: tuple[str, ...]) -> list[str]:
+    """The addresses that a group's text names. Raises MistakeError."""
+    return [address for item in items for address in _addresses(item, (), "")]
+
+
 def _addresses(item: str, at: Where, what: str) -> list[str]:
     """ "10.0.7.1" is one address, "10.0.7.1-36" a range of the last number."""
     first, dash, last = item.partition("-")

@@ -1,4 +1,4 @@
-"""`tieline import`: coins, loans and pool statements out of a spreadsheet, after a look at what they would change."""
+"""`tieline import`: coins, loans, pool statements, rigs and tenants out of a spreadsheet, after a look at them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,23 @@ from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
 
 # A million rows of a spreadsheet are about this much.
 MAX_BYTES = 64 * 2**20
+# Sheets that change a configuration file and not the books.
+FILES = ("rigs", "tenants")
 
 
 @click.command(name="import")
-@click.argument("what", type=click.Choice([*SHEETS, "beancount"]))
+@click.argument("what", type=click.Choice([*SHEETS, "beancount", *FILES]))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @data_dir
 @click.option("--map", "maps", multiple=True, metavar="THEIRS=OURS", help='A column by its name: --map "Wallet=place".')
-@click.option("--dry-run", is_flag=True, help="Print the entries it would make, and record nothing.")
+@click.option("--config", type=click.Path(path_type=Path), help="Of rigs and tenants: the file that they belong in.")
+@click.option("--dry-run", is_flag=True, help="Print what it would change, and change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def import_(what: str, file: Path, data_dir: Path, maps: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Read coins, loans or payouts from a CSV file, or the entries of a beancount file, into the books.
+def import_(
+    what: str, file: Path, data_dir: Path, maps: tuple[str, ...], config: Path | None, dry_run: bool, as_json: bool
+) -> None:
+    """Read coins, loans or payouts from a CSV file, or the entries of a beancount file, into the books; rigs or tenants
+    into a configuration file.
 
     \b
     coins    date, btc, cost_usd [place, id]
@@ -32,10 +38,18 @@ def import_(what: str, file: Path, data_dir: Path, maps: tuple[str, ...], dry_ru
              liquidation_ltv, cure_hours, matures, rehypothecation, place, reference, margin]
     rates    date, reference, rate
     payouts  date, btc, price_usd [pool, id, fee_btc, from, hashrate_ehs, rejected]
+    rigs     address, model [site, firmware, watts]
+    tenants  tenant [name, budget_usd_per_month, requests_per_minute, tokens_per_minute, concurrent_requests]
 
     A date is a day of the books' zone, a time has its offset. The same file twice changes nothing; a row that changed
     is a correction. Nothing is recorded where one row cannot.
     """
+    if what in FILES:
+        from tieline.cli.files.sheets import bring, say
+
+        told = bring(what, file, text_of(file), config, data_dir, mapping_of(maps), dry_run=dry_run)
+        say(file, told, dry_run=dry_run, as_json=as_json)
+        return
     now, keeper = config_and_now(data_dir)[1], keeper_of(data_dir)
     zone = keeper.policy.zone
     try:
