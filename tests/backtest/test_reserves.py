@@ -12,10 +12,14 @@ from tests.backtest.worlds import FIRST, SLOTS, world
 from tieline.backtest.bounds import bounds
 from tieline.backtest.data import ScenarioWorld
 from tieline.backtest.lookahead import Tieline
+from tieline.backtest.plant import Plant, PlantTargets
+from tieline.backtest.policies import PolicyInputs
 from tieline.backtest.reserved import ReserveMarket, drawn_calls
 from tieline.backtest.reserves import BandWithReserves
 from tieline.backtest.run import drive
 from tieline.dispatch import Settings
+from tieline.dispatch.inputs.arrays import Floats
+from tieline.dispatch.inputs.horizon import grid
 from tieline.fleet.reserves import shipped_reserves
 
 ECRS = shipped_reserves()["ERCOT_ECRS"]
@@ -73,6 +77,34 @@ def test_a_call_takes_what_was_sold_and_a_promise_is_held_otherwise() -> None:
     assert tally.calls == tally.calls_kept > 0
     assert tally.missed_mwh == 0.0
     assert tally.short_mwh < 0.02 * tally.reserve_mwh
+
+
+@pytest.mark.parametrize("made", [Tieline, BandWithReserves])
+def test_load_that_returns_from_a_call_is_back_in_time_and_not_before(made: type) -> None:
+    """A call is known when it comes. For three hours after it nothing is owed, and
+    load is back half an hour before they end."""
+    called = selling(calls=((FIRST + 40, FIRST + 44),))
+    policy, owed = made(), {}
+
+    class Watched(Plant):
+        def run(self, slot: int, seconds: int, asked: PlantTargets, floors: Floats | None = None) -> None:
+            known = PolicyInputs(called, self.fleet, self, Settings(), slot, seconds)
+            steps = grid(called.when(slot), seconds, 6 * 3600)
+            owed[slot] = policy.desk.due(known)[0], policy.desk.due(known, 2)[0], policy.desk.ahead(known, steps)[:, 0]
+            super().run(slot, seconds, asked, floors)
+
+    tally = drive(called, policy, Settings(), QUARTER_S, plant=Watched)
+    sold = policy.desk.whole[:, 0]
+    back = FIRST + 44 + 12
+    few = 0.1 * sold[back]  # the hours that are sold differ a little
+    assert sold[FIRST + 36 : back + 4].all()
+    assert owed[FIRST + 39][2][1:5].all()  # nobody knows of the call yet
+    assert max(*owed[FIRST + 41][:2], *owed[FIRST + 41][2][:4]) < few
+    assert owed[FIRST + 41][2][-1] > few
+    assert max(owed[back - 3][:2]) < few
+    assert owed[back - 2][0] < few < owed[back - 2][1] == pytest.approx(sold[back])
+    assert owed[back][0] == pytest.approx(sold[back])
+    assert tally.calls == tally.calls_kept > 0
 
 
 def test_calls_are_the_same_for_everybody_and_about_as_often_as_told() -> None:

@@ -247,6 +247,30 @@ def test_what_is_sold_is_held_as_well_as_highs_would(seed, share, begin, peak):
     assert best.bound_usd - mine <= 1e-2 * revenue, (mine, best.value_usd)
 
 
+def test_rigs_that_rest_are_not_started_because_others_run_on():
+    """Half a group is needed by a reserve, a third of it rests: a dear half hour before a cheap day is run through by
+    what runs, since a start costs more, and waited out by what rests."""
+    arrays, ahead = arrays_ahead((site(nodes=0, old_rigs=0),), np.array([170.0, 20.0, 20.0, 20.0, 20.0, 20.0]))
+    ahead = replace(ahead, hours=np.array([0.5, 1.0, 1.0, 1.0, 1.0, 1.0]), restore_share_per_h=None)
+    sold = np.full((6, 1), 0.5 * arrays.rated_w.sum())
+    for sold_w in (None, sold):
+        memory = Memory(np.full(1, 0.7), np.full(1, 0.3), np.full(1, 86_400.0), np.full(1, 86_400.0))
+        given_ = replace(ahead, sold_w=sold_w, short_usd_per_mwh=SHORT_USD_PER_MWH)
+        wish = decide(arrays, given_, memory, AHEAD, T0)
+        assert wish.run[0] == pytest.approx(0.7), sold_w
+
+
+def test_what_rests_is_not_woken_hours_before_a_reserve_needs_it():
+    arrays, ahead = arrays_ahead((site(nodes=0, old_rigs=0),), np.full(6, 150.0))
+    sold = np.zeros((6, 1))
+    sold[4:] = 0.9 * arrays.rated_w.sum()
+    ahead = replace(ahead, sold_w=sold, short_usd_per_mwh=SHORT_USD_PER_MWH, restore_share_per_h=2.4)
+    memory = Memory.of(1)
+    assert decide(arrays, ahead, memory, AHEAD, T0).run[0] == 0.0
+    first = replace(ahead, sold_w=np.roll(sold, -4))
+    assert decide(arrays, first, memory, AHEAD, T0).run[0] == pytest.approx(0.9, abs=0.1)
+
+
 def test_more_than_one_group_shares_a_site_in_merit_order():
     arrays, ahead = arrays_ahead((site(limit_mw=30, nodes=0),), np.full(3, 20.0))
     low, high = powers(arrays, ahead)

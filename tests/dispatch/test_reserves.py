@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -18,7 +19,7 @@ from tieline.dispatch import Controller, Settings
 from tieline.dispatch.inputs.arrays import fleet_arrays
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.mining.lookahead import held
-from tieline.dispatch.reserves import Steps, awarded, costs, limits_of, peaks_of, sold_first, steps_of
+from tieline.dispatch.reserves import PeakCost, Steps, awarded, costs, limits_of, peaks_of, sold_first, steps_of
 from tieline.fleet.reserves import ReserveProduct, read_reserves, shipped_reserves
 from tieline.fleet.tables import TableError
 from tieline.records import Commitment
@@ -31,7 +32,13 @@ numbers = st.floats(0.0, 500.0)
 
 def curve(*steps: tuple[float, float], hours: int = 1) -> Steps:
     """(MW, bid) of each step, best first, the same in every hour."""
-    return Steps(np.array([[mw * 1e6 for mw, _ in steps]] * hours), np.array([[bid for _, bid in steps]] * hours))
+    power_w, bid = (np.array([[step[n] * scale for step in steps]] * hours) for n, scale in ((0, 1e6), (1, 1.0)))
+    return Steps(power_w, bid, np.zeros_like(bid))
+
+
+def peak(*inside: float) -> PeakCost:
+    """USD/MWh that the chance of a peak adds to each hour, none in its lead."""
+    return PeakCost(np.array(inside), np.zeros(len(inside)))
 
 
 # --- what a product is -------------------------------------------------------------------------
@@ -79,20 +86,21 @@ def test_a_site_names_products_that_there_are() -> None:
 
 def test_holding_costs_what_the_step_would_lose_and_calls_what_it_would_earn() -> None:
     price_ = np.array([[40.0, 100.0, 160.0]])
-    found = costs(curve((10, 100.0)), price_, np.zeros(1), NEVER, Settings())
+    found = costs(curve((10, 100.0)), price_, peak(0.0), NEVER, Settings())
     assert found.floor[0, 0].tolist() == [0.0, 0.0, 60.0]
     assert found.calls.sum() == 0.0
     often = msgspec.structs.replace(ECRS, calls_per_year=876.6, call_s=3600)  # a tenth of all hours
-    found = costs(curve((10, 100.0)), price_, np.zeros(1), often, Settings())
+    found = costs(curve((10, 100.0)), price_, peak(0.0), often, Settings())
     start = 0.1 * Settings().wear_usd_per_kw_start * 1e3
     assert found.calls[0, 0] == pytest.approx([0.1 * 60.0 + start, start, start])
     assert found.floor[0, 0] == pytest.approx([0.0, 0.0, 0.9 * 60.0])
-    paid = costs(curve((10, 100.0)), price_, np.zeros(1), msgspec.structs.replace(often, energy_paid=True), Settings())
+    pays = msgspec.structs.replace(often, energy_paid=True)
+    paid = costs(curve((10, 100.0)), price_, peak(0.0), pays, Settings())
     assert paid.calls[0, 0] == pytest.approx(found.calls[0, 0] - 0.1 * price_[0])
 
 
 def test_an_hour_that_is_likely_a_peak_is_not_offered() -> None:
-    cost = costs(curve((10, 100.0), hours=2), np.full((2, 3), 40.0), np.zeros(2), NEVER, Settings())
+    cost = costs(curve((10, 100.0), hours=2), np.full((2, 3), 40.0), peak(0.0, 0.0), NEVER, Settings())
     ask = limits_of(cost, np.full((2, 3), 9.0), np.array([0.0, 400.0]))
     assert np.isfinite(ask[0]).all()
     assert np.isinf(ask[1]).all()
@@ -110,14 +118,54 @@ def test_an_hour_is_not_held_where_its_lead_lies_in_a_likely_peak() -> None:
 
     steps = Grid(T0, np.arange(8, dtype=np.intp) * 3600, np.full(8, 3600, dtype=np.intp))
     found = peaks_of(OneWindow(), 0, steps)  # type: ignore[arg-type]
-    assert found.tolist() == [0.0, 0.0, 0.0, 0.0, 1_500.0, 1_500.0, 0.0, 0.0]
-    assert peaks_of(OneWindow(), 1, steps).tolist() == [0.0] * 8  # type: ignore[arg-type]
+    assert found.whole.tolist() == [0.0, 0.0, 0.0, 0.0, 1_500.0, 1_500.0, 0.0, 0.0]
+    assert peaks_of(OneWindow(), 1, steps).whole.tolist() == [0.0] * 8  # type: ignore[arg-type]
 
 
 def test_what_is_certain_is_weighed_with_its_peak() -> None:
-    cost = costs(curve((10, 100.0), hours=2), np.full((2, 1), 40.0), np.array([0.0, 400.0]), NEVER, Settings())
+    cost = costs(curve((10, 100.0), hours=2), np.full((2, 1), 40.0), peak(0.0, 400.0), NEVER, Settings())
     ask = limits_of(cost, np.array([[9.0], [9.0]]), np.array([0.0, 400.0]))
     assert ask[0, 0] < 9.0 < ask[1, 0] == pytest.approx(340.0)
+
+
+def best_of_day(gain: list[float], paid: list[float], at: int, sold: bool) -> float:
+    """By trying every plan of a day: the most that a MW earns where hour `at` is sold, its payment aside, or is not. A
+    start costs 50, and so does what the half hour loses in which an hour that is sold is begun from rest."""
+    found = -1e9
+    for plan in itertools.product(("rest", "run", "sold"), repeat=len(gain)):
+        if (plan[at] == "sold") is not sold:
+            continue
+        usd = 0.0
+        for t, what in enumerate(plan):
+            if what != "rest":
+                usd += gain[t] + (paid[t] if what == "sold" and t != at else 0.0)
+                if t and plan[t - 1] == "rest":
+                    usd -= 50.0 + (0.5 * max(0.0, -gain[t - 1]) if what == "sold" else 0.0)
+        found = max(found, usd)
+    return found
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(-200.0, 100.0), st.floats(0.0, 150.0)), min_size=2, max_size=5))
+def test_an_hour_costs_what_it_takes_from_the_best_plan_of_its_day(hours: list[tuple[float, float]]) -> None:
+    """Two dear hours beside one another cost one start, not two; one in a dear evening costs its start and lead."""
+    gain, paid = [gain for gain, _ in hours], [usd for _, usd in hours]
+    step = curve((10, 100.0), hours=len(hours))
+    step = Steps(step.power_w, step.bid, np.full_like(step.bid, 50.0))
+    price_, pays = np.array([[100.0 - usd] for usd in gain]), np.array(paid)[:, None]
+    found = costs(step, price_, peak(*[0.0] * len(hours)), NEVER, Settings(), pays).whole[:, 0, 0]
+    for t in range(len(hours)):
+        wanted = best_of_day(gain, paid, t, sold=False) - best_of_day(gain, paid, t, sold=True)
+        assert found[t] == pytest.approx(max(0.0, wanted), abs=1e-6)
+
+
+def test_a_start_is_of_the_step_from_rest_alone() -> None:
+    site = fleet().sites[0]
+    steps = steps_of(site, Settings(), 60.0, [20.0], np.array([site.interconnect.limit_w]))
+    low = steps.start_usd[0] > 0.0
+    assert low.sum() == len(site.rig_groups) < low.size
+    rated = sum(group.rated_w for group in site.rig_groups) / 1e3
+    assert (steps.start_usd * steps.power_w)[0].sum() / 1e6 == pytest.approx(0.99 * 0.05 * rated, rel=0.1)
 
 
 @settings(max_examples=150, deadline=None)

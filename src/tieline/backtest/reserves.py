@@ -20,7 +20,7 @@ from tieline.backtest.plant import PlantTargets
 from tieline.backtest.policies import LIKELY_PEAK_USD_PER_MWH, BandStrike, PolicyInputs
 from tieline.backtest.reserved import HOUR_SLOTS
 from tieline.backtest.sight import Recorded
-from tieline.dispatch.inputs.arrays import Floats
+from tieline.dispatch.inputs.arrays import Floats, Ints
 from tieline.dispatch.inputs.forecast import SLOT_S
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.mining.lookahead import held, held_share, powers
@@ -28,6 +28,7 @@ from tieline.dispatch.purchase import hours_of
 from tieline.dispatch.reserves import (
     HEAT_ERROR_C,
     LEAD,
+    PeakCost,
     Steps,
     awarded,
     costs,
@@ -113,16 +114,17 @@ class ReserveDesk:
         site_steps: Steps,
         steps: Grid,
         n: int,
-        peak: Floats,
+        peak: PeakCost,
         product: ReserveProduct,
     ) -> Floats:
         if self.limit is not None:
             out = np.full(site_steps.power_w.shape, self.limit)
-            out[peak > LIKELY_PEAK_USD_PER_MWH] = np.inf
+            out[peak.whole > LIKELY_PEAK_USD_PER_MWH] = np.inf
             return out
         price = power_paths(sight, known.world.fleet.sites[n], steps, known.settings)
-        cost = costs(site_steps, price, peak, product, known.settings)
-        return limits_of(cost, sight.reserve_paths(product.name, steps, price.shape[1]), peak)
+        paid = sight.reserve_paths(product.name, steps, price.shape[1])
+        cost = costs(site_steps, price, peak, product, known.settings, paid)
+        return limits_of(cost, paid, peak.whole)
 
     def _keep(
         self, world: ScenarioWorld, product: ReserveProduct, n: int, slots: Iterable[int], won: Floats, paid: Floats
@@ -148,22 +150,25 @@ class ReserveDesk:
             )
 
     def due(self, known: PolicyInputs, ahead: int = 0) -> Floats:
-        """(N,) load that must be drawn now, or within `ahead` slots: what is sold, less what is called or returns."""
-        slot, end = known.slot, known.slot + 1 + ahead
-        out = np.zeros(len(known.world.fleet.sites))
-        if len(self.whole):
-            out += self.whole[slot:end].max(axis=0)
-        for call in known.plant.calls.values():
-            if call.first <= slot < call.last + RETURNS_SLOTS:
-                out[call.site] = max(0.0, out[call.site] - call.power_w)
-        return out
+        """(N,) load that must be drawn now, or within `ahead` slots."""
+        return np.asarray(self._at(known, np.arange(known.slot, known.slot + 1 + ahead, dtype=np.intp)).max(axis=0))
 
     def ahead(self, known: PolicyInputs, steps: Grid) -> Floats | None:
         """(T, N) load that must be drawn over the steps ahead; None: nothing is sold."""
         if not len(self.whole):
             return None
-        first = np.minimum(known.slot + steps.offset_s // SLOT_S, len(self.whole) - 1)
-        return np.asarray(self.whole[first])
+        return self._at(known, known.slot + steps.offset_s // SLOT_S)
+
+    def _at(self, known: PolicyInputs, slots: Ints) -> Floats:
+        """(T, N) load that must be drawn in `slots`: what is sold, less what is called or returns from a call. Nobody
+        knows of a call before it comes."""
+        if not len(self.whole):
+            return np.zeros((len(slots), len(known.world.fleet.sites)))
+        out = np.array(self.whole[np.minimum(slots, len(self.whole) - 1)])
+        for call in known.plant.calls.values():
+            if call.first <= known.slot:
+                out[slots < call.last + RETURNS_SLOTS, call.site] -= call.power_w
+        return np.maximum(0.0, out)
 
     def hold(
         self, known: PolicyInputs, asked: PlantTargets, low_w: Floats, high_w: Floats

@@ -48,10 +48,12 @@ LIKELY_PEAK_USD_PER_MWH = 100.0
 
 @dataclass(frozen=True)
 class Steps:
-    """What a site's rigs can draw above rest, best first: (T, K) watts and what a MWh of each is worth, USD."""
+    """What a site's rigs can draw above rest, best first: (T, K) watts, what a MWh of each is worth, and what starting
+    a MW of it costs, USD; rigs that run already change their mode for nothing."""
 
     power_w: Floats
     bid: Floats
+    start_usd: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +99,33 @@ def steps_of(
         elif error_c > 0.0:
             tried += [temp - error_c, temp + error_c]
         steps = [_at_heat(site, settings, hashprice_usd, one, float(limits_w[t])) for one in tried]
-        rows.append([(bid, min(row[k][1] for row in steps)) for k, (bid, _) in enumerate(steps[0])])
+        rows.append([(bid, min(row[k][1] for row in steps), start) for k, (bid, _, start) in enumerate(steps[0])])
     wide = max((len(row) for row in rows), default=0)
-    power, bid_usd = np.zeros((len(rows), wide)), np.zeros((len(rows), wide))
+    power, bid_usd, start_usd = (np.zeros((len(rows), wide)) for _ in range(3))
     for t, row in enumerate(rows):
-        for k, (bid, watts) in enumerate(row):
-            power[t, k], bid_usd[t, k] = watts * (1.0 - KEPT_BACK), bid
-    return Steps(power, bid_usd)
+        for k, (bid, watts, start) in enumerate(row):
+            power[t, k], bid_usd[t, k], start_usd[t, k] = watts * (1.0 - KEPT_BACK), bid, start
+    return Steps(power, bid_usd, start_usd)
 
 
 def _at_heat(
     site: Site, settings: Settings, hashprice_usd: float, temp: float | None, limit_w: float
-) -> list[tuple[float, float]]:
-    """(bid, watts) of every step, best first; too hot to run, a step draws nothing."""
+) -> list[tuple[float, float, float]]:
+    """(bid, watts, USD to start a MW) of every step, best first; too hot to run, a step draws nothing."""
     aux, hot = aux_share(site.cooling, temp), derate(site.cooling, temp)
-    steps: list[tuple[float, float]] = []
-    bids = [
-        rig_group_bid(g, hashprice_usd, keeps=settings.keeps, aux=aux, derate=hot or 1.0, rest=settings.rest_mode)
-        for g in site.rig_groups
-    ]
-    left = limit_w - sum(bid.rest_w for bid in bids)
-    for bid, watts in sorted(((s.bid_usd_per_mwh, s.power_w) for b in bids for s in b.steps), reverse=True):
-        steps.append((bid, max(0.0, min(watts, left)) if hot > 0 else 0.0))
+    found: list[tuple[float, float, float]] = []
+    left = limit_w
+    for group in site.rig_groups:
+        bid = rig_group_bid(
+            group, hashprice_usd, keeps=settings.keeps, aux=aux, derate=hot or 1.0, rest=settings.rest_mode
+        )
+        left -= bid.rest_w
+        for step in bid.steps:
+            wear_usd = group.rated_w / 1e3 * settings.wear_usd_per_kw_start if step.lower == bid.rest else 0.0
+            found.append((step.bid_usd_per_mwh, step.power_w, wear_usd / max(1e-3, step.power_w / 1e6)))
+    steps = []
+    for bid_usd, watts, start in sorted(found, reverse=True):
+        steps.append((bid_usd, max(0.0, min(watts, left)) if hot > 0 else 0.0, start))
         left -= watts
     return steps
 
@@ -135,17 +142,61 @@ class Costs:
         return np.asarray(self.floor + self.calls)
 
 
-def costs(steps: Steps, price: Floats, peak: Floats, product: ReserveProduct, settings: Settings) -> Costs:
-    """`price` (T, S), `peak` (T,) USD/MWh. With one scenario peaks are certain, and a cost."""
-    over = price[:, None, :] - steps.bid[:, :, None]
-    if price.shape[1] == 1:
-        over = over + peak[:, None, None]
+@dataclass(frozen=True)
+class PeakCost:
+    """(T,) what the chance of a peak adds: USD/MWh over each hour, and USD per MW over the lead before it."""
+
+    inside: Floats
+    lead: Floats
+
+    @property
+    def whole(self) -> Floats:
+        """USD per MW of whoever holds load over each hour from its lead on."""
+        return np.asarray(self.inside + self.lead)
+
+
+def costs(
+    steps: Steps,
+    price: Floats,
+    peak: PeakCost,
+    product: ReserveProduct,
+    settings: Settings,
+    paid: Floats | None = None,
+) -> Costs:
+    """What each hour costs that is sold, beside the best that can be done with the hours around it; the hours follow
+    one another. `price` (T, S) USD/MWh, `paid` (T, S) USD per MW and hour of the same product, where it is expected.
+
+    A step runs or rests in each hour and pays a start in between. Sold, it runs from the lead before the hour on, so an
+    hour between two that are sold spares a start, and one alone in a dear evening costs one and its lead. While it is
+    called a step draws nothing: what it would have lost is saved, what it would have earned is gone."""
+    gain = steps.bid[:, :, None] - price[:, None, :] - peak.inside[:, None, None]
     share = product.called_share
-    # While it is called a step draws nothing: what it would have lost is saved, what it would have earned is gone.
-    calls = share * np.maximum(0.0, -over) + product.calls_per_hour * settings.wear_usd_per_kw_start * 1e3
+    called = share * np.maximum(0.0, gain) + product.calls_per_hour * settings.wear_usd_per_kw_start * 1e3
     if product.energy_paid:
-        calls = calls - share * price[:, None, :]
-    return Costs((1.0 - share) * np.maximum(0.0, over), calls)
+        called = called - share * price[:, None, :]
+    sold = np.where(gain > 0.0, gain, (1.0 - share) * gain) - called
+    loss = np.concatenate([np.zeros_like(gain[:1]), np.maximum(0.0, -gain[:-1])])  # of the hour before
+    lead = peak.lead[:, None, None] + loss * (LEAD / HOUR)
+    start = np.broadcast_to(steps.start_usd[:, :, None], gain.shape)
+    best = sold if paid is None else sold + np.nan_to_num(paid)[:, None, :]
+    run = gain if paid is None else np.maximum(gain, best)
+    # What the hours before each are worth at best, ended running and resting, and those after it, begun so. A day
+    # begins and ends as it likes.
+    hours = len(gain)
+    ran, rested, runs, rests = (np.zeros_like(gain) for _ in range(4))
+    from_rest = (gain if paid is None else np.maximum(gain, best - lead)) - start
+    for t in range(1, hours):
+        ran[t] = np.maximum(ran[t - 1] + run[t - 1], rested[t - 1] + from_rest[t - 1])
+        rested[t] = np.maximum(ran[t - 1], rested[t - 1])
+    for t in range(hours - 1, 0, -1):
+        runs[t - 1] = np.maximum(run[t] + runs[t], rests[t])
+        rests[t - 1] = np.maximum(from_rest[t] + runs[t], rests[t])
+    unsold = np.maximum(
+        np.maximum(ran, rested - start) + gain + runs,
+        np.maximum(ran, rested) + rests,
+    )
+    held = np.maximum(ran, rested - start - lead) + sold + runs
+    return Costs(np.maximum(0.0, unsold - held - called), called)
 
 
 def limits_of(cost: Costs, paid: Floats | None, peak: Floats) -> Floats:
@@ -167,19 +218,19 @@ def limits_of(cost: Costs, paid: Floats | None, peak: Floats) -> Floats:
     return np.asarray(limit)
 
 
-def peaks_of(sight: Foresight, place: int, steps: Grid) -> Floats:
-    """(T,) USD per MW that the chance of a peak costs whoever holds load over each hour from its lead on."""
+def peaks_of(sight: Foresight, place: int, steps: Grid) -> PeakCost:
+    """What the chance of a peak adds to each hour of a site and to the lead before it."""
     before = Grid(steps.start - LEAD, steps.offset_s, np.full_like(steps.length_s, int(LEAD.total_seconds())))
     none = np.zeros(len(steps.hours))
     inside, lead = (sight.peaks(one).get(place, none) for one in (steps, before))
-    return np.asarray(inside + lead * (LEAD / HOUR))
+    return PeakCost(inside, np.asarray(lead * (LEAD / HOUR)))
 
 
 def sold_first(steps: Steps, taken_w: Floats) -> Steps:
     """The same with (T,) watts that are promised already taken off, best steps first: no megawatt is sold twice."""
     before = np.cumsum(steps.power_w, axis=1) - steps.power_w
     covered = np.clip(taken_w[:, None] - before, 0.0, steps.power_w)
-    return Steps(steps.power_w - covered, steps.bid)
+    return Steps(steps.power_w - covered, steps.bid, steps.start_usd)
 
 
 def awarded(steps: Steps, limits: Sequence[Floats], clearing: Sequence[Floats]) -> Floats:
@@ -229,8 +280,9 @@ def offers(
     peak = peaks_of(sight, place, steps)
     bids: list[ReserveOffer] = []
     for product in products_of(fleet, site, hours[0]):
-        cost = costs(curve, price, peak, product, settings)
-        limit = limits_of(cost, sight.reserve_paths(product.name, steps, price.shape[1]), peak)
+        paid = sight.reserve_paths(product.name, steps, price.shape[1])
+        cost = costs(curve, price, peak, product, settings, paid)
+        limit = limits_of(cost, paid, peak.whole)
         bids += [
             ReserveOffer(
                 at=hours[t],
@@ -241,7 +293,7 @@ def offers(
                 floor_usd=float(cost.floor[t, k].mean()),
                 calls_usd=float(cost.calls[t, k].mean()),
                 price_usd_per_mwh=float(price[t].mean()),
-                peak_usd_per_mwh=float(peak[t]),
+                peak_usd_per_mwh=float(peak.whole[t]),
             )
             for t, k in np.argwhere((curve.power_w >= product.least_mw * 1e6) & np.isfinite(limit))
         ]

@@ -89,18 +89,34 @@ class Look:
     high_w: Floats
     run_usd_per_h: Floats  # (G,) mean margin of running in the first step
 
+    @property
+    def rest(self) -> Floats:
+        return np.maximum(self.sleep, self.off)
+
+    @property
+    def stays(self) -> Bools:
+        """(G,) whether rigs that run go on."""
+        return np.asarray(self.run >= self.rest - 1e-9)
+
+    @property
+    def wakes(self) -> Bools:
+        """Whether rigs that sleep start."""
+        return np.asarray(self.run - self.wake_usd > self.rest + 1e-9)
+
+    @property
+    def boots(self) -> Bools:
+        """Whether rigs that are off start: one may also sleep on standby, or stay off."""
+        return np.asarray(self.run - self.boot_usd > self.rest + 1e-9)
+
     def wants(self, running: Floats, asleep: Floats) -> tuple[Floats, Floats]:
         """(share of the group that should run, share that should be off), given the shares that run and that
         sleep now; the rest is off now."""
-        out = 1.0 - running - asleep
-        rest = np.maximum(self.sleep, self.off)
-        stay = self.run >= rest - 1e-9
-        wake = self.run - self.wake_usd > rest + 1e-9
-        # A rig that is off may boot, sleep on standby, or stay off.
-        boot = self.run - self.boot_usd > rest + 1e-9
-        run = running * stay + asleep * wake + out * boot
-        off = np.where(self.off > self.sleep + 1e-9, 1.0 - run, 0.0)
-        return np.asarray(run), np.asarray(off)
+        run = running * self.stays + asleep * self.wakes + (1.0 - running - asleep) * self.boots
+        return np.asarray(run), self.outside(run)
+
+    def outside(self, run: Floats) -> Floats:
+        """(G,) share that should be off where `run` of each group runs."""
+        return np.asarray(np.where(self.off > self.sleep + 1e-9, 1.0 - run, 0.0))
 
 
 def powers(fleet: FleetArrays, ahead: Ahead) -> tuple[Floats, Floats]:

@@ -76,12 +76,7 @@ def decide(fleet: FleetArrays, ahead: Ahead, memory: Memory, settings: Settings,
     seen = look(fleet, ahead)
     run, off = seen.wants(memory.running, memory.asleep)
     if ahead.sold_w is not None and ahead.sold_w.any():
-        # Only the rigs that a reserve needs are bound by it; the others are decided as if nothing were sold.
-        alone = look(fleet, replace(ahead, sold_w=None))
-        free, free_off = alone.wants(memory.running, memory.asleep)
-        bound = _bound(fleet, ahead, seen, alone)
-        run = bound * run + (1.0 - bound) * free
-        off = np.where(bound < 1.0, free_off, off)
+        run, off = _with_sold(fleet, ahead, seen, memory)
     passed = 0.0 if memory.at is None else max(0.0, (now - memory.at).total_seconds())
     too_new = memory.since_start_s + passed < settings.min_up_s
     too_fresh = memory.since_stop_s + passed < settings.min_down_s
@@ -92,14 +87,23 @@ def decide(fleet: FleetArrays, ahead: Ahead, memory: Memory, settings: Settings,
     return Wish(run, np.where(run < 1.0, off > 0, False), seen)
 
 
-def _bound(fleet: FleetArrays, ahead: Ahead, seen: Look, alone: Look) -> Floats:
-    """(G,) share of each group that what is sold binds now; what it needs within a few hours, where an hour of running
-    on costs less than a start."""
+def _with_sold(fleet: FleetArrays, ahead: Ahead, seen: Look, memory: Memory) -> tuple[Floats, Floats]:
+    """(G,) what `Look.wants` says where reserves are sold. Rigs that a reserve needs now are decided by `seen`, those
+    that run already first; rigs that run and that it needs within a few hours run on where `seen` would and an hour of
+    it costs less than a start; all others are decided as if nothing were sold."""
     assert ahead.sold_w is not None, "asked only where something is sold"
+    alone = look(fleet, replace(ahead, sold_w=None))
     need_w, begin_h = np.maximum(0.0, ahead.sold_w - ahead.base_w), np.cumsum(ahead.hours) - ahead.hours
     now = held_share(fleet, seen.low_w, seen.high_w, need_w[begin_h < LEAD_H].max(axis=0))
     later = held_share(fleet, seen.low_w, seen.high_w, need_w[begin_h < BOUND_H].max(axis=0))
-    return np.asarray(np.where(-alone.run_usd_per_h < fleet.wear_usd, np.maximum(now, later), now))
+    later = np.where(-alone.run_usd_per_h < fleet.wear_usd, np.maximum(now, later), now)
+    running = np.minimum(memory.running, later)  # of these, some are needed now
+    asleep = np.minimum(memory.asleep, np.maximum(0.0, now - memory.running))
+    out = np.maximum(0.0, now - memory.running - asleep)
+    held_run = running * seen.stays + asleep * seen.wakes + out * seen.boots
+    free = (memory.running - running, memory.asleep - asleep, 1.0 - memory.running - memory.asleep - out)
+    run = held_run + free[0] * alone.stays + free[1] * alone.wakes + free[2] * alone.boots
+    return np.asarray(run), np.where(running + asleep + out < 1.0, alone.outside(run), seen.outside(run))
 
 
 def remember(fleet: FleetArrays, plans: Iterable[Plan], memory: Memory) -> None:
