@@ -24,8 +24,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from tieline.backtest.bounds import bounds
 from tieline.backtest.data import ScenarioWorld, load
 from tieline.backtest.lookahead import Tieline
 from tieline.backtest.peaks import Peaks
-from tieline.backtest.policies import BandStrike, GroupStrike, Policy
+from tieline.backtest.policies import BandStrike, GroupNumbers, GroupStrike, Policy
 from tieline.backtest.reserved import ReserveMarket
 from tieline.backtest.reserves import BandWithReserves
 from tieline.backtest.run import PERFECT, drive
@@ -59,6 +59,7 @@ ZONES = ("WEST", "NORTH", "SOUTH", "HOUSTON")
 RULE = shipped_rules()["4CP"]
 TEXAS = ZoneInfo("America/Chicago")
 BANDS = (0.0, 0.15, 0.3, 0.5, 0.8)
+STRIKES = (0.97, 1.03)
 # Reserve prices that the rule tries, USD per MW and hour.
 ASKED = (0.01, 2.0, 5.0, 10.0, 20.0)
 FIRST, LAST = (2022, 1), (2024, 8)
@@ -262,24 +263,46 @@ class Pieces:
         return float(sum(json.loads(path.read_text())["cpu_s"] for path in self.folder.glob("*.json")))
 
 
-def best_numbers(folder: Path) -> dict[str, float]:
-    """The rules' numbers: the dead band without reserves, then what to ask for a reserve with it."""
+def best_numbers(folder: Path) -> dict[str, Any]:
+    """The rules' numbers, each by what earned most: one dead band for all without reserves, then dead band and strike
+    of each model of rigs, then what to ask for a reserve."""
     world = world_of(folder, [("tune", *month("2023-05"))])
     bare = replace(world, reserves=ReserveMarket())
-    nets = [drive(bare, BandStrike(x), Settings(), SLOT_S).net for x in BANDS]
-    band = BANDS[int(np.argmax(nets))]
-    nets = [drive(world, BandWithReserves(band, reserve_usd=x), Settings(), SLOT_S).net for x in ASKED]
-    return {"band": band, "reserve_usd": ASKED[int(np.argmax(nets))]}
+
+    def net(band: float, by_model: Mapping[str, GroupNumbers]) -> float:
+        return drive(bare, BandStrike(band, by_model=by_model), Settings(), SLOT_S).net
+
+    nets = {band: net(band, {}) for band in BANDS}
+    band = max(nets, key=lambda x: nets[x])
+    best, chosen = nets[band], dict[str, GroupNumbers]()
+    for model in sorted({group.model for site in world.fleet.sites for group in site.rig_groups}):
+        for name, values in (("share", BANDS), ("strike", STRIKES)):
+            now = chosen.get(model, GroupNumbers(band))
+            for tried in (replace(now, **{name: x}) for x in values if x != getattr(now, name)):
+                if (usd := net(band, {**chosen, model: tried})) > best:
+                    best, chosen[model] = usd, tried
+    asked = max(ASKED, key=lambda x: drive(world, with_reserves(band, chosen, x), Settings(), SLOT_S).net)
+    by_model = {model: asdict(one) for model, one in chosen.items()}
+    return {"band": band, "by_model": by_model, "reserve_usd": asked}
 
 
-def policies(numbers: dict[str, float], name: str) -> list[Policy]:
+def with_reserves(band: float, by_model: Mapping[str, GroupNumbers], usd: float) -> BandWithReserves:
+    return BandWithReserves(band, by_model=by_model, reserve_usd=usd)
+
+
+def policies(numbers: dict[str, Any], name: str) -> list[Policy]:
     """Those of one set of revenues. Who sells no reserves is compared where there are some, too."""
-    band = numbers["band"]
+    band, by_model = numbers["band"], {model: GroupNumbers(**one) for model, one in numbers["by_model"].items()}
+    tuned = "per-group strike with a dead band, tuned by group"
     rules: list[Policy] = [BandStrike(band)]
+    if by_model:
+        rules.append(BandStrike(band, tuned, by_model))
     if "peaks" in name:
         rules.append(GroupStrike())
     if name in ("energy and reserves", "all"):
-        rules = [BandWithReserves(band, reserve_usd=numbers["reserve_usd"])]
+        rules = [with_reserves(band, {}, numbers["reserve_usd"])]
+        if by_model:
+            rules.append(replace(with_reserves(band, by_model, numbers["reserve_usd"]), name=f"{tuned}, reserves"))
     return [*rules, Tieline(), Tieline(name=PERFECT, perfect=True)]
 
 
@@ -290,11 +313,21 @@ def summer(text: str) -> bool:
 # Outside the months of the peaks a set with peaks is the same as the one without, and nothing is run twice.
 REVENUES = {"energy": "energy", "energy and peaks": "energy", "energy and reserves": "energy and reserves",
             "all": "energy and reserves"}  # fmt: skip
+
+
+def used(name: str, text: str) -> str:
+    """The set of revenues that stands for `name` in a month."""
+    return name if summer(text) else REVENUES[name]
+
+
 FIGURES = ("net", "peaks", "wear", "power", "mining", "reserves", "penalties")
 
 
-def value(pieces: Pieces, folder: Path | None, text: str, name: str, numbers: dict[str, float]) -> list[dict[str, Any]]:
-    """One month with one set of revenues under every policy; with no folder, those pieces that there are."""
+def value(
+    pieces: Pieces, folder: Path | None, text: str, name: str, numbers: dict[str, Any], perfect: bool = True
+) -> list[dict[str, Any]]:
+    """One month with one set of revenues under every policy, perfect forecasts and the bound where `perfect` asks for
+    them; with no folder, those pieces that there are."""
     if REVENUES[name] != name and not summer(text):
         return []
     loaded: list[ScenarioWorld] = []
@@ -318,16 +351,26 @@ def value(pieces: Pieces, folder: Path | None, text: str, name: str, numbers: di
     def bound() -> float:
         return float(bounds(world(), Settings(), SLOT_S, simple=False).clairvoyant)
 
-    best, found = pieces.of(f"{key}-bound", None if folder is None else bound), []
+    best, found = pieces.of(f"{key}-bound", None if folder is None or not perfect else bound), []
     for policy in policies(numbers, name):
+        if policy.name == PERFECT and not perfect:
+            continue
 
         def made(policy: Policy = policy) -> dict[str, Any]:
             return run(policy)
 
         short = "".join(c if c.isalnum() else "-" for c in policy.name)
         one = pieces.of(f"{key}-{short}", None if folder is None else made)
-        if one is not None and best is not None:
-            found.append({"month": text, "with": name, "policy": policy.name, "bound_usd": best, **one})
+        if one is not None:
+            found.append(
+                {
+                    "month": text,
+                    "with": name,
+                    "policy": policy.name,
+                    "bound_usd": float("nan") if best is None else best,
+                    **one,
+                }
+            )
     if folder is not None:
         print(f"{text} {name}: done", file=sys.stderr, flush=True)
     return found
@@ -352,6 +395,11 @@ def by_year(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 for policy, total in sums.items()
             ]
     return found
+
+
+def of_bound(row: Mapping[str, Any]) -> str:
+    """Empty where no bound was worked out yet."""
+    return "" if np.isnan(row["bound_usd"]) else f"{row['net_usd'] / row['bound_usd']:.2%}"
 
 
 def rule_of(rows: list[dict[str, Any]]) -> float:
@@ -390,7 +438,7 @@ def table(found_odds: list[dict[str, Any]], values: list[dict[str, Any]]) -> str
         best = rule_of([v for v in years if v["year"] == one["year"] and v["with"] == one["with"]])
         worst = worst_month(values, one["year"], one["with"]) if one["policy"] == "Tieline" else ""
         millions = " | ".join(f"{one[f'{key}_usd'] / 1e6:.3f}" for key in ("net", "peaks", "reserves", "wear"))
-        shares = f"{one['net_usd'] / one['bound_usd']:.2%} | {one['net_usd'] / best - 1:+.2%}"
+        shares = f"{of_bound(one)} | {one['net_usd'] / best - 1:+.2%}"
         lines.append(
             f"| {one['year']} ({one['months']}) | {one['with']} | {one['policy']} | {millions} | {shares} | {worst} |"
         )
@@ -404,8 +452,7 @@ def table(found_odds: list[dict[str, Any]], values: list[dict[str, Any]]) -> str
         name = max(rules, key=lambda n: float(rules[n]["net_usd"]))
         best, mine, perfect = rules[name]["net_usd"], rows["Tieline"]["net_usd"], rows[PERFECT]
         lines.append(
-            f"| {text} | {name} | {best / 1e6:.3f} | {mine / 1e6:.3f} | {mine / best - 1:+.2%} | "
-            f"{perfect['net_usd'] / perfect['bound_usd']:.2%} |"
+            f"| {text} | {name} | {best / 1e6:.3f} | {mine / 1e6:.3f} | {mine / best - 1:+.2%} | {of_bound(perfect)} |"
         )
     return "\n".join([*lines, *credits_lines(values)])
 
@@ -447,7 +494,7 @@ def main() -> None:
     asked = parser.parse_args()
     pieces, wanted = Pieces(asked.pieces), list(filter(None, asked.months.split(","))) or months()
     if asked.table:
-        numbers = pieces.of("numbers", None) or {"band": 0.0, "reserve_usd": 0.0}
+        numbers = pieces.of("numbers", None) or {"band": 0.0, "by_model": {}, "reserve_usd": 0.0}
         found = pieces.of("odds", None) or []
         values = [one for name in REVENUES for text in wanted for one in value(pieces, None, text, name, numbers)]
     else:
@@ -458,9 +505,13 @@ def main() -> None:
             folder = days_folder(asked.data, Path(made))
             found = pieces.of("odds", lambda: odds(asked.data))
             numbers = pieces.of("numbers", lambda: best_numbers(folder))
-            for name in REVENUES:
-                for text in wanted:
-                    values += value(pieces, folder, text, name, numbers)
+            # What the aims are about comes first: all revenues by rules and Tieline; then perfect forecasts and bounds.
+            sets = [(name, text) for name in reversed(REVENUES) for text in wanted]
+            sets.sort(key=lambda one: one[0] != used("all", one[1]))
+            for perfect in (False, True):
+                for name, text in sets:
+                    rows = value(pieces, folder, text, name, numbers, perfect)
+                    values += rows if perfect else []
     text = table(found, values)
     kept = {"odds": found, "value": values, "numbers": numbers, "cpu_s": round(pieces.cpu_s())}
     OUT.mkdir(parents=True, exist_ok=True)

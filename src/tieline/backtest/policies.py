@@ -6,7 +6,8 @@ The simple rules are what operators use; each has at most two numbers, tuned on 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -282,25 +283,45 @@ class GroupStrike:
         return PlantTargets(run, high > low, _rest(known), replicas)
 
 
+@dataclass(frozen=True)
+class GroupNumbers:
+    """What a desk sets a group's rule to: the dead band as a share of a start's wear, and the strike as a multiple of
+    what the group's hashes are worth."""
+
+    share: float
+    strike: float = 1.0
+
+
 @dataclass
 class BandStrike:
     """The per-group strike with a memory, as a good desk sets it: what runs goes on until it loses more than `share` of
-    the wear of a start, and in a window that is likely a peak rigs are off, not asleep. Inference stays at home."""
+    the wear of a start, and in a window that is likely a peak rigs are off, not asleep. `by_model` sets the groups of a
+    model apart. Inference stays at home."""
 
     share: float = 0.3
     name: str = "per-group strike with a dead band"
+    by_model: Mapping[str, GroupNumbers] = field(default_factory=dict)
 
     def decide(self, known: PolicyInputs) -> PlantTargets:
         above, below = known.prices()
         adder = chance_of_peak(known)
+        share, strike = self._numbers(known)
         one = known.now_ahead(above + adder, below + adder)
+        one = replace(one, usd_per_h=one.usd_per_h * strike)
         stage = stages(known.fleet, replace(one, restore_share_per_h=None))
         low, high = margins(known.fleet, one)
         gain = stage.run[0, :, 0] - stage.sleep[0, :, 0]
-        band = self.share * known.fleet.wear_usd
+        band = share * known.fleet.wear_usd
         run = np.where(known.plant.running > 0.5, gain > -band, gain > 0.0).astype(float)
         off = _rest(known) | (adder[known.fleet.site] > LIKELY_PEAK_USD_PER_MWH)
         return PlantTargets(run, high > low, off, known.replicas(above))
+
+    def _numbers(self, known: PolicyInputs) -> tuple[Floats, Floats]:
+        """(G,) dead band and strike of each group."""
+        models = {group.id: group.model for site in known.world.fleet.sites for group in site.rig_groups}
+        usual = GroupNumbers(self.share)
+        numbers = [self.by_model.get(models[unit_id], usual) for unit_id in known.fleet.unit_ids]
+        return np.array([one.share for one in numbers]), np.array([one.strike for one in numbers])
 
 
 @dataclass
