@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help fleet-test up install install-dev web down clean demo-reset test check fast lint types floors page unit system \
-  reference docs house mutants simulate poison wheel release lock bench demo-treasury
+  reference docs house mutants simulate poison wheel release lock bench demo-treasury grid-test
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -35,6 +35,7 @@ help:
 	@echo "make clean         forget everything that was built"
 	@echo "make demo-treasury sixteen months of a miner's published figures, played through the books and checked"
 	@echo "make fleet-test    a fleet on this machine while its processes are killed and frozen"
+	@echo "make grid-test     live prices and loads through the newest gridstatus, its transport replaced"
 	@echo "make bench         every benchmark; or bench-NAME for one: $(patsubst bench/%.py,%,$(wildcard bench/*.py))"
 
 up: install web
@@ -179,6 +180,11 @@ bench: bench-replay bench-gateway bench-continuity bench-dispatch-speed bench-di
 
 bench-compat: install-dev
 	@$(PY) -m bench.compat
+
+# The newest gridstatus that pyproject.toml allows, in an environment of its own; what it reads is made by the test.
+grid-test: $(VENV)/bin/python
+	@$(PY) -m venv build/grid && build/grid/bin/pip install --quiet --disable-pip-version-check -e '.[grid]' pytest
+	@build/grid/bin/python -m pytest -q --noconftest -p no:cacheprovider tests/feeds/test_true_gridstatus.py
 
 fleet-test: install-dev
 	@$(VENV)/bin/python bench/fleet.py

@@ -197,9 +197,11 @@ class Frame:
         return self._rows
 
 
-def library(price: object = 4858.0, *, fails: bool = False) -> Any:
+def library(price: object = 4858.0, *, fails: bool = False, asked: list[tuple[str, str]] | None = None) -> Any:
     class Ercot:
-        def get_spp(self, date: str, market: str, location_type: str) -> Frame:
+        def get_spp(self, date: str, market: str, location_type: str, end: str = "") -> Frame:
+            if asked is not None:
+                asked.append((date, end))
             if fails:
                 raise RuntimeError("the page has changed")
             start = NOW - timedelta(minutes=20)
@@ -211,8 +213,10 @@ def library(price: object = 4858.0, *, fails: bool = False) -> Any:
 
 
 def test_grid_prices_come_from_the_library_once_each() -> None:
+    asked: list[tuple[str, str]] = []
+
     async def lived() -> list[list[AnyRecord]]:
-        feed = GridFeed(("ercot_hb_south",), library())
+        feed = GridFeed(("ercot_hb_south",), library(asked=asked))
         first = await feed.read(NOW)
         feed.calls.forget_waits()
         return [first, await feed.read(NOW)]
@@ -222,6 +226,9 @@ def test_grid_prices_come_from_the_library_once_each() -> None:
     assert (tick.price_usd_per_mwh, tick.length_s, tick.known_at) == (4858.0, 900, NOW)
     assert tick.at == NOW - timedelta(minutes=20)
     assert again == []
+    # A day of quarter hours is a file each: after the first poll, those since the last that is known.
+    assert asked[0] == ("today", "")
+    assert [datetime.fromisoformat(text) for text in asked[1]] == [tick.at, NOW]
 
 
 def day_ahead(*, published: bool = True) -> tuple[Any, list[str]]:

@@ -55,6 +55,8 @@ class GridFeed:
     source: str = "gridstatus"
     faults: FaultBook = field(default_factory=lambda: FaultBook("power prices"))
     _kept: dict[str, set[tuple[datetime, float]]] = field(default_factory=dict)
+    # Frames of this round, by what was asked: one file holds every place of a market, and is read once.
+    _frames: dict[str, Any] = field(default_factory=dict)
     calls: LibraryCalls = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,6 +69,7 @@ class GridFeed:
     async def read(self, now: datetime) -> list[AnyRecord]:
         """New PriceTicks of each market that may be asked again; Faults for what failed."""
         records: list[AnyRecord] = []
+        self._frames.clear()
         for market in self.supported(self.markets):
             answer, faults = await self.calls.ask(market, partial(self._both_days, market, now), now)
             records += faults
@@ -76,12 +79,14 @@ class GridFeed:
             what = f"{market} of tomorrow"
             records += self.faults.open(what, f"{market}: {late}", now) if late else self.faults.close(what, now)
             records += self._ticks(market, rows, now)
+        self._frames.clear()
         return records
 
     def day(self, market: str, day: date) -> list[dict[str, Any]]:
         """A local day's prices as {"at", "usd_per_mwh"}; a price that cannot be true is left out. Raises whatever the
         library does."""
         records = []
+        self._frames.clear()
         for row in self._rows(CALLS[market], day.isoformat()):
             price, start = number(row.get(CALLS[market].price), *USD_PER_MWH), moment(row.get("Interval Start"))
             if price is not None and start is not None:
@@ -90,7 +95,7 @@ class GridFeed:
 
     async def _both_days(self, market: str, now: datetime) -> tuple[list[dict[str, Any]], str]:
         """Today's prices and tomorrow's, and what is wrong with the latter."""
-        rows = await asyncio.to_thread(self._rows, CALLS[market], "today")
+        rows = await asyncio.to_thread(self._today, market, now)
         tomorrow, late = await self._tomorrow(market, now)
         return [*rows, *tomorrow], late
 
@@ -110,9 +115,23 @@ class GridFeed:
             why = "" if rows else "no row"
         return rows, f"tomorrow's prices: {why}" if why and now >= published + LATE else ""
 
-    def _rows(self, call: LibraryCall, day: str) -> list[dict[str, Any]]:
-        iso = getattr(self.library, call.iso)()
-        frame = getattr(iso, call.method)(date=day, **call.arguments)
+    def _today(self, market: str, now: datetime) -> list[dict[str, Any]]:
+        """Today's prices; of a market that publishes a file an interval, those since the last that are known."""
+        call, zone = CALLS[market], zone_of(shipped()[market].zone)
+        midnight = datetime.combine(now.astimezone(zone).date(), time(0), tzinfo=zone)
+        known = max((at for at, _ in self._kept.get(market, ()) if at >= midnight), default=None)
+        if shipped()[market].kind == "day-ahead" or known is None:
+            return self._rows(call, "today")
+        # The last known one once more: a file that holds nothing new is an answer, no file at all is an error.
+        return self._rows(call, known.astimezone(zone).isoformat(), now.astimezone(zone).isoformat())
+
+    def _rows(self, call: LibraryCall, day: str, end: str | None = None) -> list[dict[str, Any]]:
+        asked = repr((call.iso, call.method, sorted(call.arguments.items()), day, end))
+        if asked not in self._frames:
+            iso = getattr(self.library, call.iso)()
+            span = {"date": day} if end is None else {"date": day, "end": end}
+            self._frames[asked] = getattr(iso, call.method)(**span, **call.arguments)
+        frame = self._frames[asked]
         rows = [row for row in frame.to_dict("records") if row.get("Location") == call.location]
         return rows[-MAX_ROWS:]
 
