@@ -1,6 +1,7 @@
 """The link beyond loopback: TLS with an authority that a site pins, or not at all. Over the real server."""
 
 import asyncio
+import contextlib
 import dataclasses
 import ssl
 from datetime import timedelta
@@ -109,3 +110,23 @@ def test_certificates_are_kept_renewed_and_named_when_damaged(tmp_path: Path) ->
 def test_a_token_carries_the_authority() -> None:
     text = TokenText(url="tls://x:1", site_id="a", name="n", password="p", authority="PEM")
     assert read_token(str(text)) == text
+
+
+def test_a_server_shows_the_others_a_certificate_that_they_take(tmp_path: Path) -> None:
+    """Servers of one link dial each other, and each asks for the other's certificate."""
+    authority = make_certificates(tmp_path, ["10.0.0.5"], wall_now())
+    here, there = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    there.verify_mode = ssl.CERT_REQUIRED
+    for context in (here, there):
+        context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+        context.load_verify_locations(cadata=authority)
+    one, two = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        here.wrap_bio(one, two, server_hostname="10.0.0.5"), there.wrap_bio(two, one, server_side=True)
+    ]  # fmt: skip
+    for _ in range(4):
+        for end in ends:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    two_way = [end.getpeercert() for end in ends]
+    assert all(two_way)

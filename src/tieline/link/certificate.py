@@ -22,6 +22,8 @@ from tieline.store.files import write_private
 # An authority that ends has every site join anew.
 AUTHORITY_FOR: Final = timedelta(days=3650)
 SERVER_FOR, RENEW_BEFORE = timedelta(days=397), timedelta(days=30)
+# Of several servers of the link each dials the others, and shows them the same certificate.
+_USES: Final = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 # Clocks of sites are off by minutes, rarely by more.
 SLACK: Final = timedelta(days=1)
 
@@ -94,7 +96,7 @@ def _make_server(
         _builder(name, authority.subject, key.public_key(), now, SERVER_FOR)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(_USES), critical=False)
         .add_extension(x509.SubjectAlternativeName([_alternative(one) for one in names]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .sign(signer, hashes.SHA256())
@@ -107,10 +109,12 @@ def _still_good(path: Path, names: Sequence[str], now: datetime) -> bool:
     try:
         made = x509.load_pem_x509_certificate(path.read_bytes())
         held = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uses = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except (OSError, ValueError, x509.ExtensionNotFound):
         return False
     wanted = {_alternative(one) for one in names}
-    return set(held) == wanted and path.with_suffix(".key").exists() and made.not_valid_after_utc > now + RENEW_BEFORE
+    whole = set(held) == wanted and set(uses) == set(_USES) and path.with_suffix(".key").exists()
+    return whole and made.not_valid_after_utc > now + RENEW_BEFORE
 
 
 def _builder(
