@@ -62,7 +62,7 @@ export function on(el: Element, kind: string, listener: EventListener): void {
 export function patch(el: Element, ...children: Child[]): void {
   const next = el.cloneNode(false) as Element;
   add(next, children);
-  const reselect = selected(el);
+  const reselect = selected(el), focused = el.contains(document.activeElement) ? (document.activeElement as HTMLElement) : null;
   morphdom(el, next, {
     childrenOnly: true,
     getNodeKey: (node) => (node instanceof Element ? (node.getAttribute("data-key") ?? node.id) : ""),
@@ -74,6 +74,8 @@ export function patch(el: Element, ...children: Child[]): void {
     },
   });
   reselect?.();
+  // A row that came before it moved it, and what is moved loses the focus.
+  if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
 }
 
 /** How to select again what is selected in here, once its text has changed around it. */
