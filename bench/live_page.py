@@ -51,7 +51,7 @@ PAGES = (
     Watched(
         "inference", "/inference", "table.units tbody th button.name", "table.units tbody th small", ".parts summary"
     ),
-    Watched("alerts", "/alerts", "#alerts-by", "h1", ".parts summary", "#alerts-by"),
+    Watched("alerts", "/alerts", "header button.find", "h1", ".parts summary", "#alerts-by"),
     Watched("rigs", "/rigs", ".rows .rig input", "h1"),
 )
 HOLD = """([focus, select, types]) => {

@@ -347,7 +347,7 @@ def test_nobody_gets_at_another_tenant_by_any_address_and_each_try_is_put_down(
     tries = [("POST", f"/api/my/keys/{key}/{deed}") for key in ("rival", "ghost") for deed in ("rotate", "revoke")]
     tries += [("POST", f"/api/my/people/{one}/{deed}") for one in ("mallory", "root") for deed in ("link", "remove")]
     tries += [("GET", "/my/rival"), ("GET", "/api/my/rival/usage"), ("GET", "/api/my/usage?tenant=rival")]
-    gets = ("usage", "limits", "prices", "requests", "invoice", "keys", "people")
+    gets = ("usage", "status", "limits", "prices", "requests", "invoice", "keys", "people")
     tries += [("GET", f"/api/my/{path}?tenant=rival") for path in gets]
     said = set()
     for _ in range(12):
@@ -367,7 +367,7 @@ def test_nobody_gets_at_another_tenant_by_any_address_and_each_try_is_put_down(
 
 def test_nothing_that_is_told_names_another_tenant_whatever_is_asked(app: Any) -> None:
     client = signed_in(app, "owner")
-    for path in ("usage", "limits", "prices", "requests", "invoice", "keys", "people"):
+    for path in ("usage", "status", "limits", "prices", "requests", "invoice", "keys", "people"):
         for query in ("", "?subject=rival", "?project=web&key=rival-0", "?stream=Plan&subject=rival"):
             text = client.get(f"/api/my/{path}{query}").text
             assert "rival" not in text

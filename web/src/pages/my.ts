@@ -16,6 +16,7 @@ interface Requests { requests: Asked[]; more: boolean; next: string | null }
 interface Line { project: string; model: string; requests: number; prompt_tokens: number; output_tokens: number; replica_s: number; exact_usd: string; usd: string }
 interface Invoice { invoice: { month: string; total_usd: string; lines: Line[] } | null }
 interface IssuedInvoice { number: string; month: string; at: number; usd: string }
+interface Status { now: number; days: number; models: { model: string; ready: boolean }[]; interruptions: { model: string; since: number; until: number | null }[]; more: number }
 interface Person { id: string; name: string; roles: string[]; joined: boolean; disabled: boolean }
 
 /** The bar of a page that knows nothing of the fleet. */
@@ -81,13 +82,14 @@ function build(box: HTMLElement, me: Me): void {
     requests.scrollIntoView({ block: "start" });
   };
   const [used] = part<Usage>(money ? "Spend this month" : "Usage this month", "/api/my/usage", (u) => usage(u, money, open), "By calendar month (UTC), to the request that was recorded last.", true);
+  const [status] = part<Status>("Status", "/api/my/status", statusOf, "", true);
   const [limits] = part<Limits>(money ? "Budget and limits" : "Limits", "/api/my/limits", limitsOf, "", true);
   const first = h("section", { class: "panel" });
   const [prices] = part<Prices>("Prices in force", "/api/my/prices", (p) => {
     quickstart(first, p, may("TENANT_KEYS"));
     return priceTable(p);
   }, "USD per million tokens.");
-  put(box, h("div", { class: "page-head" }, h("h1", {}, me.tenant ?? "")), used, limits,
+  put(box, h("div", { class: "page-head" }, h("h1", {}, me.tenant ?? "")), used, status, limits,
     money ? part<Invoice>("Invoice to date", "/api/my/invoice", (i) => invoice(i, open), "Each line is rounded once, to the cent; a line opens to its requests.", true)[0] : null,
     money ? part<{ invoices: IssuedInvoice[] }>("Invoices", "/api/my/invoices", issuedTable, "As they were issued; their lines never change.")[0] : null,
     keysPanel(may("TENANT_KEYS"), () => fill(first)), first, prices, requests, may("TENANT_PEOPLE") ? part<{ people: Person[]; roles: string[] }>("People", "/api/my/people", peopleTable)[0] : null);
@@ -120,6 +122,19 @@ function usage(u: Usage, money: boolean, open: (narrow: Record<string, string>) 
     way("By key", u.by_key, "key"), way("By project", u.by_project, "project"), way("By model", u.by_model, "model"), way("By day", [...u.by_day].reverse()),
   ];
 }
+
+function statusOf(s: Status): Child[] {
+  const away = s.models.filter((m) => !m.ready).map((m) => m.model);
+  return [
+    h("p", { class: away.length || !s.models.length ? "bad" : "" }, h("b", {}, !s.models.length ? "No model is served." : away.length ? `Not served now: ${away.join(", ")}.` : `All models are served: ${s.models.map((m) => m.model).join(", ")}.`)),
+    h("details", {}, h("summary", {}, s.interruptions.length ? `${count(s.interruptions.length + s.more, "interruption")} in ${s.days} days` : `No interruption in ${s.days} days`),
+      h("p", { class: "note" }, "A time in which no replica of a model was ready. While the whole platform is away nothing is told, here neither."),
+      table(["Model", "From", "To", "For"], s.interruptions.map((i) => [i.model, stamp(Math.round(i.since)), i.until === null ? "still" : stamp(Math.round(i.until)), lasted((i.until ?? s.now) - i.since)]), ""),
+      s.more ? h("p", { class: "note" }, `${count(s.more, "older one")}`) : null),
+  ];
+}
+
+const lasted = (seconds: number): string => (seconds < 90 ? `${num(seconds, 0)} s` : seconds < 5400 ? `${num(seconds / 60, 0)} min` : `${num(seconds / 3600, 1)} h`);
 
 function limitsOf(l: Limits): Child[] {
   const budget = l.limits["budget_usd"];

@@ -31,11 +31,12 @@ from tieline.console.rooms import chat, provenance
 from tieline.console.rooms.signin.accounts import Accounts
 from tieline.console.rooms.spend import SpendFold, SpendFullError, usd
 from tieline.console.rooms.tenantkeys import NAME, GatewayRefusedError, NotTheirsError, TenantKeys
+from tieline.console.served import interruptions
 from tieline.intake import IntakeError, read_json
 from tieline.people import Account, People, PeopleError, Right, Role
 from tieline.people.accounts import Who
 from tieline.people.rights import TENANT_ROLES
-from tieline.records import Issued, Usage
+from tieline.records import Issued, ReplicaState, Usage
 from tieline.store import StoreError
 from tieline.store.people import TrailRow
 
@@ -47,6 +48,8 @@ MAX_TRIES, TRIES_FOR = 500, timedelta(hours=1)
 MAX_PEOPLE: Final = 200
 # Books are kept for ten years where that is the law.
 ISSUED_FOR: Final = timedelta(days=3_660)
+# How far back interruptions are told, and how many of them a page shows.
+STATUS_FOR, MAX_SHOWN = timedelta(days=30), 100
 _FILE: Final = re.compile(r"[^A-Za-z0-9._-]")
 _SECRET: Final = re.compile(r"[!-~]{8,200}")
 # Of a request, what its own tenant is told: not where it ran.
@@ -104,6 +107,7 @@ class Portal:
             ("/api/my/usage", "GET", see, self._own(self.usage)),
             ("/api/my/limits", "GET", see, self._own(self.limits)),
             ("/api/my/prices", "GET", see, self._own(self.prices)),
+            ("/api/my/status", "GET", see, self._own(self.status)),
             ("/api/my/requests", "GET", see, self._own(self.requests)),
             ("/api/my/invoice", "GET", money, self._own(self.invoice)),
             ("/api/my/invoices", "GET", money, self._own(self.issued)),
@@ -192,6 +196,26 @@ class Portal:
         models = [_price(one, now) for one in await self.keys.models()]
         ready = {r.model for _, r in self.hub.fold.replicas.values() if r.state == "ready"}
         return answer({"base_url": self.base_url, "models": models, "ready": sorted(ready)})
+
+    async def status(self, request: Request, account: Account) -> Response:
+        """Which models are served now, and when one was not: of the models alone, never of where they run."""
+        now = self.hub.clock.now()
+        end = now + timedelta(minutes=5)
+        told = await self.hub.read(lambda s: interruptions(s.each(ReplicaState, now - STATUS_FOR, end)))
+        states = [state for _, state in self.hub.fold.replicas.values()]
+        ready = {state.model for state in states if state.state == "ready"}
+        return answer(
+            {
+                "now": now.timestamp(),
+                "days": STATUS_FOR.days,
+                "models": [{"model": name, "ready": name in ready} for name in sorted({s.model for s in states})],
+                "interruptions": [
+                    {"model": one.model, "since": one.since.timestamp(), "until": one.until and one.until.timestamp()}
+                    for one in reversed(told)
+                ][:MAX_SHOWN],
+                "more": max(0, len(told) - MAX_SHOWN),
+            }
+        )
 
     async def requests(self, request: Request, account: Account) -> Response:
         """Newest first, a page at a time; `project`, `model` and `key` narrow each page. Refusals before a request
