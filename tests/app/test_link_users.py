@@ -103,6 +103,40 @@ def test_stolen_credentials_of_one_site_write_and_block_nothing_of_another(tmp_p
     asyncio.run(story())
 
 
+def test_a_flood_with_stolen_credentials_of_one_site_holds_up_nothing_of_another(tmp_path: Path) -> None:
+    """More than the core could answer in a minute, and heartbeats among them: another's come through in their turn."""
+
+    async def story() -> None:
+        async with place(tmp_path) as here:
+            thief = await here.thief(site_user(A), here.runtime.link_password(site_user(A)), [])
+            gateway, b = await here.link("gateway"), await here.link(site_user(B))
+            beats: list[str] = []
+
+            async def follow() -> None:
+                async for said_on, _ in gateway.follow("replica.>"):
+                    beats.append(said_on)
+                    await asyncio.sleep(0.002)  # it works on each
+
+            following = asyncio.create_task(follow())
+            await asyncio.sleep(0.1)
+            batch = b"[" + b",".join([b"0"] * 20) + b"]"
+            for n in range(20_000):
+                await thief.publish(f"records.{A}", batch)
+                await thief.publish(f"replica.{A}.{A}-{n % 50}", b"{}")
+            await thief.flush()
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            await b.publish(f"replica.{B}.{B}-1", b"{}")
+            assert (await push(b, B, reading(B, 1e6))).stored == 1
+            await until(lambda: f"replica.{B}.{B}-1" in beats)
+            assert loop.time() - began < 8.0
+            following.cancel()
+            for one in (b, gateway, thief):
+                await one.close()
+
+    asyncio.run(story())
+
+
 def test_a_folder_joins_once_by_token_and_is_cut_off_at_once(tmp_path: Path) -> None:
     async def story() -> None:
         data, folder = tmp_path / "data", tmp_path / "site"

@@ -22,7 +22,7 @@ from tieline.clock import SimClock
 from tieline.console.app import Shown, make_app
 from tieline.console.rooms import chat
 from tieline.fleet import Fleet
-from tieline.records import Action, Instruction, Override, Payout, Sample
+from tieline.records import Accepted, Action, Instruction, Override, Payout, Sample, admit, encode_batch
 from tieline.store import Store
 
 
@@ -110,6 +110,7 @@ def test_an_override_is_recorded_with_who_when_and_why(client: TestClient, core:
     answer = client.post("/api/override", json={**body, "by": "Mara"}, headers=WRITES)
     assert answer.status_code == 200, answer.text
     held, done = core.taken
+    assert all(isinstance(one, Accepted) for one in admit(encode_batch([held, done]), world.NOW))  # as the true core
     assert isinstance(held, Override)
     assert isinstance(done, Action)
     assert (held.target_w, held.unit_id, held.at) == (5.5e6, "na-tx-01.rigs-1", world.NOW)

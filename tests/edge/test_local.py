@@ -15,7 +15,7 @@ from tieline.app.speaker import not_its_own
 from tieline.edge.decide import local_source
 from tieline.edge.local.door import LocalDoor, serve_door
 from tieline.edge.local.password import LocalPassword, LocalPasswordError, make_password, path_of
-from tieline.records import Action, Override, decode
+from tieline.records import Accepted, Action, Override, admit, decode, encode_batch
 
 STOP = {"by": "Ann", "why": "a hose leaks", "minutes": 30}
 
@@ -83,6 +83,7 @@ def test_a_person_stops_and_resumes_rigs_without_the_link_and_it_goes_on_record(
             assert [one.what for one in done if isinstance(one, Action)] == ["stop at site", "resume at site"]
             assert [not_its_own("s", one) for one in done] == [None] * 4
             assert all(not_its_own("t", one) for one in done)
+            assert all(isinstance(one, Accepted) for one in admit(encode_batch(done), site.clock.now()))
 
     asyncio.run(story())
 

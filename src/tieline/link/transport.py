@@ -17,7 +17,9 @@ from typing import Protocol
 import msgspec
 import nats
 import nats.errors
+from nats.aio.msg import Msg
 
+from tieline.link.turns import Turns
 from tieline.link.users import INBOX, inbox_of
 from tieline.store.lead.fence import FencedError
 from tieline.tasks import end
@@ -140,6 +142,7 @@ class _Fate:
 
     def __init__(self) -> None:
         self.refused, self.ended = False, asyncio.Event()
+        self.heard: list[Turns[Msg]] = []  # what followers have not taken yet
 
     async def error(self, error: Exception) -> None:
         """Losing the link is normal at a site; `up` and the age of records say it, not a traceback."""
@@ -151,6 +154,8 @@ class _Fate:
 
     async def closed(self) -> None:
         self.ended.set()
+        for turns in self.heard:
+            turns.close()
 
 
 class NatsLink:
@@ -204,9 +209,10 @@ class NatsLink:
         return bytes(reply.data)
 
     async def serve(self, subject: str, handler: Handler, group: str = "") -> None:
-        """`group`: of those who serve the subject under one name each question goes to one alone."""
+        """`group`: of those who serve the subject under one name each question goes to one alone. One is answered after
+        another, of each who asks in turn."""
 
-        async def answer(message: nats.aio.msg.Msg) -> None:
+        async def answer(message: Msg) -> None:
             try:
                 reply = await handler(message.subject, message.data)
             except FencedError:  # whoever leads now hears the same question, and answers it
@@ -220,19 +226,48 @@ class NatsLink:
                 with contextlib.suppress(nats.errors.Error):
                     await message.respond(reply)
 
-        await self._client.subscribe(subject, queue=group, cb=answer)
+        turns: Turns[Msg] = Turns()
+        answering: asyncio.Task[None] | None = None
+
+        async def answer_all() -> None:
+            loop = asyncio.get_running_loop()
+            while (message := turns.next()) is not None:
+                began = loop.time()
+                await answer(message)
+                # Or what others said meanwhile is not read before all of this is answered; and where somebody floods,
+                # as much time goes to reading as to answering, or the server gives this client up for its backlog.
+                await asyncio.sleep(loop.time() - began if turns.crowded else 0.0)
+
+        async def take(message: Msg) -> None:
+            nonlocal answering
+            turns.put(message.subject, message)
+            if answering is None or answering.done():
+                answering = asyncio.create_task(answer_all())
+
+        await self._client.subscribe(subject, queue=group, cb=take)
 
     async def publish(self, subject: str, data: bytes) -> None:
         with contextlib.suppress(nats.errors.Error):
             await self._client.publish(subject, data)
 
     async def follow(self, subject: str) -> AsyncIterator[tuple[str, bytes]]:
+        turns: Turns[Msg] = Turns(MAX_PENDING)
+
+        async def take(message: Msg) -> None:
+            turns.put(message.subject, message)
+
         try:
-            subscription = await self._client.subscribe(subject, pending_msgs_limit=MAX_PENDING)
+            subscription = await self._client.subscribe(subject, cb=take)
         except nats.errors.Error as error:
             raise LinkDownError(f"{subject} cannot be followed: {error}") from error
-        async for message in subscription.messages:
-            yield message.subject, message.data
+        self._fate.heard.append(turns)
+        try:
+            while (message := await turns.take()) is not None:
+                yield message.subject, message.data
+        finally:
+            self._fate.heard.remove(turns)
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()
 
     async def close(self) -> None:
         with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):

@@ -9,13 +9,18 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from tieline.intake import CLOCK_AHEAD, FIRST_MOMENT, MAX_MESSAGE, Id, IntakeError, Label, Word, items, parts, spelt
 from tieline.records.base import Record
 from tieline.records.codec import AnyRecord, encode, read_batch, read_record
+
+T = TypeVar("T")
+
+# A sender pushes 256 at once, and a message of a megabyte holds no more records than some thousands.
+MOST_ITEMS = 4_000
 
 
 class Accepted(NamedTuple):
@@ -51,7 +56,8 @@ def admit(
     try:
         batch = read_batch(data, most)
     except IntakeError:
-        return [_one(index, body, now, clock_ahead) for index, body in enumerate(items(data, most))]
+        return [_one(index, body, now, clock_ahead) for index, body in enumerate(_few(items(data, most)))]
+    _few(batch)
     admitted: list[Accepted | SetAside] = []
     bodies: list[bytes] | None = None
     for index, record in enumerate(batch):
@@ -61,6 +67,13 @@ def admit(
             bodies = bodies if bodies is not None else items(data, most)
             admitted.append(_aside(index, bodies[index], error))
     return admitted
+
+
+def _few(batch: list[T]) -> list[T]:
+    """Raises IntakeError where there are more than anybody honest sends: each that is refused is kept and told of."""
+    if len(batch) > MOST_ITEMS:
+        raise IntakeError(f"{len(batch):,} items at once; at most {MOST_ITEMS:,}, send them in pieces")
+    return batch
 
 
 def fit(batch: Sequence[Record], now: datetime) -> tuple[list[Record], list[SetAside]]:

@@ -90,7 +90,7 @@ def override(fold: Fold, form: OverrideForm, now: datetime, by: str) -> list[Any
         known_at=now,
         source="console",
         kind="measured",
-        override_id=f"ov|{form.unit_id or site.id}|{now.isoformat()}",
+        override_id=f"ov {form.unit_id or site.id} {now.isoformat()}",
         site_id=site.id,
         unit_id=form.unit_id,
         target_w=target_w,

@@ -73,7 +73,7 @@ def stop(agent: Agent, form: StopForm, now: datetime) -> list[AnyRecord]:
     source = local_source(agent.site.id)
     held: list[AnyRecord] = [
         Override(
-            at=now, known_at=now, source=source, kind="measured", override_id=f"local|{unit_id}|{now.isoformat()}",
+            at=now, known_at=now, source=source, kind="measured", override_id=f"local {unit_id} {now.isoformat()}",
             site_id=agent.site.id, unit_id=unit_id, target_w=0.0, until=until, by=_named(agent, by), why=why,
         )
         for unit_id in _groups(agent, form.unit_id)
