@@ -51,7 +51,11 @@ async def events(port: int, case: Case, kind: str, model: str) -> list[float]:
                 continue
             event = json.loads(line[6:])
             deltas = [choice.get("delta") or {} for choice in event.get("choices") or ()]
-            if any(delta.get(name) for delta in deltas for name in ("content", "reasoning_content", "tool_calls")):
+            if any(
+                delta.get(name)
+                for delta in deltas
+                for name in ("content", "reasoning_content", "reasoning", "tool_calls")
+            ):
                 seen.append((time.perf_counter() - began) * 1e3)
     writer.close()
     return seen
