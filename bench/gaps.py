@@ -41,7 +41,10 @@ async def events(port: int, case: Case, kind: str, model: str) -> list[float]:
     """Milliseconds from the request to each event that says something."""
     body = json.dumps(case.asked(kind) | {"model": model}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1_048_576)
-    head = f"POST {case.path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST {case.path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
     began = time.perf_counter()
     writer.write(head.encode() + body)
     seen = []

@@ -226,7 +226,7 @@ class Slow(Mortal):
 def wait_much(g: Gateway) -> None:
     """As if somebody had waited for a first byte a tenth of the last minute, at each replica."""
     for one in g.svc.backends.values():
-        one.outcomes.extend([(g.svc.loop.time(), True)] * 6)
+        one.outcomes.extend([(g.svc.loop.time(), True)] * 30)
 
 
 @pytest.mark.parametrize("stream_too", [False, True])
@@ -242,6 +242,20 @@ def test_a_killer_in_ordinary_words_costs_one_engine_where_nobody_else_waits(gat
             assert (status, said["error"]["code"], headers["retry-after"]) == (503, "engine_died", "30")
             assert sum(any("killer" in json.dumps(given) for _, given in one.seen) for one in engines) == 1
             assert (await post(g, ask("an innocent chat")))[0] == 200
+
+    run(run_it())
+
+
+def test_an_answer_that_has_taken_a_while_is_made_again_wherever_its_engine_died(gateway: Start) -> None:
+    async def run_it() -> None:
+        async with Slow("a", whole=GOOD) as a, Slow("b", whole=GOOD) as b, gateway(settings(a.url, b.url)) as g:
+            g.prefer(a.port)
+            a.opening.clear()
+            first = asyncio.create_task(post(g, ask("innocent, beside nobody")))
+            await asyncio.sleep(blame.FRESH_S + 0.1)
+            a.kill()
+            assert (await first)[0] == 200
+            assert any("innocent" in json.dumps(given) for _, given in b.seen)
 
     run(run_it())
 

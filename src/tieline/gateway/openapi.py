@@ -318,6 +318,7 @@ def document() -> bytes:
         ),
         "/v1/models": _get("Models this key may use"),
         "/healthz": _get("Is this process serving?"),
+        "/health": _get("The same, by the name that engines have for it."),
         "/metrics": _get("Prometheus metrics", "text/plain"),
         "/openapi.json": _get("This document"),
         **_own(),

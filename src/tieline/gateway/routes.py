@@ -36,7 +36,9 @@ _INFERENCE: Final[dict[str, Kind]] = {
     "/v1/messages": "chat",
     "/v1/rerank": "rerank",
 }
-_READ: Final = frozenset({"/v1/models", "/healthz", "/metrics", "/openapi.json"})
+# Engines answer at `/health`, and so load tools ask there before they begin.
+_HEALTH: Final = frozenset({"/healthz", "/health"})
+_READ: Final = frozenset({"/v1/models", "/metrics", "/openapi.json"}) | _HEALTH
 _CORS_HEADERS: Final = (
     b"access-control-allow-methods: GET, POST, DELETE, OPTIONS\r\n"
     b"access-control-allow-headers: authorization, content-type, idempotency-key, x-tieline-continuity,"
@@ -299,7 +301,7 @@ class Paths:
     def _read(self, connection: ClientConnection, head: RequestHead, path: str) -> None:
         svc = self.svc
         head_only = head.method == "HEAD"
-        if path == "/healthz":
+        if path in _HEALTH:
             ready = any(b.state is State.READY for b in svc.backends.values())
             troubles = svc.troubles()
             well = not (svc.draining or troubles)

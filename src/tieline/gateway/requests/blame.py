@@ -9,8 +9,9 @@ larger grammar), or whose text nobody writes, is not carried to a second engine;
 may try once more. Requests on which engines died twice are refused for some minutes. Both are known by their digest.
 A tenant whose request killed engines, or whose requests are mostly refused, is not taken for a bystander as long. Nor
 is a request that had an engine's attention to itself: where nobody is waiting for a first byte nine tenths of the
-time, an engine that dies in the first second of the only one who is has hardly died by chance. And none is carried on
-after two deaths. So a killer in ordinary words costs two engines where they are busy, and one where they are not.
+time, an engine that dies in the first quarter second of the only one who is has hardly died by chance. And none is
+carried on after two deaths. So a killer in ordinary words costs two engines where they are busy, and one where they
+are not.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ SAME_DEATH_S: Final = 1.0
 # What an engine refused of a tenant in poor standing is not asked again for so long: a client that repeats itself.
 REPEAT_S: Final = 60.0
 MAX_REPEATS: Final = 1_024
-# What kills an engine does so when it is read, compiled or first computed; one that has run for longer is a bystander.
-FRESH_S: Final = 1.0
+# What kills an engine by its words does so when it is read, compiled or first computed; one that has run for longer is
+# a bystander.
+FRESH_S: Final = 0.25
 # Where somebody waits for a first byte less of the time than this, a death beside the only one who does is no chance.
 WAITED_SHARE: Final = 0.1
 WAITED_S: Final = 60.0
@@ -89,15 +91,15 @@ def suspect() -> Refusal:
 
 
 def waited(replica: Replica, now: float) -> float:
-    """The share of the last minute in which somebody waited there for a first byte, at most: as if nobody had waited
-    beside another. An answer that is not streamed counts as the others' first tokens, or as a second."""
+    """The share of the last minute in which somebody had begun to wait there for a first byte, at most: as if nobody
+    had waited beside another. An answer that is not streamed counts as the others' first tokens, or in full."""
     since = now - WAITED_S
     if len(replica.outcomes) == LATEST:  # no more are known
         since = max(since, replica.outcomes[0][0])
     waits = [min(FRESH_S, seconds) for at, seconds in replica.first_tokens if at >= since]
     whole = max(0, sum(at >= since for at, _ in replica.outcomes) - len(waits))
     usual = sum(waits) / len(waits) if waits else FRESH_S
-    return (sum(waits) + whole * usual) / max(FRESH_S, now - since)
+    return (sum(waits) + whole * usual) / max(1.0, now - since)
 
 
 def hardly_chance(replica: Replica, peers: Iterable[Replica], age_s: float, now: float) -> bool:
