@@ -439,18 +439,41 @@ HIGHEST_W = {"s.gpu": 2e6, "s.rigs-1": 4e6, "s.rigs-2": 4e6}
 MANNERS = ("well", "well", "deaf", "liar", "corpse", "late")
 
 
+METERS = ("well", "well", "digits lost", "silent", "nan", "none")
+
+
+class OddMeter(SumMeter):
+    """A meter with a manner of its own from the order on."""
+
+    manner = "well"
+    readings = 0
+
+    async def read(self, now: datetime) -> Reading | Unreachable:
+        self.readings += 1
+        if self.manner == "silent":
+            return Unreachable("silent by script")
+        if self.manner == "nan":
+            return Reading(at=now, power_w=float("nan"))
+        true_w = self.bench.true_mw * 1e6 + self.more_w
+        return Reading(
+            at=now, power_w=true_w / 10 if self.manner == "digits lost" and self.readings % 5 < 2 else true_w
+        )
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     manners=st.lists(st.sampled_from(MANNERS), min_size=3, max_size=3),
+    meter_manner=st.sampled_from(METERS),
     limit_mw=st.floats(0.5, 9.5),
     station_kw=st.floats(0, 250),
     late_after=st.integers(1, 12),
 )
 def test_the_limit_holds_at_the_meter_whenever_it_can(
-    tmp_path_factory: pytest.TempPathFactory, manners: list[str], limit_mw: float, station_kw: float, late_after: int
-) -> None:
-    """Over random liars, corpses and late joiners: what the meter sees is under the limit, or everything that obeys
-    is off."""
+    tmp_path_factory: pytest.TempPathFactory, manners: list[str], meter_manner: str, limit_mw: float,
+    station_kw: float, late_after: int,
+) -> None:  # fmt: skip
+    """Over random liars, corpses, late joiners and meters: what truly flows is under the limit, or everything that
+    obeys is off. Without a meter that is heard nobody sees a liar, nor what the station draws beside the units."""
 
     async def story() -> None:
         bench = Bench(tmp_path_factory.mktemp("bench"))
@@ -459,24 +482,29 @@ def test_the_limit_holds_at_the_meter_whenever_it_can(
             kind = Liar if manner == "liar" else ScriptedDevice
             devices.append(kind(unit_id, HIGHEST_W[unit_id]))
         bench.devices = devices
-        meter = SumMeter(bench, station_kw * 1e3)
-        bench.agent = Agent(bench.clock, bench.site, Equipment(devices, meter), bench.outbox, bench.link)
+        meter = OddMeter(bench, station_kw * 1e3)
+        watched = None if meter_manner == "none" else meter
+        bench.agent = Agent(bench.clock, bench.site, Equipment(devices, watched), bench.outbox, bench.link)
         bench.plan(gpu=2, old=4, new=4)
         await bench.step(7)
         for device, manner in zip(devices, manners, strict=True):
             device.obeys = manner != "deaf"
             device.answers = manner not in ("corpse", "late")
+        meter.manner = meter_manner
         bench.order(limit_mw)
         await bench.step(late_after)
         for device, manner in zip(devices, manners, strict=True):
             device.answers = device.answers or manner == "late"
         await bench.step(30)
-        metered_mw = bench.true_mw + station_kw / 1e3
+        blind = meter_manner in ("silent", "nan", "none")
+        metered_mw = bench.true_mw + (0.0 if blind else station_kw / 1e3)
         obedient_mw = sum(
             d.true_w for d, m in zip(devices, manners, strict=True) if m in ("well", "late")
         ) / 1e6  # fmt: skip
         if metered_mw <= limit_mw + 1e-6:
             event("holds")
+        elif blind and "liar" in manners:
+            event("nobody sees the liar")
         else:
             event("cannot hold")
             assert obedient_mw <= 1e-6
