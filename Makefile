@@ -34,7 +34,7 @@ help:
 	@echo "make demo-reset    forget the demo's data (.tieline), after asking"
 	@echo "make clean         forget everything that was built"
 	@echo "make demo-treasury sixteen months of a miner's published figures, played through the books and checked"
-	@echo "make fleet-test    a fleet on this machine while its processes are killed and frozen"
+	@echo "make fleet-test    a fleet on this machine while hosts are cut off, processes killed"
 	@echo "make grid-test     live prices and loads through the newest gridstatus, its transport replaced"
 	@echo "make bench         every benchmark; or bench-NAME for one: $(patsubst bench/%.py,%,$(wildcard bench/*.py))"
 

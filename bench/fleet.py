@@ -1,12 +1,15 @@
 """A fleet on one machine while its processes are killed and frozen: `.venv/bin/python bench/fleet.py --faults 20`.
 
-One PostgreSQL, three servers of the link each with a coordinator of budgets, two cores, two gateways, one site with a
-real engine, clients that stream and go to the other gateway when theirs is away (HAProxy between them where it is
-installed). At seeded instants a process is killed (SIGKILL) or frozen (SIGSTOP, then SIGCONT), now and then two at
-once. What clients saw is kept, and then held against the records: each answer that came whole has one record of its
-use, with its tokens; records number without a gap; plans carry leaders' numbers that only grow; each interval of the
-site was decided or is on record as not decided; no request stayed without an answer. Nothing is cut or slowed here, all
-processes share one clock and one disk, and the database itself is left alone.
+One PostgreSQL, three servers of the link each with a coordinator of budgets, two cores, two gateways, two sites each
+with a real engine, clients that stream and go to the other gateway when theirs is away (HAProxy between them where it
+is installed). Each of five hosts is a network namespace where that is permitted (`fleet_hosts`). At seeded instants a
+process is killed (SIGKILL), frozen (SIGSTOP, then SIGCONT) or a gateway stopped as for an upgrade (SIGTERM), now and
+then two at once, or a host is cut off or slowed. An administrator makes and revokes keys all along; one tenant's
+budget comes to its end. What clients saw is kept, and then held against the records: each answer that came whole has
+one record of its use, with its tokens; records number without a gap; plans carry leaders' numbers that only grow; each
+interval was decided or is on record as not decided; no request stayed without an answer; no budget was overspent; a
+revoked key was taken nowhere that could hear of it. All processes share one clock and one disk, and the database
+itself is left alone.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.store.server import running
 
+from fleet_hosts import Hosts, permitted
 from tieline import records
 from tieline.app.runtime import free_port
 from tieline.clock import wall_now
@@ -47,6 +51,9 @@ ROOT = Path(__file__).resolve().parents[1]
 TIELINE = Path(sys.executable).with_name("tieline")
 MINUTE = timedelta(minutes=1)
 PATIENCE_S, CALM_S = 30.0, 25.0
+# A word of the coordinator's, and once more where the gateway was just back.
+HEARD_S, LOOKED_FOR_S = 1.5, 15.0
+THIN_USD = "0.002"
 # What is killed and frozen: part, process of it, and whether it is looked for by who leads.
 TARGETS = ("core", "budgets", "link", "gateway", "standby")
 
@@ -59,51 +66,64 @@ class Seen:
     cut: int = 0
     unanswered: list[str] = field(default_factory=list)
     slowest_s: float = 0.0
+    changes: int = 0  # keys made and revoked
+    latest_s: float = 0.0  # until one was refused, where something was away
+    late: list[str] = field(default_factory=list)  # revoked keys that were taken
+    spent: int = 0  # requests refused because the thin tenant's budget was spent
 
 
 class FleetUnderTest:
     """Its folders and processes."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder, self.ports = folder, [_block() for _ in range(3)]
-        self.doors = {"b": free_port(), "c": free_port()}
-        self.balancer: int | None = None
-        self.file = folder / "fleet.toml"
-        self.file.write_text(_config(url, self.ports))
+    def __init__(self, folder: Path, url: str, hosts: Hosts | None) -> None:
+        self.folder, self.hosts = folder, hosts
+        ports = [_block() for _ in range(3)]
+        self.servers = [f"{self.address(name)}:{port}" for name, port in zip("abc", ports, strict=True)]
+        self.doors = {name: f"{self.address(name)}:{free_port()}" for name in "bc"}
+        self.balancer: str | None = None
+        for name in "abcde":
+            own = url if hosts is None else f"{url.split('?')[0]}?host={hosts.relays[name].folder}"
+            self.file(name).write_text(_config(own, self.servers, "127.0.0.1" if hosts is None else "0.0.0.0"))
         self.place = StorePlace(folder, url)
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.troubled: dict[str, float] = {}  # host -> when a fault there ended last
+
+    def address(self, name: str) -> str:
+        return "127.0.0.1" if self.hosts is None else self.hosts.address(name)
+
+    def file(self, name: str) -> Path:
+        return self.folder / f"fleet-{name}.toml"
 
     def start(self) -> None:
         a = str(self.folder / "a")
-        _say("machine", "make", "--config", str(self.file), "--data-dir", a)
+        _say("machine", "make", "--config", str(self.file("a")), "--data-dir", a)
         for name, parts in (("b", ("core", "gateway", "link")), ("c", ("gateway", "link"))):
             keys = str(self.folder / f"{name}.keys")
             _say("machine", "keys", *parts, "--data-dir", a, "--out", keys)
             _say("machine", "enter", keys, "--data-dir", str(self.folder / name))
-        for name, port in zip("abc", self.ports, strict=True):
-            self._run("link", name, "--server", f"127.0.0.1:{port}")
+        for name, server in zip("abc", self.servers, strict=True):
+            self._run("link", name, "--server", server)
         self._until(lambda: all(self.pid(name, "link", 0) for name in "abc"))
         for name in "ab":
             self._run("core", name)
-        for name, port in self.doors.items():
-            self._run("gateway", name, "--gateway-port", str(port))
-        token = _say("site", "token", "one", "--data-dir", a).strip()
-        _say("join", token, "--data-dir", str(self.folder / "site"))
-        self._spawn("run", "site", "--data-dir", str(self.folder / "site"))
+        for name, door in self.doors.items():
+            port = door.rpartition(":")[2]
+            self._run("gateway", name, "--gateway-port", port, "--reach", self.address(name))
+        for name, site in (("d", "one"), ("e", "two")):
+            token = _say("site", "token", site, "--data-dir", a).strip()
+            _say("join", token, "--data-dir", str(self.folder / site))
+            self._spawn(name, "run", "site", "--data-dir", str(self.folder / site))
         if shutil.which("haproxy"):
-            self.balancer = free_port()
+            self.balancer = f"127.0.0.1:{free_port()}"
             text = (ROOT / "deploy" / "haproxy" / "gateways.cfg").read_text()
-            text = text.replace("maxconn 20000", "maxconn 2000").replace(
-                "bind :8700", f"bind 127.0.0.1:{self.balancer}"
-            )
-            text = text.replace("10.0.0.5:8701", f"127.0.0.1:{self.doors['b']}")
-            text = text.replace("10.0.0.6:8701", f"127.0.0.1:{self.doors['c']}")
+            text = text.replace("maxconn 20000", "maxconn 2000").replace("bind :8700", f"bind {self.balancer}")
+            text = text.replace("10.0.0.5:8701", self.doors["b"]).replace("10.0.0.6:8701", self.doors["c"])
             (self.folder / "haproxy.cfg").write_text(text)
             self.processes.append(subprocess.Popen(["haproxy", "-f", str(self.folder / "haproxy.cfg")]))
 
-    @property
-    def key(self) -> str:
-        return (self.folder / "a" / "run" / "demo_key").read_text().strip()
+    def key(self, name: str) -> str:
+        folder = self.folder / "a" / "run"
+        return (folder / "demo_key" if name == "demo-key" else folder / "keys" / name).read_text().strip()
 
     def pid(self, name: str, part: str, at: int) -> int | None:
         """Of a process of a part that is well."""
@@ -130,16 +150,17 @@ class FleetUnderTest:
             one.terminate()
         for one in self.processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                one.wait(15)
+                one.wait(45)
             one.kill()
 
     def _run(self, part: str, name: str, *more: str) -> None:
-        words = ("run", part, "--config", str(self.file), "--data-dir", str(self.folder / name), "--name", f"m{name}")
-        self._spawn(*words, *more)
+        words = ("run", part, "--config", str(self.file(name)), "--data-dir", str(self.folder / name), "--name")
+        self._spawn(name, *words, f"m{name}", *more)
 
-    def _spawn(self, *words: str) -> None:
+    def _spawn(self, host: str, *words: str) -> None:
+        before = [] if self.hosts is None else self.hosts.within(host)
         with (self.folder / "out.log").open("ab") as out:
-            self.processes.append(subprocess.Popen([TIELINE, *words], stdout=out, stderr=out))
+            self.processes.append(subprocess.Popen([*before, str(TIELINE), *words], stdout=out, stderr=out))
 
     @staticmethod
     def _until(condition: Any) -> None:
@@ -155,14 +176,15 @@ async def client(fleet: FleetUnderTest, number: int, seen: Seen, over: asyncio.E
     doors = [fleet.balancer] if fleet.balancer else list(fleet.doors.values())
     body = {"model": "tieline-selftest", "stream": True, "max_tokens": 12, "stream_options": {"include_usage": True},
             "messages": [{"role": "user", "content": f"Say something about {number}."}]}  # fmt: skip
-    async with httpx.AsyncClient(timeout=20.0, trust_env=False) as http:
+    key = fleet.key("demo-key")
+    async with httpx.AsyncClient(timeout=8.0, trust_env=False) as http:
         while not over.is_set():
             began, last, turn = time.monotonic(), "", number
             while time.monotonic() - began < PATIENCE_S:
                 turn += 1
                 try:
-                    url = f"http://127.0.0.1:{doors[turn % len(doors)]}/v1/chat/completions"
-                    headers = {"authorization": f"Bearer {fleet.key}"}
+                    url = f"http://{doors[turn % len(doors)]}/v1/chat/completions"
+                    headers = {"authorization": f"Bearer {key}"}
                     async with http.stream("POST", url, json=body, headers=headers) as answer:
                         if answer.status_code != 200:
                             last = f"{answer.status_code} {(await answer.aread())[:120]!r}"
@@ -183,6 +205,47 @@ async def client(fleet: FleetUnderTest, number: int, seen: Seen, over: asyncio.E
             await asyncio.sleep(0.1)
 
 
+async def administrator(fleet: FleetUnderTest, seen: Seen, over: asyncio.Event) -> None:
+    """Makes a key at one gateway, sees it taken at the other, revokes it there, and sees it refused at the first."""
+    doors, root, turn = list(fleet.doors.items()), {"authorization": f"Bearer {fleet.key('root-key')}"}, 0
+    async with httpx.AsyncClient(timeout=4.0, trust_env=False) as http:
+        while not over.is_set():
+            turn += 1
+            (here, one), (there, other) = doors if turn % 2 else doors[::-1]
+            with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
+                made = (await http.post(f"http://{one}/admin/keys", json={"tenant": "demo"}, headers=root)).json()
+                secret, name = {"authorization": f"Bearer {made['key']}"}, made["id"]
+                await asyncio.sleep(1.0)
+                gone = await http.delete(f"http://{other}/admin/keys/{name}", headers=root)
+                if gone.status_code == 200:
+                    revoked = time.monotonic()
+                    await asyncio.sleep(HEARD_S)
+                    seen.changes += 1
+                    while (await http.get(f"http://{one}/v1/models", headers=secret)).status_code == 200:
+                        after = time.monotonic() - revoked
+                        # Where something is or was away, the coordinator may have had to be looked for.
+                        calm = max(fleet.troubled.values(), default=0.0) < revoked - LOOKED_FOR_S
+                        if calm or (after > LOOKED_FOR_S and fleet.troubled.get(here, 0.0) < revoked):
+                            seen.late.append(f"key {name}, revoked at {there} {after:.1f} s before, is taken at {here}")
+                            break
+                        seen.latest_s = max(seen.latest_s, after)
+                        await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
+
+
+async def thin(fleet: FleetUnderTest, seen: Seen, over: asyncio.Event) -> None:
+    """A tenant whose budget comes to its end: at every gateway at once, small requests."""
+    body = {"model": "tieline-selftest", "max_tokens": 8, "messages": [{"role": "user", "content": "x"}]}
+    headers, doors, turn = {"authorization": f"Bearer {fleet.key('thin-key')}"}, list(fleet.doors.values()), 0
+    async with httpx.AsyncClient(timeout=8.0, trust_env=False) as http:
+        while not over.is_set():
+            turn += 1
+            with contextlib.suppress(httpx.HTTPError, ValueError):
+                answer = await http.post(f"http://{doors[turn % 2]}/v1/chat/completions", json=body, headers=headers)
+                seen.spent += answer.status_code == 429 and "insufficient_quota" in answer.text
+            await asyncio.sleep(1.0 if seen.spent > 20 else 0.1)
+
+
 async def _tokens(answer: httpx.Response) -> int | None:
     """Of a stream that came to its end; None where it did not."""
     tokens = None
@@ -195,23 +258,43 @@ async def _tokens(answer: httpx.Response) -> int | None:
     return None
 
 
-async def trouble(fleet: FleetUnderTest, faults: int, dice: random.Random, log: list[str]) -> None:
+async def trouble(
+    fleet: FleetUnderTest, faults: int, dice: random.Random, log: list[str], only: tuple[str, ...]
+) -> None:
     """Kill or freeze, wait until it is well again or a while, and go on."""
     for number in range(faults):
         chosen = dice.sample(TARGETS, 2 if dice.random() < 0.2 else 1)
-        how, hit = dice.choice(("kill", "freeze")), []
+        ways = only or ("kill", "freeze", "roll", *(() if fleet.hosts is None else ("cut", "slow", "cut")))
+        how, hit = dice.choice(ways), []
+        if how in ("cut", "slow"):
+            host = dice.choice("abcde")
+            log.append(f"{how} host {host}")
+            print(f"{number + 1:4} {log[-1]}", flush=True)
+            assert fleet.hosts is not None
+            fleet.troubled[host] = float("inf")
+            (fleet.hosts.cut if how == "cut" else fleet.hosts.slow)(host)
+            await asyncio.sleep(dice.uniform(5, 12))
+            fleet.hosts.mend(host)
+            fleet.troubled[host] = time.monotonic()
+            await asyncio.sleep(dice.uniform(2, 10))
+            continue
+        if how == "roll":
+            chosen = ["gateway"]
         for what in chosen:
             name, pid = fleet.target(what, dice)
             if pid is not None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL if how == "kill" else signal.SIGSTOP)
+                    os.kill(pid, {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "roll": signal.SIGTERM}[how])
                     hit.append((name, pid))
+                    fleet.troubled[name[-1]] = float("inf")
         log.append(f"{how} {', '.join(name for name, _ in hit) or 'nobody: not well yet'}")
         print(f"{number + 1:4} {log[-1]}", flush=True)
         await asyncio.sleep(dice.uniform(5, 9))
         for _, pid in hit:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+        for name, _ in hit:
+            fleet.troubled[name[-1]] = time.monotonic()
         await asyncio.sleep(dice.uniform(2, 10))
 
 
@@ -222,6 +305,10 @@ def violations(fleet: FleetUnderTest, seen: Seen, began: datetime) -> Iterator[s
     used: dict[str, list[Usage]] = {}
     for one in store.each(Usage, began - MINUTE, now + MINUTE):
         used.setdefault(one.request_id, []).append(one)
+    spent = sum((one.cost_nano_usd for ones in used.values() for one in ones if one.tenant == "thin"), 0)
+    if spent > float(THIN_USD) * 1e9:
+        yield f"the thin tenant spent {spent} nano-dollars of {THIN_USD} USD"
+    yield from seen.late
     for request, tokens in seen.whole.items():
         found = used.get(request, [])
         if [one.output_tokens for one in found] != [tokens]:
@@ -234,7 +321,7 @@ def violations(fleet: FleetUnderTest, seen: Seen, began: datetime) -> Iterator[s
     while (page := store.follow(after, stream=Plan)).items:
         plans = [one.record for one in page.items if isinstance(one.record, Plan) and one.record.fence is not None]
         fences += [plan.fence or 0 for plan in plans]
-        decided |= {plan.at for plan in plans}
+        decided |= {plan.at for plan in plans if plan.site_id == "one"}
         after = page.last
     if fences != sorted(fences):
         yield "a plan of an older leader stands behind one of a newer"
@@ -257,14 +344,17 @@ async def run(fleet: FleetUnderTest, args: argparse.Namespace) -> list[str]:
     began = wall_now()
     await _ready(fleet)
     clients = [asyncio.create_task(client(fleet, n, seen, over)) for n in range(args.clients)]
-    await trouble(fleet, args.faults, random.Random(args.seed), log)
+    clients += [asyncio.create_task(administrator(fleet, seen, over)), asyncio.create_task(thin(fleet, seen, over))]
+    await trouble(fleet, args.faults, random.Random(args.seed), log, tuple(args.only))
     await asyncio.sleep(CALM_S)
     over.set()
     await asyncio.gather(*clients)
     await asyncio.sleep(8.0)  # usage is pushed within seconds
     found = list(violations(fleet, seen, began))
     print(f"{args.faults} faults of seed {args.seed}, {len(seen.whole)} answers whole, {seen.cut} cut and asked again, "
-          f"slowest with its repeats {seen.slowest_s:.1f} s, load {os.getloadavg()[0]:.0f}")  # fmt: skip
+          f"slowest with its repeats {seen.slowest_s:.1f} s, {seen.changes} keys made and revoked (the latest "
+          f"taken {seen.latest_s:.1f} s after), "
+          f"{seen.spent} requests beyond a budget refused, load {os.getloadavg()[0]:.0f}")  # fmt: skip
     for one in found:
         print(f"VIOLATION {one}")
     print(f"{len(found)} violations")
@@ -273,10 +363,10 @@ async def run(fleet: FleetUnderTest, args: argparse.Namespace) -> list[str]:
 
 async def _ready(fleet: FleetUnderTest) -> None:
     async with httpx.AsyncClient(timeout=2.0, trust_env=False) as http, asyncio.timeout(180):
-        for port in fleet.doors.values():
+        for door in fleet.doors.values():
             while True:
                 with contextlib.suppress(httpx.HTTPError, ValueError):
-                    if (await http.get(f"http://127.0.0.1:{port}/healthz")).json()["ready"]:
+                    if (await http.get(f"http://{door}/healthz")).json()["ready"]:
                         break
                 await asyncio.sleep(0.3)
 
@@ -287,11 +377,15 @@ def _block() -> int:
 
 
 def _say(*words: str) -> str:
-    return subprocess.run([TIELINE, *words], check=True, capture_output=True, text=True).stdout
+    done = subprocess.run([TIELINE, *words], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"tieline {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
 
 
-def _config(url: str, ports: list[int]) -> str:
-    servers = ", ".join(f'"127.0.0.1:{port}"' for port in ports)
+def _config(url: str, servers: list[str], host: str) -> str:
+    named = ", ".join(f'"{server}"' for server in servers)
+    sites = "".join(_SITE.format(id=site, lat=lat) for site, lat in (("one", 31), ("two", 32)))
     return f"""
 [fleet]
 name = "Three machines"
@@ -300,7 +394,10 @@ model = "tieline-selftest"
 [store]
 url = "{url}"
 [link]
-servers = [{servers}]
+servers = [{named}]
+host = "{host}"
+name = "{servers[0].rpartition(":")[0]}"
+port = {servers[0].rpartition(":")[2]}
 [dispatch]
 policy = "strike"
 interval_s = 60
@@ -308,11 +405,14 @@ interval_s = 60
 source = "synthetic"
 [gateway]
 auth = "keys"
+host = "{host}"
 [[model]]
 name = "tieline-selftest"
 engine = "llama.cpp"
 path = "selftest"
 slots = 8
+usd_per_million_input = "1"
+usd_per_million_output = "2"
 [[tenant]]
 id = "demo"
 name = "Demo tenant"
@@ -321,11 +421,30 @@ concurrent_requests = 16
 [[tenant.key]]
 id = "demo-key"
 generate = true
+[[tenant]]
+id = "thin"
+name = "Little money"
+budget_usd_per_month = "{THIN_USD}"
+[[tenant.key]]
+id = "thin-key"
+generate = true
+[[tenant]]
+id = "ops"
+name = "Operator"
+[[tenant.key]]
+id = "root-key"
+role = "admin"
+generate = true
+{sites}
+"""
+
+
+_SITE = """
 [[site]]
-id = "one"
-name = "One"
+id = "{id}"
+name = "{id}"
 region = "home"
-lat = 31.0
+lat = {lat}
 lon = -100.0
 interconnect_mw = 10
 mode = "act"
@@ -340,15 +459,25 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=3)
+    parser.add_argument("--loopback", action="store_true", help="no namespaces, also where they are permitted")
+    parser.add_argument("--only", nargs="*", default=(), help="of kill, freeze, roll, cut, slow")
+    parser.add_argument("--keep", type=Path, help="copy the folders there when it is over")
     args = parser.parse_args()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with running() as server, tempfile.TemporaryDirectory(prefix="tlfl", dir=memory) as folder:
-        fleet = FleetUnderTest(Path(folder), server.url())
+        hosts = Hosts("abcde", Path(folder), server.folder) if permitted() and not args.loopback else None
+        print("hosts are network namespaces" if hosts else "all on loopback: no host is cut off or slowed", flush=True)
+        fleet = FleetUnderTest(Path(folder), server.url(), hosts)
         try:
             fleet.start()
-            return 1 if asyncio.run(run(fleet, args)) else 0
+            code = 1 if asyncio.run(run(fleet, args)) else 0
+            if args.keep:
+                shutil.copytree(folder, args.keep, ignore=shutil.ignore_patterns(".s.PGSQL*"), dirs_exist_ok=True)
+            return code
         finally:
             fleet.stop()
+            if hosts is not None:
+                hosts.close()
 
 
 if __name__ == "__main__":

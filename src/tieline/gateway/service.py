@@ -200,8 +200,8 @@ class Service:
         self.any_model = not settings.models
         self.origins = frozenset(origin.encode() for origin in settings.origins)
         self._offer_models()
-        self.book.adopt(settings, self.totals(), self.loop.time())
-        if self.leases is not None:
+        others = self.book.adopt(settings, self.totals(), self.loop.time())
+        if others and self.leases is not None:
             self.leases.turn()
         for connection in self.connections:
             connection.forget()

@@ -206,6 +206,10 @@ class Admitted(msgspec.Struct, frozen=True):
     max_output: int
 
 
+def _having_limits(scopes: dict[str, Limits]) -> dict[str, Limits]:
+    return {id_: limits for id_, limits in scopes.items() if limits != Limits()}
+
+
 class KeyAccounts:
     """All accounts of this process, by key digest."""
 
@@ -223,9 +227,9 @@ class KeyAccounts:
         self.open: KeyAccount | None = None
         self.adopt(settings, {}, at)
 
-    def adopt(self, settings: Settings, totals: dict[str, int], at: float) -> None:
-        """Keys and limits as they are from now on. What runs goes on under what it was admitted by. `totals`: what
-        was spent under the names of budgets that are new here."""
+    def adopt(self, settings: Settings, totals: dict[str, int], at: float) -> bool:
+        """Keys and limits as they are from now on; returns whether any limit is another. What runs goes on under what
+        it was admitted by. `totals`: what was spent under the names of budgets that are new here."""
         before, self._before, self._at = self._before, {}, at
         tenants = {tenant.id: tenant for tenant in settings.tenants}
         for tenant in settings.tenants:
@@ -246,6 +250,7 @@ class KeyAccounts:
             anyone = Key(id="open", sha256="0" * 64, tenant=OPEN_TENANT)
             self._scope("key:open", Limits(), before, totals)
             self.open = self._account(anyone, tenants.get(OPEN_TENANT, Tenant(id=OPEN_TENANT)))
+        return _having_limits(before) != _having_limits(self._before)
 
     def _scope(self, id_: str, limits: Limits, before: dict[str, Limits], totals: dict[str, int]) -> None:
         """The scope as it is from now on: the same object, since what runs holds it."""
