@@ -80,10 +80,11 @@ def treasury(tieline: Installed) -> None:
 
 def update(tieline: Installed) -> None:
     add = ("books", "add")
-    for month, btc in (("01", "500.04"), ("02", "602.6")):
+    # Hashrates that the chain of those months pays so much for.
+    for month, btc, operating in (("01", "500.04", "27.63"), ("02", "602.6", "37.4")):
         tieline.run(*add, "payout", "--id", month, "--btc", btc, "--price", "90000", "--pool", "p", "--from",
                     f"2025-{month}-01", "--at", f"2025-0{int(month) + 1}-01")  # fmt: skip
-        tieline.run(*add, "hashrate", "--month", f"2025-{month}", "--deployed", "50", "--operating", "44.38")
+        tieline.run(*add, "hashrate", "--month", f"2025-{month}", "--deployed", "50", "--operating", operating)
     tieline.run(*add, "sale", "--id", "s", "--btc", "100", "--price", "91000", "--at", "2025-02-10")
     for month in ("2025-01", "2025-02"):
         for state, who in (("checked", "Ada"), ("approved", "Bo"), ("published", "Bo")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tieline.books import Bookkeeper
 from tieline.books.reports.statement import Statement, statement_of
-from tieline.records import Closing, Loan, LoanFlow, Opening, Payout, Pledge, PowerBill, Range, Trade
+from tieline.records import Closing, Loan, LoanFlow, Opening, Payout, Pledge, PowerBill, Range, RateFixing, Trade
 
 D = Decimal
 
@@ -149,10 +149,57 @@ def test_interest_is_accrued_at_the_close_on_what_was_owed_and_paid_from_what_is
         keeper.take(record)
     # 10 days x 10.00 + 20.5 days x 5.00
     assert lines(statement_of(keeper, "2026-08").balance)["Liabilities:Interest:L"] == D("-202.50")
-    keeper.take(LoanFlow(**told(5, 9), flow_id="i", loan_id="L", what="interest", amount=D(222)))
+    # A lender that counts days otherwise asks for more than was accrued; what this month accrues may be paid with it.
+    keeper.take(LoanFlow(**told(5, 9), flow_id="i", loan_id="L", what="interest", amount=D(422)))
     made = statement_of(keeper, "2026-09")
     check(made)
-    assert lines(made.income) == {"Expenses:Interest": D("-19.50")}
+    assert lines(made.income) == {}
+    assert lines(made.balance)["Liabilities:Interest:L"] == D("219.50")
+    keeper.take(closing(9, None))
+    made = statement_of(keeper, "2026-09")
+    check(made)
+    # 30 days x 5.00, and 69.50 that were asked for beyond what was accrued: what was paid, once.
+    assert lines(made.income) == {"Expenses:Interest": D("-219.50")}
     assert "Liabilities:Interest:L" not in lines(made.balance)
     keeper.take(Loan(**told(6, 9), loan_id="L", lender="Bank", rate=Range(low=D("0.07"), high=D("0.08"))))
     assert any("only known within bounds" in line for line in statement_of(keeper, "2026-09").notes)
+
+
+DAYS = st.integers(0, 91)
+
+
+@given(
+    rates=st.lists(st.tuples(DAYS, st.integers(1, 900)), min_size=1, max_size=5, unique_by=lambda one: one[0]),
+    payments=st.lists(st.tuples(DAYS, st.integers(1, 30_000)), max_size=3),
+    known=st.lists(st.integers(0, 4), max_size=3),
+)
+def test_interest_comes_to_the_same_whether_its_rates_were_known_in_time_or_after_the_months_were_closed(
+    rates: list[tuple[int, int]], payments: list[tuple[int, int]], known: list[int]
+) -> None:
+    def day(n: int) -> dict[str, Any]:
+        at = datetime(2026, 8, 1, tzinfo=UTC) + timedelta(days=n)
+        return {"at": at, "known_at": at, "source": "t", "kind": "measured"}
+
+    first = RateFixing(**day(-1), reference="SOFR", rate=D("0.04"))
+    fixings = [RateFixing(**day(n), reference="SOFR", rate=D(rate).scaleb(-4)) for n, rate in rates]
+    flows = [
+        LoanFlow(**day(n), flow_id=f"i{i}", loan_id="L", what="interest", amount=D(usd))
+        for i, (n, usd) in enumerate(payments)
+    ]
+    loan = Loan(**day(0), loan_id="L", lender="Bank", reference="SOFR", may_rehypothecate="no")
+    drawn = LoanFlow(**day(0), flow_id="f", loan_id="L", what="drawn", amount=D(3_650_000))
+    in_time = [one for i, one in enumerate(fixings) if i in known]
+    late = [one for i, one in enumerate(fixings) if i not in known]
+    sums = []
+    for records in (
+        [loan, first, *fixings, drawn, *flows, *(closing(month, None) for month in (8, 9, 10))],
+        [loan, first, *in_time, drawn, *flows, *(closing(month, None) for month in (8, 9)), *late, closing(10, None)],
+    ):
+        keeper = Bookkeeper()
+        for record in records:
+            keeper.take(record)
+        assert keeper.unbookable == ()
+        assert keeper.book.imbalance() == {}
+        sums.append([keeper.book.balance(name, "USD") for name in ("Expenses:Interest", "Liabilities:Interest:L")])
+    assert sums[0] == sums[1]
+    assert sums[0][1] <= 0  # nothing is left paid ahead of the last close

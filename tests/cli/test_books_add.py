@@ -258,8 +258,19 @@ def test_a_rate_that_floats_is_accrued_by_what_was_fixed_of_it(folder: Path, tmp
     assert balances(folder)["Liabilities:Interest:F", "USD"] == "-6164.38"
     assert "interest of F for 2026-08 at SOFR + 3.00 %" in run("books", "entries", "--data-dir", folder).output
     late = run("books", "add", "rate", "--id", "SOFR", "--rate", "5%", "--at", "2026-08-20", "--data-dir", folder)
-    assert late.exit_code == 1
-    assert "its month is closed" in late.output
+    # What it changes of August is booked in September: 1,000,000 x 0.5 % x 12 days / 365.
+    assert late.exit_code == 0, late.output
+    assert balances(folder)["Liabilities:Interest:F", "USD"] == "-6328.77"
+    assert (
+        "interest of F for 2026-08, SOFR at 5 % from 2026-08-20 (of 2026-08-31, learned after"
+        in run("books", "entries", "--data-dir", folder).output
+    )
+    assert run("books", "margins", "2026-08", "--json", "--data-dir", folder).output.count("-6164.38") == 2
+    add(folder, "rate", "--id", "SOFR", "--rate", "4.5%", "--at", "2026-08-20", "--amend")
+    assert balances(folder)["Liabilities:Interest:F", "USD"] == "-6164.38"
+    ancient = run("books", "add", "rate", "--id", "SOFR", "--rate", "5%", "--at", "2025-07-20", "--data-dir", folder)
+    assert ancient.exit_code == 1
+    assert "of more than 396 days before 2026-09-01" in ancient.output
     assert "open: F" not in run(*ladder).output
     assert run("books", "add", "rate", "--id", "SOFR", "--rate", "much", "--data-dir", folder).exit_code == 2
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
@@ -20,8 +20,8 @@ from tieline.books.entries import entries_for
 from tieline.books.measured import PricedClose, measured
 from tieline.books.policy import AccountingPolicy, BalanceLimit, PolicyError, policy_of
 from tieline.books.restate import restated
-from tieline.books.span import month_span
-from tieline.books.treasury.obligations import accrual
+from tieline.books.span import month_of, month_span
+from tieline.books.treasury.interest import accruals, late_accruals
 from tieline.ledger import (
     POOL,
     AlreadyBooked,
@@ -81,6 +81,8 @@ MONEY: tuple[type[Record], ...] = (
     EnergyEvidence,
     Journaled,
 )
+# A rate that comes so late still corrects the interest of months that are closed: a year and a month.
+LATE_FIXINGS = timedelta(days=396)
 # Sales that wait for coins are tried this many at a time whenever some come in.
 RETRIED = 100
 
@@ -132,7 +134,7 @@ class KeeperState:
     loans: dict[str, tuple[Loan, int | None]] = field(default_factory=dict)
     aside: dict[str, tuple[Unbookable, int | None]] = field(default_factory=dict)
     waiting: dict[str, tuple[Record, int | None]] = field(default_factory=dict)
-    # Of each reference rate, what was fixed since the last closed month began, and last before.
+    # Of each reference rate, what was fixed within LATE_FIXINGS of the last close, and last before.
     fixings: dict[str, tuple[RateFixing, int | None]] = field(default_factory=dict)
 
 
@@ -236,8 +238,7 @@ class Bookkeeper:
         if self.open_from is not None and end <= self.open_from:
             return
         for loan, _ in self.state.loans.values():
-            owed = accrual(loan, self.book, (start, end), self.fixings)
-            if owed is not None:
+            for owed in accruals(loan, self.book, (start, end), self.fixings):
                 self.book.book(replace(owed, known_at=closing.known_at))
         if closing.btc_usd is not None and closing.btc_usd > 0:
             close = PricedClose(end, closing.btc_usd)
@@ -246,29 +247,38 @@ class Bookkeeper:
                 self.book.book(replace(made, refs=(f"Closing|{closing.key}",), known_at=closing.known_at))
             self.state.prices[closing.month] = closing.btc_usd
         self.state.open_from = end
+        kept = end - LATE_FIXINGS
         for reference in {one.reference for one in self.fixings}:
             past = sorted(
                 (one.at, name)
                 for name, (one, _) in self.state.fixings.items()
-                if one.reference == reference and one.at <= end
+                if one.reference == reference and one.at <= kept
             )
             for _, name in past[:-1]:
                 del self.state.fixings[name]
 
     def _fix(self, fixing: RateFixing, seq: int | None) -> None:
-        """Raises ValueError for one of a month whose interest is booked."""
+        """What it changes of the interest of closed months is booked in the open one, and says of which. Raises
+        ValueError for one of longer ago than rates are kept."""
         name, known = identity(fixing), self.state.fixings.get(identity(fixing))
         if known is not None and not _says_more(known[0], fixing):
             return
-        if self.open_from is not None and fixing.at < self.open_from and self._priced_by(fixing.reference):
+        loans = [loan for loan, _ in self.state.loans.values() if loan.reference == fixing.reference]
+        if self.open_from is None or fixing.at >= self.open_from or not loans:
+            self.state.fixings[name] = fixing, seq
+            return
+        if fixing.at < self.open_from - LATE_FIXINGS:
             raise EntryError(
-                "its month is closed and its interest booked; what that lacks is booked when it is paid "
-                f"(`books add repay --as interest`), or fix {fixing.reference} from {self.open_from:%Y-%m-%d} on"
+                f"it is of more than {LATE_FIXINGS.days} days before {self.open_from:%Y-%m-%d}, where the open months "
+                "begin, and rates are kept no longer; book what it changes as `books add repay --as interest`"
             )
         self.state.fixings[name] = fixing, seq
-
-    def _priced_by(self, reference: str) -> bool:
-        return any(loan.reference == reference for loan, _ in self.state.loans.values())
+        spans = [month_span(month_of(fixing.at, self.policy.zone), self.policy.zone)]
+        while spans[-1][1] < self.open_from:
+            spans.append(month_span(month_of(spans[-1][1], self.policy.zone), self.policy.zone))
+        for loan in loans:
+            for entry in list(late_accruals(loan, self.book, spans, self.open_from, self.fixings, fixing)):
+                self._post(replace(entry, known_at=fixing.known_at))
 
     def chosen(self, text: str) -> AccountingPolicy:
         """A policy that may follow the one in force. Raises PolicyError, naming the field."""

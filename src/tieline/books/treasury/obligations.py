@@ -7,9 +7,9 @@ Where it may, they leave at fair value with their gain, and a receivable for bit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from tieline.books.accounts import (
@@ -29,6 +29,7 @@ from tieline.books.accounts import (
     leaving,
     matured_id,
 )
+from tieline.books.treasury.interest import INTEREST, accrued_account, accrues
 from tieline.ledger import (
     BTC,
     COMMODITIES,
@@ -53,15 +54,11 @@ from tieline.records import (
     LoanFlow,
     Payment,
     Pledge,
-    RateFixing,
     Receipt,
     Record,
     Transfer,
     VendorBill,
 )
-
-INTEREST, ACCRUED = "Expenses:Interest", "Liabilities:Interest"
-SECONDS_A_YEAR = Decimal(365 * 86_400)
 
 Taken = tuple[LotHeld, Decimal, Decimal]
 
@@ -214,9 +211,11 @@ def _flow(flow: LoanFlow, book: Book, loans: Mapping[str, Loan]) -> Entry:
         case "repaid":
             lines = [Posting(debt, amount), Posting(CASH, -amount)]
         case "interest":
-            # What was accrued is owed already; what is paid beyond it is an expense of today.
-            account = f"{ACCRUED}:{account_of(loan.loan_id)}"
-            accrued = min(amount.number, max(Decimal(0), -book.balance(account, loan.currency)))
+            # What was accrued is owed already, and what is accrued at the next close may be paid already: a lender asks
+            # before a month is closed. Of a loan that accrues nothing, what is paid is an expense of that day.
+            account = accrued_account(loan)
+            owed_now = max(Decimal(0), -book.balance(account, loan.currency))
+            accrued = amount.number if accrues(loan) else min(amount.number, owed_now)
             rest = money(amount.number - accrued, loan.currency)
             owed = [Posting(account, money(accrued, loan.currency))] if accrued else []
             lines = [*owed, *([Posting(INTEREST, rest)] if rest.number else []), Posting(CASH, -amount)]
@@ -317,72 +316,6 @@ def _journaled(record: Journaled, book: Book) -> Entry:
         if moved:
             postings += [Posting(ENTERED, Amount(-moved, commodity)), Posting(TRADING_USD, usd(cost_of))]
     return _entry(record, "entry", record.narration, postings)
-
-
-def rates_of(loan: Loan, fixings: Sequence[RateFixing], end: datetime) -> list[tuple[datetime, Decimal]]:
-    """(from when, rate a year) before `end`, oldest first; empty where it is not known exactly."""
-    if not loan.reference:
-        rate = None if loan.rate is None else loan.rate.exact
-        return [] if rate is None else [(datetime.min.replace(tzinfo=UTC), rate)]
-    margin = Decimal(0) if loan.margin is None else loan.margin.exact
-    if margin is None:
-        return []
-    mine = [one for one in fixings if one.reference == loan.reference and one.at < end]
-    return sorted((one.at, one.rate + margin) for one in mine)
-
-
-def _rate_words(loan: Loan) -> str:
-    term = loan.margin if loan.reference else loan.rate
-    exact = Decimal(0) if term is None or term.exact is None else term.exact
-    percent = f"{exact * 100:.2f} %"
-    return f"{loan.reference} + {percent}" if loan.reference else percent
-
-
-def _owed_over(
-    loan: Loan, book: Book, span: tuple[datetime, datetime], turns: Iterable[datetime]
-) -> Iterator[tuple[datetime, datetime, Decimal]]:
-    """(since, until, what was owed on a loan then) over a span, cut where that changes and at `turns`."""
-    start, end = span
-    account = f"Liabilities:Loans:{account_of(loan.loan_id)}"
-    moves = [
-        (entry.at, -posting.amount.number)
-        for entry in book.between(start, end, account)
-        for posting in entry.postings
-        if posting.account == account
-    ]
-    cuts = [*moves, *((at, Decimal(0)) for at in turns if start < at < end), (end, Decimal(0))]
-    owed, since = -book.change(account, loan.currency, None, start), start
-    for at, number in sorted(cuts, key=lambda one: one[0]):
-        yield since, at, owed
-        owed, since = owed + number, at
-
-
-def accrual(
-    loan: Loan, book: Book, span: tuple[datetime, datetime], fixings: Sequence[RateFixing] = ()
-) -> Entry | None:
-    """The interest of a loan over a span, simple, by the second on what was owed, a year being 365 days, at the rate of
-    that second; None where no rate is known of a time in which something was owed, or it comes to nothing."""
-    start, end = span
-    rates = rates_of(loan, fixings, end)
-    total = Decimal(0)
-    for since, until, owed in _owed_over(loan, book, span, [at for at, _ in rates]):
-        rate = next((rate for begins, rate in reversed(rates) if begins <= since), None)
-        if rate is None and owed > 0 and until > since:
-            return None
-        total += owed * Decimal((until - since).total_seconds()) * (rate or Decimal(0))
-    amount = money(total / SECONDS_A_YEAR, loan.currency)
-    if amount.number <= 0:
-        return None
-    fixed = [one for one in fixings if one.reference == loan.reference and one.at < end]
-    before = [one for one in fixed if one.at <= start][-1:]
-    return Entry(
-        end - timedelta(microseconds=1),
-        f"interest|{loan.loan_id}|{start:%Y-%m}",
-        f"interest of {loan.loan_id} for {start:%Y-%m} at {_rate_words(loan)}",
-        (Posting(INTEREST, amount), Posting(f"{ACCRUED}:{account_of(loan.loan_id)}", -amount)),
-        refs=(f"Loan|{loan.key}", *(f"RateFixing|{one.key}" for one in fixed if one in before or one.at > start)),
-        simulated=loan.kind == "simulated",
-    )
 
 
 def debts(book: Book, loan: Loan) -> Decimal:
