@@ -152,6 +152,29 @@ def peaks_of(data: Path) -> list[dict[str, str]]:
     return found
 
 
+def ambiguous(data: Path) -> set[str]:
+    """Months whose peak two sources put on different days, or that one hour won by next to nothing."""
+    path = data / "desk" / "coincident_peaks" / "ercot_4cp_hours_derived.csv"
+    if not path.exists():
+        return set()
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    doubtful = [row for row in rows if row["day_agree"] == "False" or row["confidence"] == "low"]
+    return {f"{int(row['year'])}-{int(row['month']):02d}" for row in doubtful}
+
+
+def published_credits(data: Path) -> dict[str, list[float]]:
+    """Million USD a month that a miner of Texas reported for demand response, first to last publication."""
+    path = data / "desk" / "miner_power_credits" / "credits_monthly.csv"
+    found: dict[str, list[float]] = {}
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if row["demand_response_credits_musd"] and len(row["period"]) == 7:
+                    found.setdefault(row["period"], []).append(float(row["demand_response_credits_musd"]))
+    return found
+
+
 # --- odds ------------------------------------------------------------------------------------------------
 
 
@@ -410,15 +433,15 @@ def worst_month(values: list[dict[str, Any]], year: str, name: str) -> str:
     """The month in which Tieline stands worst to the best rule of that month."""
     found = []
     for text in sorted({v["month"] for v in values if v["month"].startswith(year)}):
-        used = name if summer(text) else REVENUES[name]
-        there = [v for v in values if v["month"] == text and v["with"] == used]
+        there = [v for v in values if (v["month"], v["with"]) == (text, used(name, text))]
         tieline = next((v for v in there if v["policy"] == "Tieline"), None)
         if tieline is not None:
             found.append((float(tieline["net_usd"]) / rule_of(there) - 1.0, text))
     return f"{min(found)[0]:+.2%} ({min(found)[1]})" if found else ""
 
 
-def table(found_odds: list[dict[str, Any]], values: list[dict[str, Any]]) -> str:
+def table(found_odds: list[dict[str, Any]], values: list[dict[str, Any]], data: Path) -> str:
+    doubtful = ambiguous(data)
     lines = [
         "| year | days | peaks | odds add up to | Brier | climatology | threshold | hours shed for 1, 2, ... peaks |"
     ]
@@ -452,27 +475,57 @@ def table(found_odds: list[dict[str, Any]], values: list[dict[str, Any]]) -> str
         name = max(rules, key=lambda n: float(rules[n]["net_usd"]))
         best, mine, perfect = rules[name]["net_usd"], rows["Tieline"]["net_usd"], rows[PERFECT]
         lines.append(
-            f"| {text} | {name} | {best / 1e6:.3f} | {mine / 1e6:.3f} | {mine / best - 1:+.2%} | {of_bound(perfect)} |"
+            f"| {text}{'*' * (text in doubtful)} | {name} | {best / 1e6:.3f} | {mine / 1e6:.3f} | "
+            f"{mine / best - 1:+.2%} | {of_bound(perfect)} |"
         )
-    return "\n".join([*lines, *credits_lines(values)])
+    lines += ["", f"\\* the month's peak is ambiguous: {', '.join(sorted(doubtful)) or 'none'}"]
+    return "\n".join([*lines, *all_lines(values, doubtful), *credits_lines(values, published_credits(data))])
 
 
-def credits_lines(values: list[dict[str, Any]]) -> list[str]:
-    """Reserve revenue by month, of 400 MW, for a desk to hold against what a miner of Texas published."""
+def all_lines(values: list[dict[str, Any]], doubtful: set[str]) -> list[str]:
+    """All revenues month by month, beside the best rule of the month."""
+    lines = ["", "| month, all revenues | best rule | M USD | Tieline | to it | of bound | perfect, of bound |"]
+    lines += ["|---|---|---:|---:|---:|---:|---:|"]
+    for text in sorted({v["month"] for v in values}):
+        rows = {v["policy"]: v for v in values if (v["month"], v["with"]) == (text, used("all", text))}
+        rules = {name: row for name, row in rows.items() if "Tieline" not in name}
+        if "Tieline" not in rows or not rules:
+            continue
+        name = max(rules, key=lambda n: float(rules[n]["net_usd"]))
+        best, mine = rules[name]["net_usd"], rows["Tieline"]
+        perfect = of_bound(rows[PERFECT]) if PERFECT in rows else ""
+        lines.append(
+            f"| {text}{'*' * (text in doubtful)} | {name} | {best / 1e6:.3f} | {mine['net_usd'] / 1e6:.3f} | "
+            f"{mine['net_usd'] / best - 1:+.2%} | {of_bound(mine)} | {perfect} |"
+        )
+    return lines
+
+
+def credits_lines(values: list[dict[str, Any]], published: dict[str, list[float]]) -> list[str]:
+    """Reserve revenue by month, of 400 MW, beside what a miner of Texas published."""
     lines = [
         "",
-        "| month | reserves of Tieline, M USD | USD per MW and year | MW sold on average |",
-        "|---|---:|---:|---:|",
+        "| month | reserves of Tieline, M USD | USD per MW and year | MW sold on average | published, M USD |",
+        "|---|---:|---:|---:|---:|",
     ]
     for text in sorted({v["month"] for v in values}):
-        used = "all" if summer(text) else "energy and reserves"
-        one = next((v for v in values if (v["month"], v["with"], v["policy"]) == (text, used, "Tieline")), None)
+        key = (text, used("all", text), "Tieline")
+        one = next((v for v in values if (v["month"], v["with"], v["policy"]) == key), None)
         if one is None:
             continue
         begin, end = month(text)
         hours = (end - begin).total_seconds() / 3600.0
         per_mw = one["reserves_usd"] / 400.0 / hours * 8766.0
-        lines.append(f"| {text} | {one['reserves_usd'] / 1e6:.2f} | {per_mw:,.0f} | {one['reserve_mwh'] / hours:.0f} |")
+        told = " / ".join(f"{usd:g}" for usd in dict.fromkeys(published.get(text, [])))
+        lines.append(
+            f"| {text} | {one['reserves_usd'] / 1e6:.2f} | {per_mw:,.0f} | {one['reserve_mwh'] / hours:.0f} | {told} |"
+        )
+    lines += [
+        "",
+        "What the miner published is below what is sold here: a price taker sells all that it draws in nearly every "
+        "hour to the product that pays most, moves no price, and is called as seldom as assumed; the miner sold a part "
+        "of its load, and does not say which.",
+    ]
     return lines
 
 
@@ -512,7 +565,7 @@ def main() -> None:
                 for name, text in sets:
                     rows = value(pieces, folder, text, name, numbers, perfect)
                     values += rows if perfect else []
-    text = table(found, values)
+    text = table(found, values, asked.data)
     kept = {"odds": found, "value": values, "numbers": numbers, "cpu_s": round(pieces.cpu_s())}
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "desk.json").write_text(json.dumps(kept, indent=1))
