@@ -1,7 +1,7 @@
 // Tomorrow: what power costs by market, what to buy and why, the odds of a peak, reserves; each opens to its records.
 
 import { get } from "../data";
-import { h, headRow, put, type Child } from "../dom";
+import { h, headRow, put, s, type Child } from "../dom";
 import { num, stamp } from "../format";
 import { panel, recordsButton } from "../panels";
 
@@ -41,12 +41,21 @@ function prices(t: Tomorrow): HTMLElement {
     const top = told.length ? m.prices.reduce((a, b) => ((b.usd_per_mwh ?? -Infinity) > (a.usd_per_mwh ?? -Infinity) ? b : a)) : null;
     const when = m.kind === "tariff" ? "a tariff" : m.published_at === null ? "as it settles" : m.published ? "published" : `out at ${hour(m.published_at, m.zone)} there`;
     const mean = told.reduce((a, b) => a + b, 0) / Math.max(1, told.length);
-    const local = m.currency === "USD" || !told.length ? "" : m.usd_per_unit === null ? `no rate of ${m.currency}` : `${num(mean / m.usd_per_unit, 2)} ${m.currency}`;
-    return h("tr", {}, h("th", { scope: "row" }, m.market), h("td", {}, when), h("td", { class: "n" }, told.length ? num(mean, 2) : "unknown"), h("td", { class: "n" }, local),
+    const local = m.currency === "USD" || !told.length ? null : h("small", { class: "local" }, m.usd_per_unit === null ? `no rate of ${m.currency}` : `${num(mean / m.usd_per_unit, 2)} ${m.currency}`);
+    return h("tr", {}, h("th", { scope: "row" }, m.market.split(/(?<=_)/).map((part) => [part, h("wbr")])), h("td", { class: "n" }, told.length ? num(mean, 2) : "unknown", local), h("td", {}, curve(m)), h("td", {}, when),
       h("td", { class: "n" }, top ? `${num(top.usd_per_mwh!, 2)} at ${hour(top.at, m.zone)}` : ""), h("td", { class: "n" }, told.length ? num(Math.min(...told), 2) : ""),
       h("td", {}, recordsButton(m.market, [{ stream: "PriceTick", subject: m.market, since: t.now - DAY_S, until: t.now + 2 * DAY_S }])));
   });
-  return panel("Price by market", "USD/MWh over tomorrow's local day: mean, and in the market's own currency at today's rate; highest with its local hour, lowest", null, "full", table(["Market", "Known", "Mean", "In its currency", "Highest", "Lowest", ""], rows, "Price by market")).el;
+  return panel("Price by market", "USD/MWh over tomorrow's local day: mean, and below it in the market's own currency at today's rate; the day's course; highest with its local hour, lowest", null, "full", h("div", { class: "day-prices" }, table(["Market", "Mean", "By hour", "Known", "Highest", "Lowest", ""], rows, "Price by market"))).el;
+}
+
+/** A day's course, each hour a step between the day's lowest and highest; what is only expected is drawn thinner. */
+function curve(m: MarketDay): Child {
+  const known = m.prices.flatMap((p, n) => (p.usd_per_mwh === null ? [] : [[n, p.usd_per_mwh] as const]));
+  if (known.length < 2) return null;
+  const all = known.map(([, usd]) => usd), low = Math.min(...all), span = Math.max(...all) - low || 1;
+  const d = known.map(([n, usd], k) => `${k ? "L" : "M"}${n} ${(29 - 28 * (usd - low) / span).toFixed(2)}H${n + 1}`).join("");
+  return s("svg", { viewBox: `0 0 ${m.prices.length} 30`, preserveAspectRatio: "none", class: `spark course${m.published ? "" : " expected"}`, role: "img", "aria-label": `${m.market} by hour, from ${num(low, 2)} to ${num(low + span, 2)} USD/MWh` }, s("path", { d }));
 }
 
 function purchases(t: Tomorrow): HTMLElement {
