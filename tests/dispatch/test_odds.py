@@ -75,6 +75,25 @@ def test_odds_of_a_day_lie_in_the_rules_hours_and_add_up_to_the_days_chance() ->
     assert {w.at.minute for w in odds_of_day(half_hours, loads, day, max(tops))} == {0, 30}
 
 
+def test_an_hour_at_which_days_usually_peak_is_likelier_than_its_neighbour() -> None:
+    """A forecast that has two hours alike; in sixty days of the season fifty-nine were highest at the later one."""
+    tops = calm()
+    day = max(tops) + DAY
+    loads = summer(tops, {day: 78.0})
+    loads.forecast[day][15] = loads.forecast[day][16]
+
+    def by_hour() -> dict[int, float]:
+        windows = odds_of_day(RULE, loads, day, max(tops))
+        return {hour: sum(w.probability for w in windows if w.at.hour == hour + 5) for hour in (15, 16)}
+
+    alike = by_hour()
+    assert alike[15] == pytest.approx(alike[16])
+    loads.peak_hours = {16: 59, 17: 1}
+    usual = by_hour()
+    assert usual[16] == pytest.approx(math.sqrt(60.0) * usual[15], rel=0.01)
+    assert sum(usual.values()) == pytest.approx(sum(alike.values()), rel=0.2)  # the day is as likely as before
+
+
 def test_what_is_measured_or_forecast_later_changes_nothing() -> None:
     tops = calm()
     day = max(tops) + 2 * DAY
@@ -187,6 +206,15 @@ def loads_of(tops: dict[date, float], ahead: dict[date, float]) -> list[SystemLo
 
 
 TEXAS = fleet(site(contract=Contract(basis="spot", market="ERCOT_LZ_WEST_DA")))
+
+
+def test_the_desk_counts_the_hours_of_past_days_of_the_season_alone() -> None:
+    desk = PeakDesk(TEXAS, (RULE,))
+    begin = date(2024, 5, 20)
+    for one in loads_of({begin + n * DAY: 70.0 + n for n in range(30)}, {}):
+        desk.learn(one)
+    counted = desk.loads["ERCOT"].loads(RULE, date(2024, 6, 9), date(2024, 6, 7)).peak_hours
+    assert counted == {16: 7}  # the first seven days of June
 
 
 def test_the_desk_tells_tomorrow_at_ten_and_today_at_six_and_each_hour_from_eleven() -> None:

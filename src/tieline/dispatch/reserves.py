@@ -169,6 +169,10 @@ def costs(
     A step runs or rests in each hour and pays a start in between. Sold, it runs from the lead before the hour on, so an
     hour between two that are sold spares a start, and one alone in a dear evening costs one and its lead. While it is
     called a step draws nothing: what it would have lost is saved, what it would have earned is gone."""
+    # Odds told a day ahead named 36 peaks where 26 months had one each, and most are gone by the hour itself, when load
+    # that was not sold stops only where they are not: as a cost of every offer they took more than they spared.
+    if price.shape[1] > 1:
+        peak = PeakCost(np.zeros_like(peak.inside), np.zeros_like(peak.lead))
     gain = steps.bid[:, :, None] - price[:, None, :] - peak.inside[:, None, None]
     share = product.called_share
     called = share * np.maximum(0.0, gain) + product.calls_per_hour * settings.wear_usd_per_kw_start * 1e3

@@ -6,9 +6,11 @@ of stretches that have ended (months, or seasons where peaks are counted over on
 high over the week before them and had as many days left; two days' weight says that each day left is as likely as this
 one. Where the next day's forecast is out, it says by itself how likely that day is higher, and the past days say it of
 the days after. A day is one of the N peaks when fewer than N of the days that were and of those to come lie above it.
-Within a day the peak is at an hour in proportion to exp((forecast - highest) / 0.5 % of the highest), in its windows
-alike. Once hours are measured, one to come is the day's highest only where it passes the highest of these, by an error
-that shrinks with the hour (what was left of the day-ahead error at each hour of Texas's summers, 2022 to 2024).
+Within a day the peak is at an hour in proportion to exp((forecast - highest) / 0.5 % of the highest) and to the root of
+how often past days of the season had theirs then, in its windows alike: a forecast's shape alone named the hour before
+the usual one three times as often as it came. Once hours are measured, one to come is the day's highest only where it
+passes the highest of these, by an error that shrinks with the hour (what was left of the day-ahead error at each hour
+of Texas's summers, 2022 to 2024).
 
 What is forecast or measured later changes nothing of odds that were told: they rest on what was known.
 """
@@ -63,12 +65,18 @@ class Loads:
     forecast: dict[date, dict[int, float]] = field(default_factory=dict)
     # Days of ended stretches, by rule and the last stretch that has ended: worked out once a stretch.
     cache: dict[object, PastDays | None] = field(default_factory=dict, repr=False)
+    # How many past days of the season had their highest hour at each hour.
+    peak_hours: Mapping[int, int] = field(default_factory=dict)
     # The next day's highest hour by a published forecast, where one is out.
     next_day: dict[date, float] = field(default_factory=dict)
 
     def highest_forecast(self, day: date) -> float | None:
         highest = self.forecast.get(day)
         return max(highest.values()) if highest else None
+
+    def usual(self, hour: int) -> float:
+        """Weight of an hour by past days, any hour counting as one more of them."""
+        return math.sqrt((self.peak_hours.get(hour, 0) + 1.0) / (sum(self.peak_hours.values()) + 24.0))
 
     def spread(self, before: date) -> tuple[float, float]:
         """(mean, standard deviation) of log(measured / forecast) of days that ended before `before`."""
@@ -108,7 +116,7 @@ def odds_of_day(
     else:
         was = max(w for h, w in hours.items() if h <= last_hour)
         chance = _chance_left(rule, loads, day, known_through, (last_hour, was, top))
-    weights = {hour: math.exp((watts - top) / (HOUR_SHARE * top)) for hour, watts in able.items()}
+    weights = {hour: math.exp((watts - top) / (HOUR_SHARE * top)) * loads.usual(hour) for hour, watts in able.items()}
     total = sum(weights.values())
     per_hour = 3600 // rule.window_s
     zone = zone_of(rule.zone)

@@ -8,7 +8,8 @@ backtest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 
@@ -48,7 +49,11 @@ class OperatorLoads:
     def loads(self, rule: PeakRule, day: date, through: date) -> Loads:
         """What bears on a day, as known with loads through `through`."""
         whole = {d: hours for d, hours in self.measured.items() if d <= through and len(hours) >= LEAST_HOURS}
-        loads = Loads(measured={d: max(hours.values()) for d, hours in whole.items()}, cache=self._cache)
+        loads = Loads(
+            measured={d: max(hours.values()) for d, hours in whole.items()},
+            cache=self._cache,
+            peak_hours=self._peak_hours(rule, whole),
+        )
         for d in {*self.forecast, *whole, day}:
             if d > day:
                 continue
@@ -66,6 +71,14 @@ class OperatorLoads:
             loads.next_day[day] = max(ahead.values())
         return loads
 
+    def _peak_hours(self, rule: PeakRule, whole: dict[date, dict[int, float]]) -> Mapping[int, int]:
+        """How many days of the rule's months had their highest hour at each hour."""
+        key = (rule.months, len(whole), max(whole, default=None))
+        if self._hours_by[0] != key:
+            season = (hours for day, hours in whole.items() if day.month in rule.months)
+            self._hours_by = key, Counter(max(hours, key=lambda hour: hours[hour]) for hours in season)
+        return self._hours_by[1]
+
     def adjust(self, loads: Loads, day: date) -> int | None:
         """Replace a day's forecast by what was measured of it, the hours left moved as the last of these lay against
         its forecast. The last measured hour; None where nothing of use was measured yet."""
@@ -79,6 +92,7 @@ class OperatorLoads:
 
     _own: dict[tuple[date, date], dict[int, float]] = field(default_factory=dict)
     _cache: dict[object, PastDays | None] = field(default_factory=dict)
+    _hours_by: tuple[object, Mapping[int, int]] = (None, {})
 
     def forget(self, before: date) -> None:
         for book in (self.measured, self.forecast):
