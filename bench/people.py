@@ -13,6 +13,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,16 +22,26 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import msgspec
+from playwright.sync_api import sync_playwright
 
-from tieline import config
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
+from tests.serving import running
+
+from console import world
+from tieline import config, records
+from tieline.clock import SimClock
 from tieline.console import page
+from tieline.console.app import make_app
 from tieline.console.rooms.rigs import table
 from tieline.console.rooms.spend import SpendFold
 from tieline.edge.rigs.history import HEARD, RawHistory, RawRow
-from tieline.records import Usage
+from tieline.records import Sample, Usage
+from tieline.store import Store
 
-ROWS, TENANTS, RIGS = int(os.environ.get("ROWS", "1000000")), 1_000, 10_000
+ROWS, TENANTS, RIGS, RECORDS = int(os.environ.get("ROWS", "1000000")), 1_000, 10_000, 200_000
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 
 
@@ -78,9 +89,10 @@ def rigs() -> None:
             await history.close()
 
         asyncio.run(write())
-        began = time.perf_counter()
+        began, before = time.perf_counter(), time.process_time()
         body = msgspec.json.encode(table((site,), Path(folder), NOW))
-        said(f"the table of {RIGS:,} rigs", time.perf_counter() - began, 1.0, f", {len(body) / 1e6:.1f} MB")
+        more = f", {time.process_time() - before:.1f} s of CPU, {len(body) / 1e6:.1f} MB"
+        said(f"the table of {RIGS:,} rigs", time.perf_counter() - began, 1.0, more)
 
 
 def first_file() -> None:
@@ -90,16 +102,21 @@ def first_file() -> None:
         lines = [f"10.0.{n // 250}.{n % 250 + 1},Antminer S21" for n in range(RIGS)]
         sheet.write_text("address,model\n" + "\n".join(lines) + "\n")
         words = ["init", folder, "--rigs", str(sheet), "--interconnect-mw", "50", "--usd-per-mwh", "48"]
-        began = time.perf_counter()
+        began, before = time.perf_counter(), children_cpu_s()
         subprocess.run([sys.executable, "-m", "tieline", *words], check=True, capture_output=True)
-        said(f"tieline init of {RIGS:,} rows", time.perf_counter() - began, 5.0)
+        used = children_cpu_s() - before
+        said(f"tieline init of {RIGS:,} rows", time.perf_counter() - began, 5.0, f", {used:.1f} s of CPU")
+
+
+def children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def first_words() -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = children_cpu_s()
     subprocess.run([sys.executable, "-m", "tieline", "--help"], check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said("tieline --help, CPU", after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 0.2)
+    said("tieline --help, CPU", children_cpu_s() - before, 0.2)
     page_weight()
 
 
@@ -116,8 +133,64 @@ def page_weight() -> None:
     print(f"the page before charts: {size / 1000:.1f} kB gzipped in {len(known)} files, may be 60")
 
 
+def back() -> None:
+    """A console's start over RECORDS records until all of it is read, as after its restart; and the first numbers in a
+    browser, from the request on."""
+    fleet, clock = config.demo().fleet, SimClock(world.NOW)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "store.db"
+        store = Store(path, records.encode, records.decode)
+        world.fill(store, fleet, hours=36.0)
+        have = store.last_seq()
+        unit = fleet.sites[0].rig_groups[0]
+        while have < RECORDS:
+            at = world.NOW - timedelta(seconds=RECORDS - have)
+            rows = [
+                Sample(
+                    at=at + timedelta(seconds=n), known_at=at + timedelta(seconds=n), source="bench", kind="measured",
+                    site_id=fleet.sites[0].id, unit_id=unit.id, length_s=1, readings=1, power_w=1e6, hashrate_hs=1e15,
+                )
+                for n in range(10_000)
+            ]  # fmt: skip
+            store.append(rows)
+            have += len(rows)
+        store.close()
+        began, before = time.perf_counter(), time.process_time()
+        store = Store(path, records.encode, records.decode, read_only=True)
+        with running(make_app(store, fleet, clock)) as url:
+            while httpx.get(f"{url}/api/overview", timeout=30.0).json()["caught_up"] < 1.0:
+                time.sleep(0.05)
+            more = f", {time.process_time() - before:.1f} s of CPU, the asking included"
+            said(f"a console back in full on {have:,} records", time.perf_counter() - began, 5.0, more)
+            first_numbers(url)
+        store.close()
+
+
+NUMBERS = """new MutationObserver((_, watch) => {
+  const value = document.querySelector(".tile .value");
+  if (value && /[0-9]/.test(value.textContent)) { window.numbers ??= performance.now(); watch.disconnect(); }
+}).observe(document, { subtree: true, childList: true, characterData: true });"""
+
+
+def first_numbers(url: str) -> None:
+    chromium = os.environ.get("TIELINE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        times = []
+        for _ in range(7):
+            page = browser.new_page()
+            page.add_init_script(NUMBERS)
+            page.goto(url)
+            page.wait_for_function("() => window.numbers")
+            times.append(page.evaluate("window.numbers") / 1000)
+            page.close()
+        browser.close()
+    said("first numbers on screen, median of 7", statistics.median(times), 0.3, f", slowest {1000 * max(times):.0f} ms")
+
+
 if __name__ == "__main__":
     first_words()
     first_file()
     rigs()
+    back()
     portal()

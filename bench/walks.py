@@ -63,11 +63,12 @@ class Terminal:
         if self.any_port and line.startswith("tieline up"):
             line += " --console-port 0 --gateway-port 0"
         with out.open("wb") as file:
-            ran = subprocess.Popen(["bash", "-c", f"exec {line}" if behind else line], cwd=self.folder, env=self.env,
-                                   stdout=file, stderr=file, stdin=subprocess.DEVNULL)  # fmt: skip
+            words = ["bash", "-c", f"exec {line}" if behind else line]
+            told = {"stdout": file, "stderr": file, "stdin": subprocess.DEVNULL}
+            ran = subprocess.Popen(words, cwd=self.folder, env=self.env, start_new_session=True, **told)
         if behind:
             self.behind.append(ran)
-        elif ran.wait(MOST_S):
+        elif self._ended(ran):
             raise WalkError(f"$ {command.line}\n{out.read_text()}")
         deadline = time.monotonic() + SEEN_S
         while missing := [one for one in command.answers if one not in out.read_text()]:
@@ -75,6 +76,14 @@ class Terminal:
                 raise WalkError(f"$ {command.line}\n{out.read_text()}\n{missing} is not in it")
             time.sleep(0.05)
         self.said += out.read_text()
+
+    def _ended(self, ran: subprocess.Popen[bytes]) -> int:
+        """Its exit code. What does not end in time is ended, with all that it started."""
+        try:
+            return ran.wait(MOST_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(ran.pid, signal.SIGKILL)
+            return ran.wait()
 
     def link(self, label: str) -> str:
         """The newest address that was printed beside `label`."""

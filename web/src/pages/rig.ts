@@ -54,6 +54,6 @@ function chart(name: string, big: string, sub: string, points: [number, number |
   const known = points.filter((p): p is [number, number] => p[1] !== null);
   const most = Math.max(top ?? 0, ...known.map((p) => p[1])) || 1, from = points[0]?.[0] ?? 0, wide = Math.max(1, (points.at(-1)?.[0] ?? 1) - from);
   const d = points.map(([at, v], i) => (v === null ? "" : `${i === 0 || points[i - 1]![1] === null ? "M" : "L"}${((at - from) / wide * 300).toFixed(1)} ${(60 - v / most * 56).toFixed(1)}`)).join("");
-  const drawn = known.length > 1 ? s("svg", { viewBox: "0 0 300 62", preserveAspectRatio: "none", class: `spark ${cls}`, role: "img", "aria-label": `${name} over the span, at most ${num(most, 0)}` }, s("path", { d })) : h("p", { class: "note" }, "No samples in this span yet: a sweep comes each ten seconds.");
+  const drawn = known.length > 1 ? s("svg", { viewBox: "0 0 300 62", preserveAspectRatio: "none", class: `spark ${cls}`, role: "img", "aria-label": `${name} over the span, at most ${num(most, 0)}` }, s("path", { d })) : h("p", { class: "note" }, known.length ? "Drawn from the second point on; a sweep comes each ten seconds." : "No sample in this span.");
   return h("section", { class: "panel", "aria-label": name }, h("h2", {}, name), h("p", { class: "big" }, h("span", { class: "value" }, big)), h("p", { class: "note" }, sub), drawn);
 }
