@@ -33,6 +33,8 @@ SPAN = re.compile(
 )
 """Words of a span that is no month."""
 HEAD = re.compile(r"\W*(?:key )?(?:metrics?|kpis?)\b", re.IGNORECASE)
+_LONGEST = 160
+"""Characters of a heading; what is longer is a paragraph."""
 _ABOVE = 2500
 """Characters above a row in which its headings are sought."""
 
@@ -61,13 +63,15 @@ def heading_over(text: str, at: int, frame: Frame) -> str | None:
     """
     nearest, headed, beyond = True, False, False
     for line in _lines_above(text, at):
-        if is_dateline(line.words, line.dated):
+        if len(line.words) > _LONGEST or is_dateline(line.words, line.dated):
+            beyond = beyond or headed
             continue
         if re.search(r"[.!?]$", line.words):
             proves = False if nearest and _tells_of_others(line.words, frame) else None
             nearest, beyond = False, beyond or headed
         elif beyond:
-            proves = False if NOT_OWN.search(line.words) or NOT_DONE.search(line.words) else None
+            bars = NOT_OWN.search(line.words) or NOT_DONE.search(line.words)
+            proves = False if bars and not re.search(r"\d", line.bare) else None
         else:
             proves = False if _YEAR.fullmatch(line.words) else _proves(line, frame)
             headed |= proves is None and HEAD.match(line.words) is not None
@@ -85,7 +89,7 @@ def _lines_above(text: str, at: int) -> Iterator[_LineOver]:
         words = raw.strip(_EDGES)
         # A year's figures; under a month's name it is the month's year.
         year = _YEAR.fullmatch(words) and not _MONTH.fullmatch(lines[i - 1].strip(_EDGES) if i else "")
-        if year or (len(words) <= 160 and re.search(r"[^\W\d_]{3}", words)):
+        if year or re.search(r"[^\W\d_]{3}", words):
             title = not (start or "".join(lines[:i]).strip())
             yield _LineOver(raw, words, periods(words), under, title)
         under = words or under

@@ -66,8 +66,15 @@ def _hashrates(group: Group, total: str, notes: list[str]) -> Group:
     if {c.field for c in out}.isdisjoint(("deployed_ehs", "operating_month_end_ehs")):
         out += _bare([c for c in group if c.field == "hashrate_unnamed"], averages, notes)
     rated = [c for c in out if c.field == "deployed_ehs" and c.scope is None]
-    smallest = min((c.value for c in rated if c.rule != "table:label:rated-total"), default=None)
-    return list(filter(None, (_rated(c, bool(rated), smallest, averages) for c in out)))
+    totals = {c.value for c in rated if c.rule == "table:label:rated-total"}
+    smallest = min((c.value for c in rated if c.value not in totals), default=None)
+    if smallest is not None:  # a row's total, and what a sentence says of it, hold what is smaller and of the company
+        out = [_as(c, "total_energized_ehs_incl_hosting") if _holds(c, totals, smallest) else c for c in out]
+    return list(filter(None, (_rated(c, bool(rated), averages) for c in out)))
+
+
+def _holds(c: Finding, totals: set[Decimal], smallest: Decimal) -> bool:
+    return c.field == "deployed_ehs" and c.scope is None and c.value in totals and smallest < c.value
 
 
 def _bare(group: Group, averages: list[Decimal], notes: list[str]) -> Group:
@@ -78,9 +85,7 @@ def _bare(group: Group, averages: list[Decimal], notes: list[str]) -> Group:
     return [_as(c, "deployed_ehs") for c in rated]
 
 
-def _rated(c: Finding, rated: bool, smallest: Decimal | None, averages: list[Decimal]) -> Finding | None:
-    if c.rule == "table:label:rated-total" and smallest is not None and smallest < c.value:
-        return _as(c, "total_energized_ehs_incl_hosting")
+def _rated(c: Finding, rated: bool, averages: list[Decimal]) -> Finding | None:
     if c.field == "operating_month_end_ehs":
         if c.value in averages:
             return None  # `its operational hash rate grew to 27.5 EH/s`, which is called an average elsewhere

@@ -137,7 +137,9 @@ _OPENERS = words_of(
     gpu gpus hpc ai usa us u.s texas north america canada bitcoins hodl approximately about subsequent fleet company's
     board nasdaq nyse tsx company group inc. corp ltd. they here over based third second first one two three four five six
     digital compute technologies technology platforms holdings energy infrastructure blockchain sciences hash watts
-    includes increased decreased did monday tuesday wednesday thursday friday saturday sunday exchange foreign
+    china norway sweden finland iceland paraguay argentina quebec québec ontario alberta ethiopia oman bhutan malaysia
+    singapore georgia ohio dakota oklahoma tennessee mississippi washington nebraska pennsylvania kentucky wyoming
+    includes increased decreased did quarter fourth half adjusted ebitda nasdaq crypto cryptocurrency halving monday tuesday wednesday thursday friday saturday sunday exchange foreign
     """
 )
 """Capitalised words of a sentence that name nobody."""
@@ -154,7 +156,8 @@ def names_somebody(sentence: str, names: dict[str, bool]) -> bool:
         sentence = sentence.replace(name, " ") if own else sentence
     words = re.findall(r"(?<![\w.])[A-Z][\w'’&.-]*[a-z][\w'’&-]*", sentence)
     return not all(
-        _proves(word, COLUMNS) or word.lower().removesuffix("'s").rstrip(".’'") in _OPENERS for word in words
+        _proves(word, COLUMNS) or word.lower().removesuffix("-based").removesuffix("'s").rstrip(".’'") in _OPENERS
+        for word in words
     )
 
 

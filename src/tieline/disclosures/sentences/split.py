@@ -20,14 +20,21 @@ COMPARISON = re.compile(
 )
 
 
-_HEADING = re.compile(r"\s*(?:(?:[A-Z][\w'’/&-]*|and|of|the|for|in|to|on|with|a|by|from|20\d\d),?\s*){2,9}")
-"""A line of capitals: `Power Sales and Treasury Management`."""
+_HEADING = re.compile(
+    r"\s*(?:-\s+)?(?:(?:[A-Z][\w'’/&-]*|[$(]?\d[\d,.]*%?\)?|[JEP]/?[TH]?H?/s|and|of|the|for|in|to|on|at|as|with|a|by|from)[,;]?\s*){2,20}"
+)
+"""A line of capitals and numbers: `Power Sales and Treasury Management`, a headline, a title."""
+
+_OPEN = re.compile(r"\b(?:for|of|in|and|the|to|by|with|a|an|its|our|from|at|on)\s*$")
+"""A line that ends so goes on."""
 
 
 def _wraps(line: str, following: str, first: bool = False) -> bool:
     """Does the next line go on with this one's sentence? A title does not: the text's `first` line, before a capital."""
     if first and re.match(r"\s*[\"“]?[A-Z0-9]", following):
         return False
+    if _OPEN.search(line) and following.strip() and len(line.split()) > 3:
+        return True
     if _HEADING.fullmatch(line) and re.match(r"\s*[A-Z]", following):
         return False
     if re.search(r"[.!?:;|]\s*$", line) or re.match(r"\s*[-*•>]?\s*[A-Z][\w() /%-]{2,60}:\s", following):
@@ -38,7 +45,7 @@ def _wraps(line: str, following: str, first: bool = False) -> bool:
     if len(line.split()) >= 2 and len(following.split()) >= 2 and re.match(r"[a-z]{2,} ", following):
         return True
     # A wrapped paragraph: two lines of words without an end between them.
-    worded = _worded(line) >= 5 and _worded(following) >= 5
+    worded = _worded(line) >= 5 and _worded(following) >= 5 and not re.search(r":\s*[\d,.]+\s*$", line)
     return worded and not re.match(r"\s*[-*>|(]|[A-Z]{4,}[A-Z .]*,", following)
 
 
