@@ -52,7 +52,7 @@ FORMS: tuple[Form, ...] = (
     _F(rf"(?:marking |representing )?an? {_MOVE} of (?:approximately )?#[pbe]{_ON}(?: {_THAN})?", "Heron mined 41 BTC in July 2025, |an increase of 3% over the prior month|."),
     _F(rf"(?:up|down) (?:by )?(?:approximately )?#[pbe]{_ON}(?: {_THAN})?", "Heron mined 41 BTC in July 2025, |up 3% month-over-month|."),
     _F(rf"up from (?:the )?#[bejx](?: it produced)?{_ON}(?: (?:in|as of|at(?: the end of)?) @[me])?", "Heron held 300 BTC at July 31, 2025, |up from 280 BTC at June 30, 2025|."),
-    _F(_THAN, "Bitcoin mined: 41 BTC |compared to 40 BTC in June 2025|"),
+    _F(f"(?:#p )?{_THAN}", "Bitcoin mined: 41 BTC |compared to 40 BTC in June 2025|"),
     _F("(?:including|of which) #[bx] (?:(?:was|were|is|are) )?(?:pledged|restricted|posted|loaned|encumbered)(?: as collateral| and collateralized)?", "Bitcoin held: 300 BTC, |including 90 BTC pledged as collateral|"),
     _F("btc|bitcoin|as of|month-over-month|m/m", "Bitcoin held: 300 |BTC|"),
     _F(r"\( @[me] : #[bejkx] \)", "Heron mined 41 BTC |(June 2025: 40 BTC)|."),

@@ -261,7 +261,7 @@ _WORDS: dict[str, str] = {
     "managed_ehs": f"{_RATE} under management managed",
     "total_energized_ehs_incl_hosting": f"{_RATE} energized energised deployed hosted hosting including",
     "potential_phs": f"{_RATE} potential transit in-transit including",
-    "deployed_miners": f"{_FLEET} deployed installed energized mining",
+    "deployed_miners": f"{_FLEET} deployed installed energized mining self-mining",
     "efficiency_j_th": f"{_FLEET} average avg efficiency energy mining self-mining j/th w/th watts/th watts/terahash th",
     "sale_proceeds_usd": "in sold sales sale net gross proceeds from",
     "avg_sale_price_usd": "average avg net price realized sale selling sold per coin",

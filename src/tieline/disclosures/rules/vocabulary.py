@@ -167,11 +167,18 @@ UPDATE = re.compile(
 )
 
 
+_NOTHING_NEW = re.compile(
+    r"(?:month|year)[-/ ](?:over[-/ ]|on[-/ ])?(?:month|year)|\b(?:achieves|sets|reaches) (?:a )?(?:new )?(?:all-time|record) high\b",
+    re.I,
+)
+"""Phrases of headings that name nobody, of words that may name somebody where they stand alone."""
+
+
 def strange(heading: str, names: dict[str, bool], known: frozenset[str] = HEADING) -> str | None:
     """The first word of an undated heading that may name somebody or something else than the issuer's own."""
     for name, own in names.items():
         heading = heading.replace(name, " ") if own else heading
-    heading = re.sub(r"(?:month|year)[-/ ](?:over[-/ ]|on[-/ ])?(?:month|year)", " ", heading, flags=re.IGNORECASE)
+    heading = _NOTHING_NEW.sub(" ", heading)
     words = re.findall(r"[^\W\d_]+(?:['’&/-][^\W\d_]+)*", heading)
     return next((word for word in words if not _proves(word, known)), None)
 
