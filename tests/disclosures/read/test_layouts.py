@@ -312,3 +312,27 @@ Hashrate under management 16.9 EH/s 16.9 EH/s
     expect(got, "2023-12", managed_ehs="20.5", deployed_ehs="6.2", btc_produced="353")
     expect(got, "2023-11", managed_ehs="20.6", deployed_ehs="6.3", btc_produced="290")
     assert got == {}
+
+
+def test_a_head_of_dates_may_fill_several_lines_each() -> None:
+    text = """Metrics * One Month
+July 31,
+2024
+ One Month
+June 30,
+2025
+
+ One Month
+July 31,
+2025
+
+Bitcoin Mined, net 36.9  6.6  7.3
+Bitcoin Sold (55.0) -  (9.0)
+Bitcoin Holdings at Month End 72.0  142.3  140.5
+"""
+    got = figures(text)
+    expect(got, "2025-07", btc_produced="7.3", btc_sold="9.0", btc_held_end="140.5")
+    expect(got, "2025-06", btc_produced="6.6", btc_sold="0", btc_held_end="142.3")
+    expect(got, "2024-07", btc_produced="36.9", btc_sold="55.0", btc_held_end="72.0")
+    assert got == {}
+    assert read(text.replace("One Month", "Three Months")).facts == ()

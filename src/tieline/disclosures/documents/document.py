@@ -120,11 +120,17 @@ def normalise(text: str) -> str:
     text = _MARK_BEHIND.sub(lambda m: " " * len(m[0]), text)
     text = _separated(text)
     text = re.sub(r"[^\S\n]{2,}", "  ", text)
-    return re.sub(r"\n{3,}", "\n\n", text)
+    text = re.sub(r"\n{3,}", "\n\n", text)
+    return _BROKEN_HEAD.sub(lambda m: re.sub(r"\s*\n\s*", "  ", m[0].rstrip()) + "\n", text)
 
 
 _BOLD = re.compile(r"(?<![\w*)%])\*\*(?=\S)([^*\n]{1,200}?)(?<=\S)\*\*(?![\w*])")
 """`**July 2025**`: bold type, not a footnote's stars."""
+_BREAK = r"(?: {0,2}\n){1,3} {0,2}"
+_BROKEN_HEAD = re.compile(
+    rf"(?:(?:One Month(?: Ended)?{_BREAK})?[A-Z][a-z]{{2,8}} \d\d?,{_BREAK}20\d\d(?:{_BREAK}|\Z)){{2,}}"
+)
+"""A head of dates each of which fills several lines: `One Month`, `July 31,`, `2025`."""
 _MARK_BEHIND = re.compile(
     r"(?<=million)\d(?=[\s|]|$)"
     r"|(?<=[A-Za-z]{3})\d(?=:\s)"
