@@ -81,6 +81,13 @@ def with_device(bench: Bench, device: ScriptedDevice, meter: SumMeter | None = N
     bench.agent = Agent(bench.clock, bench.site, Equipment(bench.devices, meter), bench.outbox, bench.link)
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is scripted answers at once or never."""
+    monkeypatch.setattr(agent_module, "PATIENCE_S", 0.02)
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("sick", [Hangs, Raises, Says])
 def test_a_device_that_hangs_raises_or_says_nan_does_not_stop_the_reflex(
     tmp_path: Path, sick: type[ScriptedDevice]
@@ -176,6 +183,7 @@ class SickMeter(SumMeter):
         raise AssertionError
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("manner", ["hangs", "raises", "nan", "infinite", "negative"])
 def test_a_meter_that_is_sick_does_not_stop_the_reflex_and_is_told(tmp_path: Path, manner: str) -> None:
     async def story() -> None:
