@@ -22,6 +22,7 @@ from tieline.edge.rigs.library import LibraryRig, PyasicRig
 from tieline.edge.rigs.pooling import repool
 from tieline.edge.rigs.pooling.pools import read_pools
 from tieline.edge.rigs.register import Register
+from tieline.edge.rigs.whatsminer import WhatsminerV2
 from tieline.edge.rigs.wire import RefusalError
 from tieline.fleet.models import RIG_MODELS
 from tieline.intake import IntakeError
@@ -303,3 +304,26 @@ async def one(firmware: str) -> tuple[Any, FakeRigs]:
     rigs = FakeRigs(addresses(1), RIG_MODELS[MODELS[firmware]], firmware=firmware)
     assert await rigs.start() == 1, rigs.problem
     return next(iter(rigs.rigs.values())), rigs
+
+
+def test_a_token_is_had_before_it_is_needed_and_a_rig_that_gives_none_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order to many rigs costs a question each, not the making of a token each."""
+
+    async def story() -> None:
+        async with rack(2, model="Whatsminer M50S", firmware="whatsminer-v2") as it:
+            await it.heard()
+            before = {address: rig.calls for address, rig in it.rigs.rigs.items()}
+            await it.ask(0.0)
+            assert all(rig.asleep for rig in it.rigs.rigs.values())
+            assert {rig.calls - before[address] for address, rig in it.rigs.rigs.items()} == {1}
+
+            async def none(self: WhatsminerV2) -> tuple[bytes, str]:
+                raise RefusalError("get_token: no")
+
+            monkeypatch.setattr(WhatsminerV2, "_new_token", none)
+            for rig in it.group.rigs:
+                assert isinstance(rig.driver, WhatsminerV2)
+                rig.driver._token_until = float("-inf")
+            assert (await it.heard()).devices_heard == 2
+
+    asyncio.run(story())
