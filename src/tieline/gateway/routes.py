@@ -302,7 +302,8 @@ class Paths:
         svc = self.svc
         head_only = head.method == "HEAD"
         if path in _HEALTH:
-            ready = any(b.state is State.READY for b in svc.backends.values())
+            # Balancers look for this word alone, whatever the status: who stops is left out.
+            ready = not svc.draining and any(b.state is State.READY for b in svc.backends.values())
             troubles = svc.troubles()
             well = not (svc.draining or troubles)
             health = {"ok": well, "ready": ready, "draining": svc.draining, "troubles": len(troubles),
