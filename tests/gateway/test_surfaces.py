@@ -351,6 +351,10 @@ def test_a_whole_message_errors_and_counts_on_a_real_engine(gateway: Start) -> N
             counted = {"model": "tieline-self-test", "messages": turn}
             status, _, raw = await g.post("/v1/messages/count_tokens", counted)
             assert (status, json.loads(raw)) == (200, {"input_tokens": plain["usage"]["input_tokens"]})
+            twice = [{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}]
+            status, _, raw = await g.post("/v1/messages/count_tokens", counted | {"messages": twice})
+            assert (status, json.loads(raw)["error"]["type"]) == (400, "invalid_request_error")
+            assert "2 or more assistant messages" in json.loads(raw)["error"]["message"], "the engine's own words"
             status, _, raw = await g.post("/v1/messages", ask | {"model": "nobody"})
             assert (status, json.loads(raw)["error"]["type"]) == (404, "not_found_error")
             form = {"format": {"type": "json_schema", "name": "a", "strict": True, "schema": {

@@ -86,7 +86,7 @@ def _disk_of(database: Database) -> TimedDisk | None:
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
     """While this holds, every statement that writes is told to its disk."""
-    run, many, seal, write = Database.run, Database.many, Transaction.seal, Database.write
+    run, many, advance, write = Database.run, Database.many, Database.advance, Database.write
 
     def around(database: Database, sql: str, work: Callable[[], Any]) -> Any:
         disk = _disk_of(database)
@@ -99,12 +99,11 @@ def watched() -> Iterator[None]:
             disk.named(name, "after")
         return found
 
-    def sealed(transaction: Transaction) -> Mark | None:
-        found = seal(transaction)
-        disk = _disk_of(transaction._database)
+    def advanced(database: Database, mark: Mark) -> None:
+        advance(database, mark)
+        disk = _disk_of(database)
         if disk is not None:
-            disk.named(f"{transaction._database.kind.name}: COMMIT", "before")
-        return found
+            disk.named(f"{database.kind.name}: COMMIT", "before")
 
     @contextlib.contextmanager
     def written(database: Database) -> Iterator[Transaction]:
@@ -118,7 +117,7 @@ def watched() -> Iterator[None]:
     with (
         mock.patch.object(Database, "run", lambda db, sql, values=(): around(db, sql, lambda: run(db, sql, values))),
         mock.patch.object(Database, "many", lambda db, sql, rows: around(db, sql, lambda: many(db, sql, rows))),
-        mock.patch.object(Transaction, "seal", sealed),
+        mock.patch.object(Database, "advance", advanced),
         mock.patch.object(Database, "write", written),
     ):
         yield

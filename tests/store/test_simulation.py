@@ -201,11 +201,13 @@ def _no_rollback(patch: pytest.MonkeyPatch) -> None:
     @contextlib.contextmanager
     def write(self: Database) -> Iterator[Transaction]:
         with self._lock, self._named("write to"):
-            transaction = Transaction(self)
+            transaction = Transaction()
             yield transaction
-            mark = transaction.seal()
-            if mark is not None and self._marks is not None:
-                self._marks.write(mark)
+            if transaction:
+                mark = transaction.mark_after(self.tail())
+                self.advance(mark)
+                if self._marks is not None:
+                    self._marks.write(mark)
 
     patch.setattr(Database, "write", write)
 

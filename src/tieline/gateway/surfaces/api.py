@@ -12,7 +12,7 @@ from tieline.gateway.budgets.admit import KeyAccount
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.requests import body as bodies
 from tieline.gateway.requests.body import Request
-from tieline.gateway.requests.continuity.resume_calls import Continuing
+from tieline.gateway.requests.continuity.resume_calls import Continuing, PromptRefusedError
 from tieline.gateway.routing.route import Want
 from tieline.gateway.service import Service
 from tieline.gateway.surfaces import conversations, messages, responses
@@ -125,7 +125,11 @@ class Surfaces:
             connection.refuse(refusal)
             return
         want = Want(offer.name, regions=account.regions, tenant=account.tenant.id)
-        counted = await Continuing(self.svc).count_prompt(request, offer, want)
+        try:
+            counted = await Continuing(self.svc).count_prompt(request, offer, want)
+        except PromptRefusedError as error:
+            connection.refuse(bad_request(str(error), "engine_refused"))
+            return
         if counted is None:
             connection.refuse(
                 Refusal(503, "no engine of this model can count tokens now", "no_capacity", retry_after_s=2)

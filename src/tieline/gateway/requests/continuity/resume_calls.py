@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from tieline.gateway.requests import chunks
+from tieline.gateway.requests.answer import words_of
 from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.chunks import Chunk
 from tieline.gateway.requests.continuity import resume
@@ -47,6 +48,10 @@ class _Text(msgspec.Struct):
 _tokens = json_reader(_Tokens)
 _prompt = json_reader(_Prompt)
 _text = json_reader(_Text)
+
+
+class PromptRefusedError(OSError):
+    """An engine's template or tokenizer refuses the prompt, in its words."""
 
 
 class CannotContinueError(Exception):
@@ -154,6 +159,8 @@ class Continuing:
 
     async def _template(self, backend: Backend, body: bytes) -> str:
         status, answer = await call(backend, "POST", "/apply-template", body, TOKENIZE_S)
+        if status == 400:
+            raise PromptRefusedError(_words(answer) or "the engine's template refuses these messages")
         if status != 200:
             raise OSError(f"/apply-template answered {status}")
         return _prompt(answer).prompt
@@ -245,10 +252,13 @@ class Continuing:
         return None, None
 
     async def count_prompt(self, request: Request, offer: ModelOffer, want: Want) -> int | None:
-        """Tokens of a prompt by any live engine of the model; None: not to be had."""
+        """Tokens of a prompt by any live engine of the model; None: not to be had. Raises PromptRefusedError: an engine
+        says what is wrong with it."""
         for one in self.pool.serving(want)[:3]:
             try:
                 counted = await self._count_prompt(request, one, one.name_of(offer))
+            except PromptRefusedError:
+                raise
             except (OSError, msgspec.DecodeError):
                 continue
             if counted is not None:
@@ -270,4 +280,13 @@ class Continuing:
             status, answer = await call(backend, "POST", "/tokenize", body, TOKENIZE_S)
             if status == 200:
                 return _tokens(answer).count
+            if status == 400:
+                raise PromptRefusedError(_words(answer) or "the engine's template refuses these messages")
         return None
+
+
+def _words(answer: bytes) -> str:
+    try:
+        return words_of(read_json(answer))
+    except msgspec.DecodeError:
+        return ""
