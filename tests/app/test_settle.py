@@ -26,7 +26,9 @@ from tieline.records import (
     Receipt,
     Sample,
     Shortfall,
+    SystemLoad,
     Transfer,
+    VendorBill,
 )
 from tieline.settlement.causes import newest_promises
 from tieline.settlement.hours import Settler
@@ -370,3 +372,38 @@ def test_a_pool_is_measured_by_its_terms_and_by_what_arrived() -> None:
     assert [one.remark for one in days[2:]] == ["", "", "", "", "", "", late, late]
     store.append([Receipt(at=T0 + 40 * HOUR, receipt_id="t:1", sats=stated, **told)])
     assert "BTC came that nobody stated" in pool_days(store, "2026-11", T0 + 72 * HOUR, terms)[2].remark
+
+
+@pytest.mark.parametrize(
+    ("rule", "operator", "peak", "now"),
+    [
+        ("4CP", "ERCOT", datetime(2026, 9, 9, 22, tzinfo=UTC), datetime(2026, 10, 1, 6, tzinfo=UTC)),
+        # The last peaks of a season without an end are over when the next one has begun.
+        ("ICI", "IESO", datetime(2026, 4, 29, 22, tzinfo=UTC), datetime(2026, 5, 2, 6, tzinfo=UTC)),
+    ],
+)
+def test_a_peak_that_is_over_is_charged_by_the_platform_itself_and_once(
+    rule: str, operator: str, peak: datetime, now: datetime
+) -> None:
+    config = configuration.loads(one_site(f'basis = "fixed", fixed_usd_per_mwh = 40.0, peak_rules = ["{rule}"]'))
+    store = Store(None, records.encode, records.decode)
+    told = {"at": peak, "known_at": peak + HOUR, "source": "t", "kind": "measured"}
+    bill = PowerBill(
+        **told, site_id="a", length_s=3600, mining_wh=4e6, inference_wh=0.0, aux_wh=0.0, cost_usd=Decimal(1)
+    )
+    store.append([SystemLoad(**told, operator=operator, power_w=80e9), bill])
+
+    def owed(at: datetime, settler: Settler) -> tuple[int, Decimal]:
+        settler.step(at)
+        charged = store.between(VendorBill, peak, now)
+        assert {one.at for one in charged} <= {peak}
+        return len(charged), -books_of(store).book.balance(f"Liabilities:Payable:{operator}", USD)
+
+    settler = Settler(config, store)
+    each = Decimal(repr(config.fleet.peak_rules[rule].usd_per_mw_peak))
+    assert owed(peak + 2 * HOUR, settler) == (0, 0)  # a higher hour may still come
+    for one in (settler, settler, Settler(config, store)):
+        assert owed(now, one) == (1, round(4 * each, 2))
+    store.append([msgspec.structs.replace(bill, mining_wh=5e6, known_at=now + HOUR)])
+    for days in (1, 2):
+        assert owed(now + timedelta(days=days), settler) == (2, round(5 * each, 2))

@@ -13,7 +13,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -24,6 +24,7 @@ from tieline.clock import Interval, intervals
 from tieline.config import Config
 from tieline.dispatch.contracts import cost_usd, power_cost
 from tieline.dispatch.demand_charge import ratchet_w
+from tieline.dispatch.inputs.foresight import rules_of
 from tieline.dispatch.settings import settings_of
 from tieline.economics import SATS_PER_BTC, matures_in
 from tieline.feeds.pools import SimulatedPool, simulated_pool
@@ -45,6 +46,7 @@ from tieline.records import (
 )
 from tieline.settlement.causes import Causes, events
 from tieline.settlement.month import BEGINNING
+from tieline.settlement.peaks import new_charges
 from tieline.settlement.truth import Truth
 from tieline.store import Store, StoreError
 
@@ -104,6 +106,7 @@ class Settler:
         self._causes = Causes(config.fleet, self._settings.keeps)
         self._settled: set[datetime] = set()
         self._events_at: datetime | None = None
+        self._peaks_on: date | None = None
         self._looked: dict[datetime, datetime] = {}
         # What could not be settled: when it was last tried, and why not.
         self._unsettled: dict[str, tuple[datetime, str]] = {}
@@ -132,6 +135,11 @@ class Settler:
             self._events_at = quarter
             with self._alone("promises and orders that have ended"):
                 self._store.append(events(self._store, self._config.fleet, self._settings, now))
+        if self._peaks_on != now.date():
+            with self._alone("charges of coincident peaks that are over"):
+                rules = rules_of(self._config.fleet, self._settings)
+                self._store.append(new_charges(self._store, self._config.fleet, rules, now))
+                self._peaks_on = now.date()
 
     @contextlib.contextmanager
     def _alone(self, what: str) -> Iterator[None]:

@@ -11,13 +11,14 @@ from pathlib import Path
 import click
 
 from tieline.cli.desk.known import known, known_options
-from tieline.dispatch.desk.accrual import AccruedShare, accrued, peaks_so_far
+from tieline.dispatch.desk.accrual import AccruedShare
 from tieline.dispatch.inputs.foresight import rules_of
 from tieline.feeds.days.folder import FolderError
 from tieline.fleet import Fleet
 from tieline.fleet.markets import zone_of
 from tieline.fleet.peaks import PeakRule
-from tieline.records import PeakOdds, PowerBill, SystemLoad, newest_by
+from tieline.records import PeakOdds, newest_by
+from tieline.settlement.peaks import accrued_shares
 from tieline.store import Store
 
 # Odds below this are of no use to a person; they still count in each decision.
@@ -105,20 +106,6 @@ def _lines(rule: PeakRule, fleet: Fleet, odds: Iterable[PeakOdds], now: datetime
 
 
 # --- what is accrued for next year ------------------------------------------------------------
-
-
-def accrued_shares(store: Store, rule: PeakRule, fleet: Fleet, now: datetime) -> list[AccruedShare]:
-    """What each site that pays for a rule's peaks will owe for those of the season so far, by its hourly bills."""
-    loads = store.between(SystemLoad, now - timedelta(days=370), now, subject=rule.operator, now=now)
-    peaks_ = peaks_so_far(rule, loads, now)
-
-    def drawn(site_id: str, at: datetime) -> float | None:
-        bills = store.between(PowerBill, at, at + timedelta(hours=1), subject=site_id, now=now)
-        hourly = [bill for bill in bills if bill.length_s == 3600 and bill.at == at]
-        last = max(hourly, key=lambda bill: bill.known_at, default=None)
-        return None if last is None else last.mining_wh + last.inference_wh + last.aux_wh
-
-    return accrued(rule, [site.id for site in fleet.sites if fleet.pays(site, rule)], peaks_, drawn)
 
 
 def _owed_lines(rule: PeakRule, owed: list[AccruedShare]) -> list[str]:

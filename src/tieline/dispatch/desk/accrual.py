@@ -41,10 +41,15 @@ class AccruedShare:
     usd: Decimal
 
 
-def peaks_so_far(rule: PeakRule, loads: Iterable[SystemLoad], now: datetime) -> list[PeakSoFar]:
-    """The peaks of the season that holds `now`, oldest first, by measured load; the last word on an hour counts."""
-    today = rule.local_day(now)
-    hours = newest_by((load for load in loads if _counts(rule, load, now)), lambda load: load.at)
+def peaks_so_far(
+    rule: PeakRule, loads: Iterable[SystemLoad], now: datetime, season: int | None = None
+) -> list[PeakSoFar]:
+    """The peaks of a season, oldest first, by measured load; the last word on an hour counts. `season`: the year in
+    which it began, by default the one that holds `now`."""
+    today, running_season = rule.local_day(now), season_of(rule, now)
+    season = running_season if season is None else season
+    past = season < running_season
+    hours = newest_by((load for load in loads if _counts(rule, load, now, season)), lambda load: load.at)
     highest: dict[str, SystemLoad] = {}
     for at, load in sorted(hours.items()):
         key = f"{rule.local_day(at)}" if rule.by == "season" else rule.season(rule.local_day(at))
@@ -53,19 +58,19 @@ def peaks_so_far(rule: PeakRule, loads: Iterable[SystemLoad], now: datetime) -> 
     ranking = sorted(highest.items(), key=lambda item: -item[1].power_w)
     if rule.by == "season":
         ranking = ranking[: rule.peaks]
-        ended = today.month not in rule.months
+        ended = past or today.month not in rule.months
         return sorted((PeakSoFar(k, one.at, one.power_w, ended) for k, one in ranking), key=lambda p: p.at)
     running = rule.season(today)
-    return sorted((PeakSoFar(k, one.at, one.power_w, k != running) for k, one in ranking), key=lambda p: p.at)
+    return sorted((PeakSoFar(k, one.at, one.power_w, past or k != running) for k, one in ranking), key=lambda p: p.at)
 
 
-def _counts(rule: PeakRule, load: SystemLoad, now: datetime) -> bool:
-    """Is it measured load of the rule's system, known by `now`, of this season?"""
+def _counts(rule: PeakRule, load: SystemLoad, now: datetime, season: int) -> bool:
+    """Is it measured load of the rule's system, known by `now`, of that season?"""
     known = load.kind != "forecast" and load.operator == rule.operator and load.known_at <= now
-    return known and rule.applies(rule.local_day(load.at)) and _season(rule, load.at) == _season(rule, now)
+    return known and rule.applies(rule.local_day(load.at)) and season_of(rule, load.at) == season
 
 
-def _season(rule: PeakRule, moment: datetime) -> int:
+def season_of(rule: PeakRule, moment: datetime) -> int:
     """The year in which the season of a moment began."""
     day = rule.local_day(moment)
     return day.year if day.month >= rule.season_begins else day.year - 1
