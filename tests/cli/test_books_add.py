@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -15,6 +16,7 @@ from tests.cli.folder import make, open_store
 
 from tieline import records
 from tieline.cli import main
+from tieline.cli.money import keep
 from tieline.fleet.peaks import shipped_rules
 from tieline.ledger import COMMODITIES
 from tieline.records import PowerBill, Seal, SystemLoad, Usage
@@ -174,6 +176,27 @@ def test_a_closed_month_takes_nothing_and_a_late_fact_goes_into_the_open_one(fol
     )
     assert "2026-09-01 00:00  taken back: Host: Hosting (of 2026-08-07" in fixed.output
     assert balances(folder)["Expenses:Hosting", "USD"] == "520.00"
+
+
+def test_of_two_who_sell_the_same_coins_at_once_the_second_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(folder, "payout", "--id", "p1", "--btc", "1", "--price", "100000", "--pool", "x", "--at", "2026-08-03")
+    sale = ("books", "add", "sale", "--data-dir", folder, "--btc", "0.7", "--price", "110000", "--id")
+    record_all = keep.record_all
+
+    def beaten(*words: Any) -> None:
+        monkeypatch.setattr(keep, "record_all", record_all)
+        assert run(*sale, "first").exit_code == 0
+        record_all(*words)
+
+    monkeypatch.setattr(keep, "record_all", beaten)
+    told = run(*sale, "second")
+    assert told.exit_code == 1
+    assert "set aside, for the books changed meanwhile: " in told.output
+    assert "holds 0.30000000 BTC" in told.output
+    assert balances(folder)["Assets:Bitcoin:Treasury", "BTC"] == "0.30000000"
+    assert "trade second" in run("books", "unbookable", "--data-dir", folder).output
 
 
 def test_seals_name_the_first_entry_that_was_altered(folder: Path) -> None:

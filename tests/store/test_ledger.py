@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,10 +19,23 @@ from tests.store.simulate_books import T0 as START
 from tests.store.simulate_books import drawn, many
 
 from tieline import records
-from tieline.ledger import BTC, USD, Book, Entry, EntryError, JournalSpan, MemoryJournal, Posting, btc_of_sats, usd
+from tieline.ledger import (
+    BTC,
+    USD,
+    Book,
+    Entry,
+    EntryError,
+    JournalSpan,
+    MemoryJournal,
+    Posting,
+    ShortError,
+    btc_of_sats,
+    usd,
+)
 from tieline.ledger.lots import POOL
 from tieline.settlement.month import Books
 from tieline.store import Store, StoreError
+from tieline.store import ledger as ledger_store
 from tieline.store.ledger import AlteredError, LedgerStore, Watermark
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -157,6 +172,37 @@ def test_who_comes_second_reads_one_moment_and_keeps_the_rest_in_memory(tmp_path
     assert list(first.keeper.book.entries) == list(second.keeper.book.entries)
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_of_two_writers_that_saw_the_same_coin_one_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: bool
+) -> None:
+    """The lock parts them; where a disk keeps no locks, the transaction that appends does."""
+    coin = Posting("Assets:Bitcoin:Treasury", btc_of_sats(10), lot="l", cost=usd(5))
+    paid = (coin, Posting("Trading:Bitcoin", btc_of_sats(-10)))
+    taken = (replace(coin, amount=btc_of_sats(-7), cost=None), Posting("Trading:Bitcoin", btc_of_sats(7)))
+    first = LedgerStore(tmp_path / "books.db")
+    Book(journal=first).book(Entry(T0, "paid", "paid", paid))
+    first.flush(Watermark("x", 1, b""))
+    if not locked:
+        monkeypatch.setattr(ledger_store, "_locked", lambda path: os.open(os.devnull, os.O_RDONLY))
+    second = LedgerStore(tmp_path / "books.db")
+    assert second.writes is not locked
+    for name, one in (("first", first), ("second", second)):
+        Book(journal=one).book(Entry(T0, name, "sold", taken))
+    first.flush(Watermark("x", 2, b""))
+    with pytest.raises(StoreError, match="another process writes it" if locked else "another process wrote it since"):
+        second.flush(Watermark("x", 2, b""))
+    first.close()
+    second.close()
+    again = LedgerStore(tmp_path / "books.db")
+    again.verify()
+    assert [one.key for one in again.entries] == ["paid", "first"]
+    assert [one.number for one in again.lots()] == [btc_of_sats(3).number]
+    with pytest.raises(ShortError, match="holds 0.00000003 BTC"):
+        Book(journal=again).book(Entry(T0, "second", "sold", taken))
+    again.close()
 
 
 def test_another_method_or_another_store_makes_them_anew(tmp_path: Path) -> None:

@@ -175,12 +175,16 @@ class LedgerStore:
             slots = self._db.rows("SELECT id, account, commodity FROM slot")
             self._slots = {(account, of): id_ for id_, account, of in slots}
             self._names = {id_: slot for slot, id_ in self._slots.items()}
-            rows = self._db.rows("SELECT number, digest FROM entry WHERE number = (SELECT max(number) FROM entry)")
-            self._count, self._digest = (int(rows[0][0]), bytes(rows[0][1]).hex()) if rows else (0, "")
+            self._count, self._digest = self._last()
             undo.pop_all()
         self.tail = MemoryJournal()
         self._placed: dict[tuple[Account, str], LotHeld | None] = {}
         self._standing: dict[str, bytes] = {}
+
+    def _last(self) -> tuple[int, str]:
+        """The number (from 1) and the digest of the last entry on disk."""
+        rows = self._db.rows("SELECT number, digest FROM entry WHERE number = (SELECT max(number) FROM entry)")
+        return (int(rows[0][0]), bytes(rows[0][1]).hex()) if rows else (0, "")
 
     # --- a journal -----------------------------------------------------------------------
 
@@ -367,10 +371,16 @@ class LedgerStore:
 
     def flush(self, watermark: Watermark) -> None:
         """Put what was appended on disk, with how far that is; on disk when it returns. Raises StoreError with nothing
-        of it kept; it can be tried again."""
-        assert self.writes
+        of it kept; it can be tried again.
+
+        Coins and limits were checked against what was read here, so the same transaction looks whether that is still
+        what stands: of two writers whom no lock parted, the second keeps nothing."""
+        if not self.writes:
+            raise StoreError(f"{self.path}: another process writes it")
         added = self.tail.entries
         with self._db.write() as transaction:
+            if self._last() != (self._count, self._digest):
+                raise StoreError(f"{self.path}: another process wrote it since it was read here; start this one anew")
             new = self._new_slots(added)
             last, rows, bodies = self._digest, [], []
             for offset, entry in enumerate(added, self._count + 1):

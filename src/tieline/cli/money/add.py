@@ -19,7 +19,7 @@ from tieline.books import Bookkeeper, month_span
 from tieline.books.accounts import coins_at, held_place, matured_id
 from tieline.books.keeper import identity
 from tieline.cli.folder import config_and_now, data_dir, open_store, place_in
-from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
+from tieline.cli.money.keep import fresh, keeper_of, preview, record_all, record_booked
 from tieline.cli.money.selling import ApprovedSale
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.clock import begun, day_or_moment
@@ -140,7 +140,7 @@ def enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **c
             )
     entries = preview(keeper, new)
     if new and not common["dry_run"]:
-        record_all(folder, new, now)
+        record_booked(folder, new, now)
     if common["as_json"]:
         click.echo(json.dumps({"new": len(new), "recorded": bool(new) and not common["dry_run"], "entries": entries}))
         return

@@ -24,7 +24,7 @@ from tieline.books.treasury.sheets import SheetError, priced
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.money.add import When
 from tieline.cli.money.imports import mapping_of, text_of
-from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
+from tieline.cli.money.keep import fresh, keeper_of, preview, record_booked
 from tieline.clock import begun
 from tieline.feeds.coins.ask import Arrival, CoinFeedError, PoolStatements, WatchedChain
 from tieline.feeds.coins.braiins import Braiins
@@ -191,7 +191,7 @@ def _keep(
             store.close()
     entries = preview(keeper, new)
     if new and not dry_run:
-        record_all(data_dir, new, now)
+        record_booked(data_dir, new, now)
     if as_json:
         result = {"new": len(new), "as_before": as_before, "recorded": bool(new) and not dry_run, "entries": entries}
         click.echo(json.dumps(result, indent=2))

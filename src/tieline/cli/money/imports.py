@@ -10,7 +10,7 @@ import click
 from tieline.books.beans import journaled
 from tieline.books.treasury.sheets import SHEETS, SheetError
 from tieline.cli.folder import config_and_now, data_dir
-from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
+from tieline.cli.money.keep import fresh, keeper_of, preview, record_booked
 
 # A million rows of a spreadsheet are about this much.
 MAX_BYTES = 64 * 2**20
@@ -62,7 +62,7 @@ def import_(
     new, as_before = fresh(keeper, batch)
     entries = preview(keeper, new)
     if not dry_run and new:
-        record_all(data_dir, new, now)
+        record_booked(data_dir, new, now)
     if as_json:
         result = {
             "read": len(batch),

@@ -109,6 +109,16 @@ def record_all(folder: Path, batch: Sequence[AnyRecord], now: datetime) -> None:
         raise click.ClickException(f"nothing was recorded: {error}") from error
 
 
+def record_booked(folder: Path, batch: Sequence[Record], now: datetime) -> None:
+    """`record_all`, and that the books took them: somebody may have booked, since `preview`, what they need. Raises
+    click.ClickException, where they are kept and set aside."""
+    record_all(folder, batch, now)
+    mine = {f"{type(one).__name__}|{one.key}" for one in batch}
+    aside = next((one for one in keeper_of(folder).unbookable if one.key in mine), None)
+    if aside is not None:
+        raise AnswerIsNoError(f"recorded, but set aside, for the books changed meanwhile: {aside.why}")
+
+
 def _runs(folder: Path) -> bool:
     if not (folder / "run" / "state.json").exists():
         return False

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from tieline.cli.folder import config_and_now, data_dir, open_store
-from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
+from tieline.cli.money.keep import fresh, keeper_of, preview, record_booked
 
 
 @click.command()
@@ -37,7 +37,7 @@ def peaks(data_dir: Path, dry_run: bool, as_json: bool) -> None:
     new, as_before = fresh(keeper, due)
     entries = preview(keeper, new)
     if new and not dry_run:
-        record_all(data_dir, new, now)
+        record_booked(data_dir, new, now)
     recorded = bool(new) and not dry_run
     if as_json:
         result = {"new": len(new), "as_before": as_before, "recorded": recorded, "entries": entries}
