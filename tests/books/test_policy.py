@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,13 +108,28 @@ def test_whatever_happens_it_rolls_forward_to_what_it_may_be_carried_at(
 def test_a_month_ends_where_the_company_is() -> None:
     late = paid(31, 10**8, "60000")  # 31 August, noon
     after = datetime(2026, 9, 1, 3, tzinfo=UTC)  # still August in New York
-    import msgspec
-
     late = msgspec.structs.replace(late, at=after, span_start=after, span_end=after)
     keeper = kept('time_zone = "America/New_York"', late, closing(8, "60000"))
     assert keeper.open_from == datetime(2026, 9, 1, 4, tzinfo=UTC)
     assert lines(statement_of(keeper, "2026-08").rollforward)["Additions: mined"] == D(60_000)
     assert month_span("2026-11", policy_of('time_zone = "America/New_York"').zone)[1].hour == 5  # after the change
+
+
+def test_a_payout_of_a_closed_month_is_income_of_the_open_one_and_its_lot_keeps_its_day() -> None:
+    keeper = kept("", paid(3, 10**8, "60000"), closing(8, "60000"))
+    late = msgspec.structs.replace(
+        paid(20, 10**7, "50000"), payout_id="late", known_at=datetime(2026, 9, 15, tzinfo=UTC)
+    )
+    keeper.take(late)
+    assert keeper.unbookable == ()
+    entry = keeper.book.entries[-1]
+    assert entry.at == keeper.open_from == datetime(2026, 9, 1, tzinfo=UTC)
+    assert entry.narration.endswith(f"(of {late.at:%Y-%m-%d}, learned after its month was closed)")
+    assert entry.known_at == late.known_at
+    assert late.key in "".join(entry.refs)
+    assert lines(statement_of(keeper, "2026-08").rollforward)["Additions: mined"] == D(60_000)
+    assert lines(statement_of(keeper, "2026-09").rollforward)["Additions: mined"] == D(5_000)
+    assert [f"{one.at:%Y-%m-%d}" for one in keeper.book.lots(TREASURY)] == ["2026-08-03", "2026-08-20"]
 
 
 def test_lots_leave_by_the_rule_that_covers_account_and_year() -> None:

@@ -370,8 +370,8 @@ table { border-collapse: collapse; width: 100%; margin: 1rem 0 }
 caption { text-align: left; font-weight: 600 }
 th { text-align: left; font-weight: 400 }
 h2 { font-size: 1rem } li { font-size: .85rem }
-td { text-align: right; font-variant-numeric: tabular-nums }
-th, td { padding: .3rem 0; border-bottom: 1px solid #8884 }
+td { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; padding-left: 1rem }
+th, td { padding-block: .3rem; border-bottom: 1px solid #8884 }
 """
 FORMS = {"text": as_text, "html": as_html, "csv": as_csv, "json": as_json}
 
