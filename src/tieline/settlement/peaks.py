@@ -71,12 +71,13 @@ def charges(store: Store, fleet: Fleet, rules: Sequence[PeakRule], now: datetime
 
 def new_charges(store: Store, fleet: Fleet, rules: Sequence[PeakRule], now: datetime) -> list[VendorBill]:
     """Those of `charges` that say something else than what is stored; each known after what it corrects."""
-    new, stored = [], {}
+    new: list[VendorBill] = []
+    stored: dict[str, VendorBill] = {}
     for operator in {rule.operator for rule in rules}:
         told = store.between(VendorBill, now - SEASON - LATE, now, subject=operator)
         stored |= newest_by(told, lambda bill: bill.bill_id)
     for bill in charges(store, fleet, rules, now):
-        known: VendorBill | None = stored.get(bill.bill_id)
+        known = stored.get(bill.bill_id)
         if known is None:
             new.append(bill)
         elif Decimal(known.amount_usd) != bill.amount_usd or known.at != bill.at:

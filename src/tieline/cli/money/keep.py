@@ -109,7 +109,7 @@ def record_all(folder: Path, batch: Sequence[AnyRecord], now: datetime) -> None:
         raise click.ClickException(f"nothing was recorded: {error}") from error
 
 
-def record_booked(folder: Path, batch: Sequence[Record], now: datetime) -> None:
+def record_booked(folder: Path, batch: Sequence[AnyRecord], now: datetime) -> None:
     """`record_all`, and that the books took them: somebody may have booked, since `preview`, what they need. Raises
     click.ClickException, where they are kept and set aside."""
     record_all(folder, batch, now)
