@@ -327,3 +327,22 @@ def test_a_token_is_had_before_it_is_needed_and_a_rig_that_gives_none_is_heard(m
             assert (await it.heard()).devices_heard == 2
 
     asyncio.run(story())
+
+
+def test_a_session_is_had_before_it_is_needed_and_after_a_restart_anew() -> None:
+    """An order to many LuxOS rigs costs a question each."""
+
+    async def story() -> None:
+        async with rack(2, model="Antminer S21", firmware="luxos") as it:
+            await it.heard()
+            before = {address: rig.calls for address, rig in it.rigs.rigs.items()}
+            await it.ask(0.0)
+            assert all(rig.asleep for rig in it.rigs.rigs.values())
+            assert {rig.calls - before[address] for address, rig in it.rigs.rigs.items()} == {1}
+            for rig in it.rigs.rigs.values():
+                rig.session = ""  # as after a restart
+            await it.ask(1e9)
+            await it.heard()
+            assert not any(rig.asleep for rig in it.rigs.rigs.values())
+
+    asyncio.run(story())

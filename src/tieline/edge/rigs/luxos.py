@@ -1,20 +1,26 @@
 """LuxOS: read with one joined command on port 4028, paused by its curtail command, set by profile.
 
 A command wants a session. A rig has one at a time and forgets it when it restarts, so a refused one is asked for
-anew, once. Source: LuxOS' API documentation; no hardware was at hand.
+anew, once. It is had before it is needed, from the first poll on: an order to many rigs then costs a question each, not
+two; whoever else works on the rig meanwhile asks it for the `session` that stands, as we do. Source: LuxOS' API
+documentation; no hardware was at hand.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 from tieline.edge.rigs.cgminer import PORT, command, first_pool, row, scaled, several
 from tieline.edge.rigs.driver import FITS, Capabilities, Raw, RigOrder
 from tieline.edge.rigs.pooling.pools import PoolSetting
-from tieline.edge.rigs.wire import RefusalError
+from tieline.edge.rigs.wire import RefusalError, SilentError
 
 POLL = "summary+power+config+pools+temps"
+# A rig that gives no session is asked again so much later.
+SESSION_AGAIN_S = 60.0
 
 
 class LuxosRig:
@@ -24,6 +30,7 @@ class LuxosRig:
     def __init__(self, address: str, port: int = PORT) -> None:
         self._address, self._port = address, port
         self._session = ""
+        self._session_asked = float("-inf")
         self._profiles: list[tuple[float, str]] = []  # watts, name
         self._profile: str | None = None  # in use, as last told or read
         self.normal: str | None = None
@@ -36,6 +43,7 @@ class LuxosRig:
             self._profile = profile
             self.normal = self.normal or profile
         pool, worker = first_pool(answers["pools"])
+        await self._hold_session()
         return Raw(
             watts=row(answers["power"], "POWER").get("Watts"),
             hashrate_hs=scaled(summary.get("GHS 5s"), 1e9),
@@ -110,6 +118,15 @@ class LuxosRig:
                 self._session = ""
                 if not again:
                     raise
+
+    async def _hold_session(self) -> None:
+        """Have a session. A rig that gives none was heard all the same."""
+        now = asyncio.get_running_loop().time()
+        if self._session or now < self._session_asked + SESSION_AGAIN_S:
+            return
+        self._session_asked = now
+        with contextlib.suppress(RefusalError, SilentError):
+            self._session = await self._logon()
 
     async def _logon(self) -> str:
         try:
