@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tests.edge.rack import BLOCK, addresses
 
 from tieline import cli
-from tieline.edge.rigs.discover import addresses_of, discover
+from tieline.edge.discover import addresses_of, discover
 from tieline.fleet.models import RIG_MODELS
 from tieline.sim.rigs.server import FakeRigs
 

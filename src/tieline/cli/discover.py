@@ -6,8 +6,8 @@ import asyncio
 
 import click
 
-from tieline.edge.rigs.discover import Discovered, addresses_of
-from tieline.edge.rigs.discover import discover as ask
+from tieline.edge.discover import Discovered, addresses_of
+from tieline.edge.discover import discover as ask
 
 
 @click.command()
