@@ -35,8 +35,8 @@ from tieline.ledger import (
 from tieline.ledger.lots import POOL
 from tieline.settlement.month import Books
 from tieline.store import Store, StoreError
-from tieline.store import ledger as ledger_store
 from tieline.store.ledger import AlteredError, LedgerStore, Watermark
+from tieline.store.ledger import journal as ledger_store
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
