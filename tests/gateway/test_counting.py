@@ -208,3 +208,26 @@ def test_a_call_cut_between_its_finish_and_its_count_is_billed_by_its_own_frames
             assert asked_of["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
 
     asyncio.run(body())
+
+
+@pytest.mark.parametrize(("cut_at", "billed"), [("hashes sold", 10), (None, 9), ("not one that was asked for", 9)])
+def test_a_text_cut_between_its_finish_and_its_count_is_counted_by_the_engine_that_was_lost(
+    gateway: Start, cut_at: str | None, billed: int
+) -> None:
+    """Its connection was cut, and no other is there: it is left alone for answers, but it can count. vLLM says which
+    stop string ended the text, whose tokens were generated too; with none the model ended it, by a token of its own."""
+
+    async def body() -> None:
+        words = [ROLE, chunk({"content": "A rig "}), chunk({"content": "is one ASIC that computes SHA-256 "})]
+        end = {"index": 0, "delta": {}, "finish_reason": "stop", "stop_reason": cut_at}
+        async with (
+            Odd("a", "vllm", frames=[*words, chunk({}) | {"choices": [end]}, DIE]) as a,
+            gateway(rig(engines=(Engine(url=a.url, kind="vllm", models=("m",)),))) as g,
+        ):
+            _, _, well = await stream(g, CHAT | {"stop": ["hashes sold", "pool"]})
+            assert well
+            await g.quiet()
+            (record,) = g.usage()
+            assert (record.output_tokens, record.estimated) == (billed, True)
+
+    asyncio.run(body())

@@ -37,21 +37,19 @@ def uncounted(state: RequestState) -> bool:
     return state.output_tokens is None or state.prompt_tokens is None
 
 
-def by_model(state: RequestState) -> bool:
-    """Did the model end its answer itself, with a token that nobody sees? A stop string is what it was cut at."""
-    return state.finish == "stop" and "stop" not in state.request.fields
-
-
 def texts_of(state: RequestState) -> dict[int, tuple[str, bool]]:
-    """What was delivered, of each answer by itself; did the model end it?"""
+    """What was generated, of each answer by itself: what was delivered of it, and the stop string that it was cut at
+    where its engine says which; did the model end it itself, with a token that nobody sees?"""
     texts: dict[int, str] = {}
     for (at, _), text in state.parts().items():
         texts[at] = texts.get(at, "") + text
-    choices = state.choices
-    if choices is None:
-        return {at: (text, by_model(state)) for at, text in texts.items()}
-    whole = "stop" not in state.request.fields
-    return {at: (text, whole and choices.finished.get(at) == "stop") for at, text in texts.items()}
+    choices, found = state.choices, {}
+    for at, text in texts.items():
+        finish = state.finish if choices is None else choices.finished.get(at)
+        stop = None if state.stopped is None else state.stopped.get(at)
+        ended = finish == "stop" and ("stop" not in state.request.fields or stop == "")
+        found[at] = (text + stop if stop and not text.endswith(stop) else text, ended)
+    return found
 
 
 def tail(state: RequestState) -> bytes:

@@ -57,7 +57,7 @@ def lost(state: RequestState, attempt: Attempt, current: Attempt | None, second:
 
 def _rewind(state: RequestState) -> None:
     """What came and was not delivered never came."""
-    state.finish, state.finishes = None, 0
+    state.finish, state.finishes, state.stopped = None, 0, None
     if state.usage_in_frames:  # of the one that is lost: what goes on says what was used in all
         state.output_tokens = state.prompt_tokens = None
     if state.ids is not None:

@@ -15,6 +15,7 @@ import msgspec
 from tieline.gateway.requests import chunks
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.chunks import Chunk
+from tieline.gateway.requests.continuity import resume
 from tieline.gateway.requests.continuity.replay import DivergedError, Replay
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.wire import loose, passthrough, sse
@@ -138,7 +139,7 @@ def _sent(
     if sent is None:
         return None
     if ends:
-        _finished(state, choices)
+        _finished(state, attempt, choices)
     elif all(said) and not odd:
         delta = choices[0].delta
         if delta is None or delta.role is None or state.tokens > 1:  # most engines give the role once
@@ -204,7 +205,7 @@ def _special(state: RequestState, at: int, delta: sse.Delta) -> bool:
     return said
 
 
-def _finished(state: RequestState, choices: tuple[sse.Choice, ...]) -> None:
+def _finished(state: RequestState, attempt: Attempt, choices: tuple[sse.Choice, ...]) -> None:
     for choice in choices:
         reason = choice.finish_reason
         if not reason:
@@ -215,6 +216,10 @@ def _finished(state: RequestState, choices: tuple[sse.Choice, ...]) -> None:
         state.finish = reason if len(reason) <= MAX_REASON else "other"
         if state.choices is not None:
             state.choices.finish(choice.at, state.finish)
+        if attempt.backend.engine == "vllm" and "stop" in state.request.fields:
+            state.stopped = state.stopped or {}
+            stop = choice.stop_reason
+            state.stopped[choice.at] = stop if isinstance(stop, str) and stop in resume.stops(state.request) else ""
 
 
 def _report(state: RequestState, attempt: Attempt, usage: sse.TokenUsage) -> None:

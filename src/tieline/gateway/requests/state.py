@@ -106,6 +106,7 @@ class RequestState:
     # what was not
     finishes = 0
     finish: str | None = None
+    stopped: dict[int, str] | None = None  # by its index: the stop string that an answer ended at; "": at none
     # what is billed
     status = 200
     prompt_tokens: int | None = None

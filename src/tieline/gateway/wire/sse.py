@@ -49,6 +49,7 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
     delta: Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
+    stop_reason: Any = None  # vLLM: the stop string that it was cut at, a token's id, or null
 
     @property
     def at(self) -> int:

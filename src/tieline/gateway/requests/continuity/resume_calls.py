@@ -21,6 +21,7 @@ from tieline.gateway.requests.continuity.resume import Way
 from tieline.gateway.requests.continuity.token_ids import Ids
 from tieline.gateway.requests.ports import ReplicaPool
 from tieline.gateway.requests.state import RequestState
+from tieline.gateway.routing import route
 from tieline.gateway.routing.route import Want
 from tieline.gateway.settings import ModelOffer
 from tieline.gateway.wire.decoding import json_reader, read_json
@@ -235,10 +236,7 @@ class Continuing:
     ) -> tuple[int | None, int | None]:
         """(prompt, output) tokens by any live engine of the model; None: not to be had. Of several texts; one that its
         engine ended has a token more, which says so."""
-        able = self.pool.serving(state.want)
-        if backend in able:
-            able.sort(key=lambda b: b is not backend)
-        for one in able[:2]:
+        for one in self._to_ask(state.want, backend)[:3]:
             own = one.name_of(state.offer)
             try:
                 counted = await self._count(one, [text for text, _ in texts], own)
@@ -250,6 +248,13 @@ class Continuing:
                 continue
             return prompt, output
         return None, None
+
+    def _to_ask(self, want: Want, first: Backend | None) -> list[Backend]:
+        """Replicas that may count; those that are left alone after a cut connection come last: a question costs little,
+        and one whose answers were cut may be well."""
+        well = self.pool.serving(want)
+        alone = [one for one in self.pool.replicas if one not in well and route.may_take(one, want)]
+        return sorted(well, key=lambda one: one is not first) + sorted(alone, key=lambda one: one is not first)
 
     async def count_prompt(self, request: Request, offer: ModelOffer, want: Want) -> int | None:
         """Tokens of a prompt by any live engine of the model; None: not to be had. Raises PromptRefusedError: an engine
