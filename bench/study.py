@@ -26,9 +26,10 @@ from tieline.config.lines import MistakeError
 from tieline.study.drivers import draw
 from tieline.study.file import Study, StudySite
 from tieline.study.interpolate import SurfaceReading
+from tieline.study.meter import SiteMeter
 from tieline.study.reading import example_text, loads
 from tieline.study.results import summarise
-from tieline.study.surface import MONTH_H, SiteMeter, StudySurfaces, build, outright
+from tieline.study.surface import MONTH_H, StudySurfaces, build, outright
 from tieline.study.sweep import on, run
 
 LEVELS = (15.0, 20.0, 25.0, 32.0, 42.0, 60.0, 90.0, 150.0, 220.0)

@@ -6,8 +6,9 @@ import numpy as np
 
 from tieline.study.drivers import Drivers
 from tieline.study.file import Study
+from tieline.study.meter import KEPT
 from tieline.study.reading import loads
-from tieline.study.surface import KEPT, MONTH_H, SiteSurface, StudySurfaces
+from tieline.study.surface import MONTH_H, SiteSurface, StudySurfaces
 
 HEAD = """
 name = "on paper"

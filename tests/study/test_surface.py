@@ -11,16 +11,15 @@ from tests.study.ground import study
 from tieline import config
 from tieline.config.lines import MistakeError
 from tieline.study.file import Operation, Study
+from tieline.study.ground import world_of
 from tieline.study.interpolate import READ, NodesReading, SurfaceReading
+from tieline.study.meter import KEPT, run_point
 from tieline.study.nodes import beside
 from tieline.study.surface import (
-    KEPT,
     MONTH_H,
     SiteSurface,
     _merit,
     _peaks_of_year,
-    _run,
-    _world,
     _year,
     build,
     outright,
@@ -66,10 +65,10 @@ def test_what_is_read_in_between_is_what_dispatch_earns(example_days: Path, tmp_
 def test_nodes_beside_the_rigs_serve_the_recorded_demand(example_days: Path, tmp_path: Path) -> None:
     """Two days, read at half of the surface's share, against the same days run outright with half as many nodes."""
     one = ground(example_days, gpu_shares=(0.3,), levels=(60.0,))
-    world, days = _world(one, config.demo().fleet, example_days)
+    world, days = world_of(one, config.demo().fleet, example_days)
     ran: dict[tuple[str, float], dict[str, float]] = {}
     for how, share in (("always", 1.0), ("dispatch", 1.0), ("dispatch", 0.5), ("beside", 0.3), ("beside", 0.15)):
-        meter = _run(world, (how, 60.0, share), days, 0.6)
+        meter = run_point(world, (how, 60.0, share), days, 0.6)
         of_month = MONTH_H / meter.hours["2025-10"]
         ran[how, share] = {name: float(values[0]) * of_month for name, values in meter.months["2025-10"].items()}
     rigs, nodes, half = ran["dispatch", 1.0], ran["beside", 0.3], ran["beside", 0.15]
@@ -112,7 +111,7 @@ def test_a_site_that_the_fleet_has_not_is_named(example_days: Path, tmp_path: Pa
 def test_days_that_were_run_are_carried_by_the_months_own_prices(example_days: Path, tmp_path: Path) -> None:
     """Were dispatch the plain strike itself, two days of a month would give back all of it."""
     one = ground(example_days)
-    world, days = _world(one, config.demo().fleet, example_days)
+    world, days = world_of(one, config.demo().fleet, example_days)
     assert (len(days.run), len(days.months)) == (1, 1)
     plain, point = PlainStrike(world, days), ("dispatch", 40.0, 1.0)
     does = plain.does(*point)

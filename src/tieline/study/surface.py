@@ -17,7 +17,6 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,101 +25,20 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-import tieline
 from tieline import backtest, config, dispatch, fleet
-from tieline.backtest.data import ScenarioWorld, SlotSpan, load
-from tieline.backtest.lookahead import Tieline
-from tieline.backtest.plant import Plant
-from tieline.backtest.policies import AlwaysOn, Policy
-from tieline.backtest.run import drive, settings_for
-from tieline.config.lines import MistakeError
+from tieline.backtest.data import ScenarioWorld
 from tieline.dispatch import Settings
 from tieline.dispatch.inputs.arrays import LOW, fleet_arrays
-from tieline.feeds.days.example import write_example
 from tieline.feeds.days.manifest import manifest_of
-from tieline.fleet import Contract, Fleet, Site
-from tieline.study import nodes, weeks
+from tieline.fleet import Contract, Fleet
+from tieline.study import ground, meter, nodes, weeks
 from tieline.study.file import Operation, Study
-from tieline.study.nodes import BesideNodes, InteractiveTokens, beside, steady_share, with_nodes
-from tieline.study.weeks import WARM_UP, PlainStrike, RunDays, days_to_run
+from tieline.study.ground import days_folder, fixed_price, picked_sites, season_of, world_of
+from tieline.study.meter import APART, KEPT, Floats, SiteMeter, run_point
+from tieline.study.nodes import steady_share
+from tieline.study.weeks import PlainStrike, RunDays
 
-Floats = NDArray[np.float64]
-
-# What is kept of each site and month, per month of 730.5 hours.
-KEPT: Final = ("ph_days", "mwh", "power_usd", "wear_usd", "peaks_usd", "off_hours", "tokens", "gpu_mwh", "gpu_usd")
 MONTH_H: Final = 730.5
-# A market is known where it has a price in this share of the recorded hours.
-KNOWN_SHARE: Final = 0.9
-# Marks the sums of a month's days apart.
-APART: Final = " apart"
-
-
-@dataclass
-class SiteMeter:
-    """(N,) sums of each recorded month; those of the days `apart` under a name of their own. Slots that are not
-    `counted` warm up the rigs before the first day of a stretch."""
-
-    sites: int
-    counted: NDArray[np.bool_]
-    apart: frozenset[str] = frozenset()
-    months: dict[str, dict[str, Floats]] = field(default_factory=dict)
-    hours: dict[str, float] = field(default_factory=dict)
-
-    def of(self, day: str) -> dict[str, Floats]:
-        """The sums that a day ("2024-08-15") belongs to."""
-        return self.months.setdefault(self.key(day), {name: np.zeros(self.sites) for name in KEPT})
-
-    def key(self, day: str) -> str:
-        return day[:7] + APART if day in self.apart else day[:7]
-
-
-class MeteredPlant(Plant):
-    """The plant of the backtest, with each site's own account."""
-
-    def __init__(self, *given: Any, meter: SiteMeter, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self.meter = meter
-        if self.nodes:
-            self.tokens = InteractiveTokens(self.world, self.settings, self.model, self.tokens.backlog.end)
-
-    def _book(self, step: Any, drawn: Any, served: Any) -> None:
-        super()._book(step, drawn, served)
-        if not self.meter.counted[step.slot]:
-            return
-        sites, hours = len(self.world.fleet.sites), step.hours
-        day = self.world.when(step.slot).strftime("%Y-%m-%d")
-        booked, key = self.meter.of(day), self.meter.key(day)
-        self.meter.hours[key] = self.meter.hours.get(key, 0.0) + hours
-        hash_hs, started = np.zeros(sites), np.zeros(sites)
-        np.add.at(hash_hs, self.physics.site_of, drawn.hashrate_hs)
-        turned = drawn.started[self.rig_rows] / np.maximum(1.0, self.physics.rigs[self.rig_rows])
-        np.add.at(started, self.fleet.site, turned * self.fleet.wear_usd)
-        mwh = self.load_w / 1e6 * hours
-        rows = self.physics.site_of[self.node_rows]
-        np.add.at(booked["tokens"], rows, drawn.tokens_per_s[self.node_rows] * step.seconds)
-        nodes_mwh = drawn.power_w[self.node_rows] / 1e6 * hours
-        np.add.at(booked["gpu_mwh"], rows, nodes_mwh)
-        np.add.at(booked["gpu_usd"], rows, nodes_mwh * self.true_price[0][step.slot][rows])
-        booked["ph_days"] += hash_hs / 1e15 * hours / 24.0
-        booked["mwh"] += mwh
-        booked["power_usd"] += np.where(self.fixed, 0.0, mwh * self.true_price[0][step.slot])
-        booked["wear_usd"] += started
-        booked["off_hours"] += (hash_hs <= 0.0) * hours
-        booked["peaks_usd"] += self._peaks_usd(step.begin, step.seconds)
-
-    def _peaks_usd(self, begin: datetime, seconds: int) -> Floats:
-        """(N,) what each site's load costs in the peaks that this step lies in."""
-        end = begin + timedelta(seconds=seconds)
-        if not any(peak.at < end and peak.at + peak.length > begin for peak in self.world.peaks.was):
-            return np.zeros(len(self.load_w))
-        return np.asarray(self.world.peaks.charges([begin], seconds)[0] * self.load_w / 1e6 * seconds / 3600.0)
-
-    def _close_hour(self, above: Floats, below: Floats, next_slot: int, day: str) -> None:
-        take = self.take_w / 1e6
-        paid = above * np.maximum(self.hour_mwh, take) - below * np.maximum(0.0, take - self.hour_mwh)
-        if self.meter.counted[next_slot - 1]:
-            self.meter.of(day)["power_usd"] += np.where(self.fixed, paid, 0.0)
-        super()._close_hour(above, below, next_slot, day)
 
 
 @dataclass(frozen=True)
@@ -162,12 +80,12 @@ def build(study: Study, cache: Path, jobs: int = 1, said: Callable[[str], None] 
     """Run what is not in the cache yet. Raises MistakeError, FolderError, config.ConfigError."""
     operation = study.operation
     whole = config.demo().fleet if operation.fleet == "demo" else config.load(operation.fleet).fleet
-    folder = _folder(operation, cache)
-    key = _digest(operation, msgspec.structs.replace(whole, sites=_picked(study, whole)), folder)
+    folder = days_folder(operation, cache)
+    key = _digest(operation, msgspec.structs.replace(whole, sites=picked_sites(study, whole)), folder)
     kept_whole = cache / "surfaces" / key / f"whole-{_asked(study)}.npz"
     if kept_whole.exists():
         return _whole(study, kept_whole)
-    world, days = _world(study, whole, folder)
+    world, days = world_of(study, whole, folder)
     points: list[tuple[str, float, float]] = [("always", 100.0, room) for room in operation.rooms]
     points += [("dispatch", level, room) for room in operation.rooms for level in operation.levels]
     points += [("beside", level, share) for share in operation.gpu_shares for level in operation.levels]
@@ -189,14 +107,14 @@ def outright(study: Study, cache: Path, level: float, room: float, power: float 
     `power` times its price, without a grid and without days that stand for others. A fixed contract keeps its price."""
     operation = study.operation
     whole = config.demo().fleet if operation.fleet == "demo" else config.load(operation.fleet).fleet
-    world, days = _world(study, whole, _folder(operation, cache), all_days=True)
+    world, days = world_of(study, whole, days_folder(operation, cache), all_days=True)
     sites = tuple(
-        site if _fixed(site) else msgspec.structs.replace(site, contract=_dearer(site.contract, power))
+        site if fixed_price(site) else msgspec.structs.replace(site, contract=_dearer(site.contract, power))
         for site in world.fleet.sites
     )
     used = msgspec.structs.replace(world.fleet, sites=sites)
     point = ("beside", level, share) if share else ("dispatch", level, room)
-    return _run(replace(world, fleet=used), point, replace(days, apart=frozenset()), operation.gpu_load)
+    return run_point(replace(world, fleet=used), point, replace(days, apart=frozenset()), operation.gpu_load)
 
 
 def _dearer(contract: Contract, power: float) -> Contract:
@@ -213,105 +131,6 @@ def days_of(days: RunDays) -> str:
     count = sum((end - begin).days for _, begin, end in days.run)
     of = sum((end - begin).days for _, begin, end in days.months)
     return f"{count} of {of} days in {len(days.months)} months"
-
-
-def _folder(operation: Operation, cache: Path) -> Path:
-    if operation.days != "example":
-        return Path(operation.days)
-    folder = cache / f"example-{tieline.__version__}"
-    if not folder.exists():
-        write_example(folder)
-    return folder
-
-
-def _check_prices(study: Study, world: ScenarioWorld, days: RunDays) -> None:
-    """Raises MistakeError where a market that a site buys at has no price in over a tenth of the recorded hours: the
-    backtest settles such hours at the last price known, and a year of those is no year."""
-    place = {site.id: site for site in world.fleet.sites}
-    for n, one in enumerate(study.site):
-        site = place[one.like or one.id]
-        series = world.markets.get(site.contract.market or "")
-        if _fixed(site) or series is None:
-            continue
-        prices = [series.values[world.slot(begin) : world.slot(end)] for _, begin, end in days.months]
-        share = float(np.isfinite(np.concatenate(prices)).mean())
-        if share < KNOWN_SHARE:
-            raise MistakeError(
-                ("site", n, "like"),
-                f"its market has a price in {share:.0%} of these hours",
-                "give days of its market, or other months (first, last)",
-            )
-
-
-def _picked(study: Study, whole: Fleet) -> tuple[Site, ...]:
-    """Each site of the fleet that the study's are like, once, with its rigs alone. Raises MistakeError."""
-    known = {site.id: site for site in whole.sites}
-    picked: dict[str, Site] = {}
-    for n, one in enumerate(study.site):
-        like = one.like or one.id
-        if like not in known:
-            near = ", ".join(sorted(known)[:6])
-            raise MistakeError(("site", n, "like"), f"the fleet has no site {like!r}", f"write one of {near}, ...")
-        site = known[like]
-        if not site.rig_groups:
-            raise MistakeError(("site", n, "like"), f"{like} has no rigs to dispatch", "name a site that mines")
-        mining = tuple(feeder for feeder in site.feeders if feeder.load == "mining")
-        limit_mw = site.interconnect.limit_w / 1e6
-        if like == one.id and one.mw > limit_mw * 1.000001:
-            raise MistakeError(
-                ("site", n, "mw"), f"{one.mw:g} MW, its interconnect has {limit_mw:g}", "write MW, not kW, within it"
-            )
-        picked[like] = msgspec.structs.replace(site, node_groups=(), feeders=mining)
-    return tuple(picked.values())
-
-
-def _world(study: Study, whole: Fleet, folder: Path, all_days: bool = False) -> tuple[ScenarioWorld, RunDays]:
-    """The sites' days with their coincident peaks, without inference, orders and faults. Raises MistakeError: a site
-    without a pattern or without a price."""
-    used: Fleet = msgspec.structs.replace(whole, sites=_picked(study, whole))
-    try:
-        days = days_to_run(folder, study.operation, used)
-        days = days.whole if all_days else days
-        world = load(folder, days.months, events=True, use_15min=False, fleet=_asking(used, study.operation))
-        world = replace(world, fleet=_known(used, world.fleet))
-    except ValueError as error:
-        raise MistakeError(("operation", "days"), str(error), "give a folder that holds these sites' days") from error
-    for n, one in enumerate(study.site):
-        if any(left.startswith(f"{one.like or one.id} ") for left in world.left_out):
-            raise MistakeError(("site", n, "like"), f"its market has no price in {folder}", "give days of its market")
-    _check_prices(study, world, days)
-    run = tuple(SlotSpan(label, world.slot(begin - WARM_UP), world.slot(end)) for label, begin, end in days.run)
-    _check_demand(study, world)
-    return replace(world, spans=run, events=(), offers=(), deployed_share=()), days
-
-
-def _asking(used: Fleet, operation: Operation) -> Fleet:
-    """With a node at each site where nodes are to be run, so that their regions' demand is read."""
-    if not operation.gpu_shares:
-        return used
-    sites = tuple(with_nodes(site, 0.0, site.region) for site in used.sites)
-    return msgspec.structs.replace(used, sites=sites)
-
-
-def _known(used: Fleet, loaded: Fleet) -> Fleet:
-    """The loaded fleet, its contracts at the days' rates, with the units that it had before."""
-    units = {site.id: site for site in used.sites}
-    sites = tuple(
-        msgspec.structs.replace(site, node_groups=(), feeders=units[site.id].feeders) for site in loaded.sites
-    )
-    return msgspec.structs.replace(loaded, sites=sites)
-
-
-def _check_demand(study: Study, world: ScenarioWorld) -> None:
-    """Raises MistakeError."""
-    for site in world.fleet.sites if study.operation.gpu_shares else ():
-        series = world.demand.get(site.region)
-        if series is None or not np.isfinite(series).all() or series.mean() <= 0:
-            raise MistakeError(
-                ("operation", "gpu_shares"),
-                f"the days have no demand of {site.region}, where {site.id} is",
-                "give days with llm_demand, or leave gpu_shares out",
-            )
 
 
 # What a site's surface is beside its arrays.
@@ -382,38 +201,11 @@ def _run_into(
     world: ScenarioWorld, point: tuple[str, float, float], days: RunDays, gpu_load: float, path: Path
 ) -> None:
     """One point of the grid onto disk, whole or not at all."""
-    meter = _run(world, point, days, gpu_load)
-    months = sorted(meter.months)
-    arrays: dict[str, Any] = {name: np.stack([meter.months[m][name] for m in months]) for name in KEPT}
-    hours = np.array([meter.hours[month] for month in months])
+    measured = run_point(world, point, days, gpu_load)
+    months = sorted(measured.months)
+    arrays: dict[str, Any] = {name: np.stack([measured.months[m][name] for m in months]) for name in KEPT}
+    hours = np.array([measured.hours[month] for month in months])
     _save(path, {"months": np.array(months), "hours": hours, **arrays})
-
-
-def _run(world: ScenarioWorld, point: tuple[str, float, float], days: RunDays, gpu_load: float) -> SiteMeter:
-    how, level, room = point
-    if how == "beside":
-        world, room = beside(world, room, gpu_load), 1.0
-    else:
-        world = replace(world, demand={}, inputs={})
-    sites = tuple(
-        msgspec.structs.replace(
-            site, interconnect=msgspec.structs.replace(site.interconnect, limit_w=site.interconnect.limit_w * room)
-        )
-        for site in world.fleet.sites
-    )
-    here = replace(
-        world,
-        fleet=msgspec.structs.replace(world.fleet, sites=sites),
-        hashprice_usd=np.full(world.slots, level),
-    )
-    meter = SiteMeter(len(sites), days.slots(world), days.apart)
-    policy: Policy = {"always": AlwaysOn, "dispatch": Tieline, "beside": BesideNodes}[how]()
-
-    def plant(*given: Any, **named: Any) -> Plant:
-        return MeteredPlant(*given, meter=meter, **named)
-
-    drive(here, policy, settings_for(Settings(), here), 3600, plant=plant)
-    return meter
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -432,7 +224,7 @@ def _digest(operation: Operation, used: Fleet, folder: Path) -> str:
     for module in (backtest, dispatch, fleet):
         for path in sorted(Path(inspect.getfile(module)).parent.rglob("*.py")):
             sha.update(path.read_bytes())
-    for path in (Path(__file__), Path(inspect.getfile(weeks)), Path(inspect.getfile(nodes))):
+    for path in (Path(__file__), *(Path(inspect.getfile(module)) for module in (ground, meter, nodes, weeks))):
         sha.update(path.read_bytes())
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -455,12 +247,12 @@ def _surfaces(
 ) -> StudySurfaces:
     operation = study.operation
     levels, rooms = np.array(operation.levels), np.array(operation.rooms)
-    markets = tuple(sorted({site.contract.market or "" for site in world.fleet.sites if not _fixed(site)}))
+    markets = tuple(sorted({site.contract.market or "" for site in world.fleet.sites if not fixed_price(site)}))
     surfaces = {}
     for one in study.site:
         n = next(n for n, site in enumerate(world.fleet.sites) if site.id == (one.like or one.id))
         site = world.fleet.sites[n]
-        season = _season(world, site)
+        season = season_of(world, site)
 
         def grid(how: str, level: float, name: str, n: int = n, season: frozenset[int] = season) -> Floats:
             """(12, rooms), or (12, shares), of one level."""
@@ -477,7 +269,7 @@ def _surfaces(
             limit_mw=site.interconnect.limit_w / 1e6,
             j_per_th=rated_w / (rated_hs / 1e12),
             rated_ph=rated_hs / 1e15,
-            market=None if _fixed(site) else markets.index(site.contract.market or ""),
+            market=None if fixed_price(site) else markets.index(site.contract.market or ""),
             levels=levels,
             rooms=rooms,
             at=at,
@@ -545,14 +337,3 @@ def _peaks_of_year(one: dict[str, NDArray[Any]], site: int, season: frozenset[in
 def _calendar(one: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
     """The calendar months, 1 to 12, of what was recorded."""
     return np.array([int(str(month)[5:]) for month in one["months"]])
-
-
-def _season(world: ScenarioWorld, site: Site) -> frozenset[int]:
-    """The calendar months in which a coincident peak that this site pays for may lie."""
-    rules = {peak.rule.name: peak.rule for peak in world.peaks.was}
-    return frozenset(month for rule in rules.values() if world.fleet.pays(site, rule) for month in rule.months)
-
-
-def _fixed(site: Site) -> bool:
-    """Its power has one price, whatever its market does."""
-    return site.contract.basis == "fixed"
