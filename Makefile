@@ -186,8 +186,9 @@ grid-test: $(VENV)/bin/python
 	@$(PY) -m venv build/grid && build/grid/bin/pip install --quiet --disable-pip-version-check -e '.[grid]' pytest
 	@build/grid/bin/python -m pytest -q --noconftest -p no:cacheprovider tests/feeds/test_true_gridstatus.py
 
+# A hundred faults in about half an hour: SITES=6 SEED=n FAULTS=n.
 fleet-test: install-dev
-	@$(VENV)/bin/python bench/fleet.py
+	@$(VENV)/bin/python bench/fleet.py --faults $(or $(FAULTS),100) --seed $(or $(SEED),1) --sites $(or $(SITES),2)
 
 # A thousand sites on this machine; bench/fleet.py is `make fleet-test`.
 bench-fleet: install-dev

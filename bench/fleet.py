@@ -1,15 +1,15 @@
 """A fleet on one machine while its processes are killed and frozen: `.venv/bin/python bench/fleet.py --faults 20`.
 
-One PostgreSQL, three servers of the link each with a coordinator of budgets, two cores, two gateways, two sites each
-with a real engine, clients that stream and go to the other gateway when theirs is away (HAProxy between them where it
-is installed). Each of five hosts is a network namespace where that is permitted (`fleet_hosts`). At seeded instants a
-process is killed (SIGKILL), frozen (SIGSTOP, then SIGCONT) or a gateway stopped as for an upgrade (SIGTERM), now and
-then two at once, or a host is cut off or slowed. An administrator makes and revokes keys all along; one tenant's
-budget comes to its end. What clients saw is kept, and then held against the records: each answer that came whole has
-one record of its use, with its tokens; records number without a gap; plans carry leaders' numbers that only grow; each
-interval was decided or is on record as not decided; no request stayed without an answer; no budget was overspent; a
-revoked key was taken nowhere that could hear of it. All processes share one clock and one disk, and the database
-itself is left alone.
+One PostgreSQL, three servers of the link each with a coordinator of budgets, two cores, three gateways, two sites (or
+`--sites`) each with a real engine, clients that stream and go to another gateway when theirs is away (HAProxy between
+them where it is installed). Each host is a network namespace where that is permitted (`fleet_hosts`). At seeded moments
+a process is killed (SIGKILL), frozen (SIGSTOP, then SIGCONT) or a gateway stopped as for an upgrade (SIGTERM), now and
+then two at once, a host is cut off or slowed, or its clock goes wrong (with libfaketime). An administrator makes and
+revokes keys all along; one tenant's budget comes to its end. What clients saw is kept, and then held against the
+records: each answer that came whole has one record of its use, with its tokens; records number without a gap; plans
+carry leaders' numbers that only grow; each interval was decided or is on record as not decided; no request stayed
+without an answer; no budget was overspent; a revoked key was taken at no gateway that had heard of the coordinator
+since, but for a second. All processes share one disk, and the database itself is left alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -49,13 +50,18 @@ from tieline.store.place import StorePlace
 
 ROOT = Path(__file__).resolve().parents[1]
 TIELINE = Path(sys.executable).with_name("tieline")
-MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
 PATIENCE_S, CALM_S = 30.0, 25.0
-# A word of the coordinator's, and once more where the gateway was just back.
-HEARD_S, LOOKED_FOR_S = 1.5, 15.0
+# A gateway that heard the coordinator after a key was revoked refuses it a second later. One that has not heard of it
+# is cut off, and says so; where nothing at all is wrong it hears within the second between two renewals.
+HEARD_S, CALM_BEFORE_S = 1.0, 15.0
+HEARD_METRIC = "tieline_gateway_coordinator_heard_seconds "
 THIN_USD = "0.002"
 # What is killed and frozen: part, process of it, and whether it is looked for by who leads.
 TARGETS = ("core", "budgets", "link", "gateway", "standby")
+WAYS = ("kill", "freeze", "roll", "cut", "slow", "clock")
+GATEWAYS = "abc"
+SITE_HOSTS = "defghi"
 
 
 @dataclass
@@ -67,7 +73,8 @@ class Seen:
     unanswered: list[str] = field(default_factory=list)
     slowest_s: float = 0.0
     changes: int = 0  # keys made and revoked
-    latest_s: float = 0.0  # until one was refused, where something was away
+    latest_s: float = 0.0  # until one was refused
+    apart_s: float = 0.0  # the longest of those times in which the gateway was cut off from the coordinator
     late: list[str] = field(default_factory=list)  # revoked keys that were taken
     spent: int = 0  # requests refused because the thin tenant's budget was spent
 
@@ -75,15 +82,20 @@ class Seen:
 class FleetUnderTest:
     """Its folders and processes."""
 
-    def __init__(self, folder: Path, url: str, hosts: Hosts | None) -> None:
-        self.folder, self.hosts = folder, hosts
+    def __init__(self, folder: Path, url: str, hosts: Hosts | None, sites: int = 2, faketime: str = "") -> None:
+        """`faketime`: the library that gives each host a clock of its own, or ""."""
+        self.folder, self.hosts, self.faketime = folder, hosts, faketime
+        self.sites = {name: f"site-{name}" for name in SITE_HOSTS[:sites]}
         ports = [_block() for _ in range(3)]
         self.servers = [f"{self.address(name)}:{port}" for name, port in zip("abc", ports, strict=True)]
-        self.doors = {name: f"{self.address(name)}:{free_port()}" for name in "bc"}
+        self.doors = {name: f"{self.address(name)}:{free_port()}" for name in GATEWAYS}
         self.balancer: str | None = None
-        for name in "abcde":
+        for name in "abc":
             own = url if hosts is None else f"{url.split('?')[0]}?host={hosts.relays[name].folder}"
-            self.file(name).write_text(_config(own, self.servers, "127.0.0.1" if hosts is None else "0.0.0.0"))
+            listens = "127.0.0.1" if hosts is None else "0.0.0.0"
+            self.file(name).write_text(_config(own, self.servers, listens, list(self.sites.values())))
+        for name in self.hosts_named():
+            self.set_clock(name, 0.0)
         self.place = StorePlace(folder, url)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.troubled: dict[str, float] = {}  # host -> when a fault there ended last
@@ -93,6 +105,16 @@ class FleetUnderTest:
 
     def file(self, name: str) -> Path:
         return self.folder / f"fleet-{name}.toml"
+
+    def hosts_named(self) -> str:
+        return "abc" + "".join(self.sites)
+
+    def set_clock(self, name: str, off_s: float) -> None:
+        """A host's clock is `off_s` ahead from now on; its processes read the file anew at each look at the time."""
+        if self.faketime:
+            new = self.folder / f"clock-{name}.new"
+            new.write_text(f"{off_s:+.0f}\n")
+            new.rename(self.folder / f"clock-{name}")
 
     def start(self) -> None:
         a = str(self.folder / "a")
@@ -109,7 +131,7 @@ class FleetUnderTest:
         for name, door in self.doors.items():
             port = door.rpartition(":")[2]
             self._run("gateway", name, "--gateway-port", port, "--reach", self.address(name))
-        for name, site in (("d", "one"), ("e", "two")):
+        for name, site in self.sites.items():
             token = _say("site", "token", site, "--data-dir", a).strip()
             _say("join", token, "--data-dir", str(self.folder / site))
             self._spawn(name, "run", "site", "--data-dir", str(self.folder / site))
@@ -117,9 +139,10 @@ class FleetUnderTest:
             self.balancer = f"127.0.0.1:{free_port()}"
             text = (ROOT / "deploy" / "haproxy" / "gateways.cfg").read_text()
             text = text.replace("maxconn 20000", "maxconn 2000").replace("bind :8700", f"bind {self.balancer}")
-            text = text.replace("10.0.0.5:8701", self.doors["b"]).replace("10.0.0.6:8701", self.doors["c"])
+            text = text[: text.index("    server a ")]
+            text += "".join(f"    server {name} {door}\n" for name, door in self.doors.items())
             (self.folder / "haproxy.cfg").write_text(text)
-            self.processes.append(subprocess.Popen(["haproxy", "-f", str(self.folder / "haproxy.cfg")]))
+            self.processes.append(subprocess.Popen(["haproxy", "-f", str(self.folder / "haproxy.cfg"), "-q"]))
 
     def key(self, name: str) -> str:
         folder = self.folder / "a" / "run"
@@ -142,7 +165,7 @@ class FleetUnderTest:
             name = leader if what != "standby" else dice.choice(others)
             part, at = ("link", 1) if what == "budgets" else ("core", 0)
             return f"{what} {name}", self.pid(name, part, at) if name else None
-        name = dice.choice("abc" if what == "link" else "bc")
+        name = dice.choice("abc" if what == "link" else GATEWAYS)
         return f"{what} {name}", self.pid(name, what, 0)
 
     def stop(self) -> None:
@@ -159,8 +182,12 @@ class FleetUnderTest:
 
     def _spawn(self, host: str, *words: str) -> None:
         before = [] if self.hosts is None else self.hosts.within(host)
+        env = dict(os.environ)
+        if self.faketime:
+            env |= {"LD_PRELOAD": self.faketime, "FAKETIME_TIMESTAMP_FILE": str(self.folder / f"clock-{host}")}
+            env |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
         with (self.folder / "out.log").open("ab") as out:
-            self.processes.append(subprocess.Popen([*before, str(TIELINE), *words], stdout=out, stderr=out))
+            self.processes.append(subprocess.Popen([*before, str(TIELINE), *words], stdout=out, stderr=out, env=env))
 
     @staticmethod
     def _until(condition: Any) -> None:
@@ -206,31 +233,52 @@ async def client(fleet: FleetUnderTest, number: int, seen: Seen, over: asyncio.E
 
 
 async def administrator(fleet: FleetUnderTest, seen: Seen, over: asyncio.Event) -> None:
-    """Makes a key at one gateway, sees it taken at the other, revokes it there, and sees it refused at the first."""
+    """Makes a key at one gateway, sees it taken at another, revokes it there, and sees it refused at the first."""
     doors, root, turn = list(fleet.doors.items()), {"authorization": f"Bearer {fleet.key('root-key')}"}, 0
     async with httpx.AsyncClient(timeout=4.0, trust_env=False) as http:
         while not over.is_set():
             turn += 1
-            (here, one), (there, other) = doors if turn % 2 else doors[::-1]
+            (here, one), (there, other) = doors[turn % len(doors)], doors[(turn + 1) % len(doors)]
             with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
                 made = (await http.post(f"http://{one}/admin/keys", json={"tenant": "demo"}, headers=root)).json()
-                secret, name = {"authorization": f"Bearer {made['key']}"}, made["id"]
+                secret, name = made["key"], made["id"]
                 await asyncio.sleep(1.0)
                 gone = await http.delete(f"http://{other}/admin/keys/{name}", headers=root)
                 if gone.status_code == 200:
                     revoked = time.monotonic()
-                    await asyncio.sleep(HEARD_S)
                     seen.changes += 1
-                    while (await http.get(f"http://{one}/v1/models", headers=secret)).status_code == 200:
-                        after = time.monotonic() - revoked
-                        # Where something is or was away, the coordinator may have had to be looked for.
-                        calm = max(fleet.troubled.values(), default=0.0) < revoked - LOOKED_FOR_S
-                        if calm or (after > LOOKED_FOR_S and fleet.troubled.get(here, 0.0) < revoked):
-                            seen.late.append(f"key {name}, revoked at {there} {after:.1f} s before, is taken at {here}")
-                            break
-                        seen.latest_s = max(seen.latest_s, after)
-                        await asyncio.sleep(0.2)
+                    calm = max(fleet.troubled.values(), default=0.0) < revoked - CALM_BEFORE_S
+                    late = await _until_refused(http, one, secret, revoked, seen, calm=calm)
+                    if late:
+                        seen.late.append(f"key {name}, revoked at {there}, is taken at {here}: {late}")
             await asyncio.sleep(0.5)
+
+
+async def _until_refused(
+    http: httpx.AsyncClient, door: str, secret: str, revoked: float, seen: Seen, *, calm: bool
+) -> str:
+    """What was wrong with how long a gateway took a revoked key; "": nothing. It is asked first since when it has not
+    heard of the coordinator, so that the time between the two counts for it."""
+    first = float("inf")  # when it heard of the coordinator after that, at the latest
+    while True:
+        asked = time.monotonic()
+        metrics = (await http.get(f"http://{door}/metrics")).text
+        heard = asked - float(metrics.partition("\n" + HEARD_METRIC)[2].split()[0])
+        before = time.monotonic()
+        if (
+            await http.get(f"http://{door}/v1/models", headers={"authorization": f"Bearer {secret}"})
+        ).status_code != 200:
+            return ""
+        after = before - revoked
+        seen.latest_s = max(seen.latest_s, after)
+        first = min(first, heard) if heard > revoked else first
+        if before - first > HEARD_S:
+            return f"it heard the coordinator {first - revoked:.2f} s after that and took the key at {after:.2f} s"
+        if heard <= revoked:
+            seen.apart_s = max(seen.apart_s, after)
+            if calm and after > 2 * HEARD_S:
+                return f"nothing was wrong for {CALM_BEFORE_S:.0f} s and it did not hear of it in {after:.2f} s"
+        await asyncio.sleep(0.1)
 
 
 async def thin(fleet: FleetUnderTest, seen: Seen, over: asyncio.Event) -> None:
@@ -241,7 +289,9 @@ async def thin(fleet: FleetUnderTest, seen: Seen, over: asyncio.Event) -> None:
         while not over.is_set():
             turn += 1
             with contextlib.suppress(httpx.HTTPError, ValueError):
-                answer = await http.post(f"http://{doors[turn % 2]}/v1/chat/completions", json=body, headers=headers)
+                answer = await http.post(
+                    f"http://{doors[turn % len(doors)]}/v1/chat/completions", json=body, headers=headers
+                )
                 seen.spent += answer.status_code == 429 and "insufficient_quota" in answer.text
             await asyncio.sleep(1.0 if seen.spent > 20 else 0.1)
 
@@ -259,43 +309,57 @@ async def _tokens(answer: httpx.Response) -> int | None:
 
 
 async def trouble(
-    fleet: FleetUnderTest, faults: int, dice: random.Random, log: list[str], only: tuple[str, ...]
+    fleet: FleetUnderTest, faults: int, dice: random.Random, log: list[str], ways: tuple[str, ...], brisk: float
 ) -> None:
-    """Kill or freeze, wait until it is well again or a while, and go on."""
+    """Something goes wrong, is mended, and the next comes a while later, whether or not all is well again. `brisk`: how
+    much shorter the waits are."""
     for number in range(faults):
-        chosen = dice.sample(TARGETS, 2 if dice.random() < 0.2 else 1)
-        ways = only or ("kill", "freeze", "roll", *(() if fleet.hosts is None else ("cut", "slow", "cut")))
-        how, hit = dice.choice(ways), []
-        if how in ("cut", "slow"):
-            host = dice.choice("abcde")
-            log.append(f"{how} host {host}")
+        how = dice.choice(ways)
+        if how in ("cut", "slow", "clock"):
+            host = dice.choice(fleet.hosts_named())
+            off_s = dice.choice((-3600.0, -90.0, -7.0, 20.0, 90.0, 3600.0))
+            log.append(f"{how} host {host}" + (f" {off_s:+.0f} s" if how == "clock" else ""))
             print(f"{number + 1:4} {log[-1]}", flush=True)
-            assert fleet.hosts is not None
             fleet.troubled[host] = float("inf")
-            (fleet.hosts.cut if how == "cut" else fleet.hosts.slow)(host)
-            await asyncio.sleep(dice.uniform(5, 12))
-            fleet.hosts.mend(host)
+            mend = _wrong(fleet, how, host, off_s)
+            await asyncio.sleep(dice.uniform(5, 12) / brisk)
+            mend()
             fleet.troubled[host] = time.monotonic()
-            await asyncio.sleep(dice.uniform(2, 10))
-            continue
-        if how == "roll":
-            chosen = ["gateway"]
-        for what in chosen:
-            name, pid = fleet.target(what, dice)
-            if pid is not None:
+        else:
+            chosen = ["gateway"] if how == "roll" else dice.sample(TARGETS, 2 if dice.random() < 0.2 else 1)
+            hit = _hit(fleet, how, chosen, dice)
+            log.append(f"{how} {', '.join(name for name, _ in hit) or 'nobody: not well yet'}")
+            print(f"{number + 1:4} {log[-1]}", flush=True)
+            await asyncio.sleep(dice.uniform(5, 9) / brisk)
+            for name, pid in hit:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "roll": signal.SIGTERM}[how])
-                    hit.append((name, pid))
-                    fleet.troubled[name[-1]] = float("inf")
-        log.append(f"{how} {', '.join(name for name, _ in hit) or 'nobody: not well yet'}")
-        print(f"{number + 1:4} {log[-1]}", flush=True)
-        await asyncio.sleep(dice.uniform(5, 9))
-        for _, pid in hit:
+                    os.kill(pid, signal.SIGCONT)
+                fleet.troubled[name[-1]] = time.monotonic()
+        await asyncio.sleep(dice.uniform(2, 10) / brisk)
+
+
+def _wrong(fleet: FleetUnderTest, how: str, host: str, off_s: float) -> Callable[[], None]:
+    """Something is wrong with a host; what mends it."""
+    if how == "clock":
+        fleet.set_clock(host, off_s)
+        return lambda: fleet.set_clock(host, 0.0)
+    hosts = fleet.hosts
+    assert hosts is not None
+    (hosts.cut if how == "cut" else hosts.slow)(host)
+    return lambda: hosts.mend(host)
+
+
+def _hit(fleet: FleetUnderTest, how: str, chosen: list[str], dice: random.Random) -> list[tuple[str, int]]:
+    """Processes that were killed, frozen or stopped, with their hosts."""
+    hit = []
+    for what in chosen:
+        name, pid = fleet.target(what, dice)
+        if pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-        for name, _ in hit:
-            fleet.troubled[name[-1]] = time.monotonic()
-        await asyncio.sleep(dice.uniform(2, 10))
+                os.kill(pid, {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "roll": signal.SIGTERM}[how])
+                hit.append((name, pid))
+                fleet.troubled[name[-1]] = float("inf")
+    return hit
 
 
 def violations(fleet: FleetUnderTest, seen: Seen, began: datetime) -> Iterator[str]:
@@ -303,7 +367,7 @@ def violations(fleet: FleetUnderTest, seen: Seen, began: datetime) -> Iterator[s
     store = Store(fleet.place, records.encode, records.decode, read_only=True)
     now = wall_now()
     used: dict[str, list[Usage]] = {}
-    for one in store.each(Usage, began - MINUTE, now + MINUTE):
+    for one in store.each(Usage, began - DAY, now + DAY):  # clocks were wrong
         used.setdefault(one.request_id, []).append(one)
     spent = sum((one.cost_nano_usd for ones in used.values() for one in ones if one.tenant == "thin"), 0)
     if spent > float(THIN_USD) * 1e9:
@@ -321,11 +385,11 @@ def violations(fleet: FleetUnderTest, seen: Seen, began: datetime) -> Iterator[s
     while (page := store.follow(after, stream=Plan)).items:
         plans = [one.record for one in page.items if isinstance(one.record, Plan) and one.record.fence is not None]
         fences += [plan.fence or 0 for plan in plans]
-        decided |= {plan.at for plan in plans if plan.site_id == "one"}
+        decided |= {plan.at for plan in plans if plan.site_id == "site-d"}
         after = page.last
     if fences != sorted(fences):
         yield "a plan of an older leader stands behind one of a newer"
-    excused = [one for one in store.each(Fault, began - MINUTE, now + MINUTE) if one.what == "intervals not decided"]
+    excused = [one for one in store.each(Fault, began - DAY, now + DAY) if one.what == "intervals not decided"]
     length = timedelta(seconds=60)
     at, last = min(decided, default=now), max(decided, default=now)
     while at < last:
@@ -345,20 +409,34 @@ async def run(fleet: FleetUnderTest, args: argparse.Namespace) -> list[str]:
     await _ready(fleet)
     clients = [asyncio.create_task(client(fleet, n, seen, over)) for n in range(args.clients)]
     clients += [asyncio.create_task(administrator(fleet, seen, over)), asyncio.create_task(thin(fleet, seen, over))]
-    await trouble(fleet, args.faults, random.Random(args.seed), log, tuple(args.only))
-    await asyncio.sleep(CALM_S)
+    ways = tuple(args.only) or possible(fleet)
+    await trouble(fleet, args.faults, random.Random(args.seed), log, ways, args.brisk)
+    await asyncio.sleep(CALM_S / args.brisk)
     over.set()
     await asyncio.gather(*clients)
     await asyncio.sleep(8.0)  # usage is pushed within seconds
     found = list(violations(fleet, seen, began))
     print(f"{args.faults} faults of seed {args.seed}, {len(seen.whole)} answers whole, {seen.cut} cut and asked again, "
-          f"slowest with its repeats {seen.slowest_s:.1f} s, {seen.changes} keys made and revoked (the latest "
-          f"taken {seen.latest_s:.1f} s after), "
+          f"slowest with its repeats {seen.slowest_s:.1f} s, {seen.changes} keys made and revoked (the last "
+          f"taken {seen.latest_s:.1f} s after, {seen.apart_s:.1f} s where the coordinator was not heard), "
           f"{seen.spent} requests beyond a budget refused, load {os.getloadavg()[0]:.0f}")  # fmt: skip
     for one in found:
         print(f"VIOLATION {one}")
     print(f"{len(found)} violations")
     return found
+
+
+def possible(fleet: FleetUnderTest) -> tuple[str, ...]:
+    """What can go wrong on this machine."""
+    absent = {*(("cut", "slow") if fleet.hosts is None else ()), *(() if fleet.faketime else ("clock",))}
+    return tuple(way for way in WAYS if way not in absent)
+
+
+def faketime() -> str:
+    """Where libfaketime is on this machine, from a package of the system or of Python; "": nowhere."""
+    spec = importlib.util.find_spec("libfaketime")
+    folders = [*Path("/usr/lib").glob("*/faketime"), *(map(Path, (spec and spec.submodule_search_locations) or ()))]
+    return next((str(one) for folder in folders for one in folder.rglob("libfaketime.so.1")), "")
 
 
 async def _ready(fleet: FleetUnderTest) -> None:
@@ -383,9 +461,9 @@ def _say(*words: str) -> str:
     return done.stdout
 
 
-def _config(url: str, servers: list[str], host: str) -> str:
+def _config(url: str, servers: list[str], host: str, ids: list[str]) -> str:
     named = ", ".join(f'"{server}"' for server in servers)
-    sites = "".join(_SITE.format(id=site, lat=lat) for site, lat in (("one", 31), ("two", 32)))
+    sites = "".join(_SITE.format(id=site, lat=31 + at) for at, site in enumerate(ids))
     return f"""
 [fleet]
 name = "Three machines"
@@ -460,14 +538,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=3)
     parser.add_argument("--loopback", action="store_true", help="no namespaces, also where they are permitted")
-    parser.add_argument("--only", nargs="*", default=(), help="of kill, freeze, roll, cut, slow")
+    parser.add_argument("--sites", type=int, default=2, help="up to six, each on a host of its own with an engine")
+    parser.add_argument("--only", nargs="*", default=(), choices=WAYS)
+    parser.add_argument("--brisk", type=float, default=1.0, help="how much shorter all waits are")
     parser.add_argument("--keep", type=Path, help="copy the folders there when it is over")
     args = parser.parse_args()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with running() as server, tempfile.TemporaryDirectory(prefix="tlfl", dir=memory) as folder:
-        hosts = Hosts("abcde", Path(folder), server.folder) if permitted() and not args.loopback else None
+        names = "abc" + SITE_HOSTS[: args.sites]
+        hosts = Hosts(names, Path(folder), server.folder) if permitted() and not args.loopback else None
+        fleet = FleetUnderTest(Path(folder), server.url(), hosts, args.sites, faketime())
         print("hosts are network namespaces" if hosts else "all on loopback: no host is cut off or slowed", flush=True)
-        fleet = FleetUnderTest(Path(folder), server.url(), hosts)
+        print("each host has a clock of its own" if fleet.faketime else "no libfaketime: clocks agree", flush=True)
         try:
             fleet.start()
             code = 1 if asyncio.run(run(fleet, args)) else 0

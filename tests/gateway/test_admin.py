@@ -37,7 +37,7 @@ async def ask(gateway: Gateway, method: str, path: str, body: object = None, key
         until_close=True,
     )
     status, _, found = parse(answer)
-    return status, json.loads(found)
+    return status, json.loads(found) if found[:1] in (b"{", b"[") else found.decode()
 
 
 async def chat(gateway: Gateway, key: str, **more: Any) -> str:

@@ -160,6 +160,25 @@ def test_a_change_at_one_gateway_is_in_force_at_the_others_within_a_second(tmp_p
     asyncio.run(body())
 
 
+def test_a_gateway_says_since_when_it_has_not_heard_of_changes(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with place(tmp_path) as here:
+            server = await here.office.elect()
+            async with here.gateway("a") as a:
+
+                async def heard_s() -> float:
+                    _, text = await ask(a, "GET", "/metrics")
+                    return float(str(text).partition("\ntieline_gateway_coordinator_heard_seconds ")[2].split()[0])
+
+                assert await heard_s() < 1.5, "it is asked once a second"
+                await server.close()
+                before = await heard_s()
+                await asyncio.sleep(0.3)
+                assert await heard_s() >= before + 0.3
+
+    asyncio.run(body())
+
+
 def test_two_administrators_at_once_lose_nothing_and_give_no_name_twice(tmp_path: Path) -> None:
     async def body() -> None:
         async with place(tmp_path) as here:

@@ -157,6 +157,10 @@ class Service:
         """Delivered text that is remembered for resumes."""
         return self.memory.used
 
+    def coordinator_heard_s(self) -> float | None:
+        """Since the coordinator was last heard; None where budgets and changes are this process's own."""
+        return None if self.leases is None else self.leases.heard_s()
+
     def budgets_left(self) -> list[tuple[str, float]]:
         """By scope, in USD, where this process knows: those that are leased out nobody here does."""
         budgets = [(scope.id, scope.budget) for scope in self.book.scopes.values() if scope.budget is not None]

@@ -203,6 +203,7 @@ class LeaseClient:
         self._turning = False
         self._loop = asyncio.get_running_loop()
         self._until = float("-inf")  # of the lease
+        self._heard = float("-inf")  # when the coordinator last answered for a lease
         self._up = asyncio.Event()  # joined
         self._calls: dict[str, str] = {}  # calls that only this process makes: name, digest
         self._ended: dict[str, dict[str, Any]] = {}  # ... whose end the coordinator has not confirmed
@@ -225,6 +226,11 @@ class LeaseClient:
         """Wait a moment for the coordinator, so that the first requests find it."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._up.wait(), CALL_S)
+
+    def heard_s(self) -> float:
+        """Since the coordinator that leads last answered; what was changed before that is in force here a second later
+        at most."""
+        return self._loop.time() - self._heard
 
     def turn(self) -> None:
         """A new period has begun: the shares were of the old one. Join again for the new; what runs goes on."""
@@ -311,7 +317,7 @@ class LeaseClient:
         self._up.set()
 
     def _extend(self, until: float) -> None:
-        self._until = until
+        self._until, self._heard = until, self._loop.time()
         self.budgets.extend(until)
 
     def _lapse(self) -> None:

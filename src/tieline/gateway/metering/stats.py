@@ -83,6 +83,9 @@ class Gauges(Protocol):
     def apart(self) -> Sized:
         """Tenants that are served apart."""
 
+    def coordinator_heard_s(self) -> float | None:
+        """Since the coordinator was last heard; None: this process has none."""
+
 
 class Stats:
     """Counters of one process. Labels are models, replicas and words of this code, never a client's text."""
@@ -216,6 +219,12 @@ class _Collector:
             "tieline_gateway_kept_bytes", "Delivered text kept for resumes", value=gauges.kept_bytes
         )
         yield GaugeMetricFamily("tieline_gateway_outbox_rows", "Usage not yet acknowledged", value=len(gauges.spool))
+        if (heard_s := gauges.coordinator_heard_s()) is not None:
+            yield GaugeMetricFamily(
+                "tieline_gateway_coordinator_heard_seconds",
+                "Since the coordinator of budgets and changes last answered this process",
+                value=heard_s,
+            )
         load = GaugeMetricFamily("tieline_gateway_replica_live", "Requests on a replica", labels=["replica", "state"])
         for backend in gauges.backends.values():
             load.add_metric([backend.id, backend.state.value], len(backend.live))
