@@ -91,6 +91,10 @@ def test_tomorrow_has_prices_purchases_peaks_and_reserves(noon: tuple[Store, Fle
     # Odds as they were told last, and only what is offered or stands.
     (rule,) = (r for r in found["peaks"] if r["rule"] == "4CP")
     assert [w["probability"] for w in rule["windows"]] == [0.055]
+    peak_hour = STORM.start + timedelta(days=1, hours=16)
+    assert rule["hours"] == [{"at": peak_hour.timestamp(), "probability": 0.055}]
+    assert texas["operator"] == rule["operator"] == "ERCOT"
+    assert peak_hour.timestamp() in [hour["at"] for hour in mine["hours"]]
     assert rule["zone"] == "America/Chicago"
     reserves = {r["id"]: (r["status"], r["mw"]) for r in found["reserves"]}
     assert reserves["r-1"] == ("offered", 5.0)

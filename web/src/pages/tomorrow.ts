@@ -6,9 +6,9 @@ import { num, stamp } from "../format";
 import { panel, recordsButton } from "../panels";
 
 interface Price { at: number; usd_per_mwh: number | null; published: boolean }
-interface MarketDay { market: string; kind: string; zone: string; currency: string; usd_per_unit: number | null; published_at: number | null; prices: Price[]; published: boolean }
+interface MarketDay { market: string; operator: string; kind: string; zone: string; currency: string; usd_per_unit: number | null; published_at: number | null; prices: Price[]; published: boolean }
 interface SiteBid { site_id: string; name: string; market: string; mwh: number; held_mwh: number; closed: boolean; hours: { at: number; mw: number; reason: string }[] }
-interface PeakRule { rule: string; operator: string; zone: string; in_season: boolean; usd_per_mw: number; sites: number; told: number; windows: { at: number; probability: number; usd_per_mwh: number; known_at: number }[] }
+interface PeakRule { rule: string; operator: string; zone: string; in_season: boolean; usd_per_mw: number; sites: number; told: number; hours: { at: number; probability: number }[]; windows: { at: number; probability: number; usd_per_mwh: number; known_at: number }[] }
 interface Reserve { id: string; site_id: string; product: string; status: string; mw: number; at: number; until: number; usd_per_mw_h: number }
 interface Offer { site_id: string; product: string; zone: string; closes: string; called_by: string; hours: { at: number; mw: number; asks: number[]; reason: string }[] }
 interface Tomorrow { now: number; markets: MarketDay[]; purchase: SiteBid[]; purchase_note: string; peaks: PeakRule[]; reserves: Reserve[]; offers: Offer[]; offers_note: string }
@@ -60,13 +60,47 @@ function curve(m: MarketDay): Child {
 
 function purchases(t: Tomorrow): HTMLElement {
   if (!t.purchase.length) return panel("Purchase", t.purchase_note, null, "full").el;
+  const byMarket = new Map<string, SiteBid[]>();
+  for (const site of t.purchase) byMarket.set(site.market, [...(byMarket.get(site.market) ?? []), site]);
+  const plots = [...byMarket].map(([market, sites]) => dayPlot(t, market, sites));
   const boxes = t.purchase.map((s) => {
-    const zone = t.markets.find((m) => m.market === s.market)?.zone ?? "UTC";
+    const zone = zoneOf(t, s.market);
     return h("details", {}, h("summary", {}, `${s.site_id}: ${num(s.mwh, 1)} MWh in ${s.market}`, s.held_mwh ? `, ${num(s.held_mwh, 1)} MWh held by legs` : "", s.closed ? " (the auction has closed)" : ""),
       table(["Hour there", "MW", "Why"], s.hours.map((x) => h("tr", {}, h("td", {}, hour(x.at, zone)), h("td", { class: "n" }, num(x.mw, 1)), h("td", { class: "detail" }, x.reason))), `Purchase of ${s.site_id}`),
       recordsButton(`the purchase of ${s.site_id}`, [{ stream: "PriceTick", subject: s.market, since: t.now - DAY_S, until: t.now + 2 * DAY_S }, { stream: "NetworkTick" }, { stream: "Purchase", subject: s.site_id }]));
   });
-  return panel("Purchase", "What would be bought at the expected prices; each hour's curve of megawatts and limits with its reasons", null, "full", boxes).el;
+  return panel("Purchase", "What would be bought at the expected prices, by market and hour. An hour opens to what each site buys and why, and to its records", null, "full", plots, boxes).el;
+}
+
+const zoneOf = (t: Tomorrow, market: string): string => t.markets.find((m) => m.market === market)?.zone ?? "UTC";
+
+/** Tomorrow in one market: megawatts as columns, the price as a line over them, the chance of a peak below; each hour a button. */
+function dayPlot(t: Tomorrow, market: string, sites: SiteBid[]): HTMLElement {
+  const m = t.markets.find((x) => x.market === market), zone = m?.zone ?? "UTC", rule = t.peaks.find((r) => m && r.operator === m.operator);
+  const ats = [...new Set(sites.flatMap((site) => site.hours.map((x) => x.at)))].sort((a, b) => a - b);
+  const usd = new Map((m?.prices ?? []).map((p) => [p.at, p])), bought = ats.map((at) => sites.reduce((sum, site) => sum + (site.hours.find((x) => x.at === at)?.mw ?? 0), 0));
+  const chance = ats.map((at) => rule?.hours.find((w) => w.at === at)?.probability ?? 0);
+  const most = Math.max(...bought, 1e-9), all = ats.flatMap((at) => usd.get(at)?.usd_per_mwh ?? []), low = Math.min(...all), span = Math.max(...all) - low || 1, likely = Math.max(...chance);
+  const bars = ats.map((_, n) => s("rect", { x: n + 0.12, width: 0.76, y: 96 - 90 * (bought[n]! / most), height: 90 * (bought[n]! / most), class: "bought" }));
+  const line = ats.map((at, n) => { const p = usd.get(at)?.usd_per_mwh; return p === null || p === undefined ? "" : `${n && typeof usd.get(ats[n - 1]!)?.usd_per_mwh === "number" ? "L" : "M"}${n} ${(94 - 86 * (p - low) / span).toFixed(2)}H${n + 1}`; }).join("");
+  const odds = ats.map((_, n) => (chance[n] ? s("rect", { x: n + 0.3, width: 0.4, y: 118 - 16 * (chance[n]! / likely), height: 16 * (chance[n]! / likely), class: "odds" }) : null));
+  const picture = s("svg", { viewBox: `0 0 ${ats.length} 120`, preserveAspectRatio: "none", "aria-hidden": "true" }, bars, s("path", { d: line, class: m?.published ? "price-line" : "price-line expected" }), odds);
+  const opened = h("div", { class: "day-hour", role: "status" }, h("p", { class: "note" }, "Choose an hour."));
+  const buttons = ats.map((at, n) => {
+    const p = usd.get(at)?.usd_per_mwh ?? null, says = `${num(bought[n], 1)} MW at ${p === null ? "an unknown price" : `${num(p, 2)} USD/MWh`}${chance[n] ? `, ${num(chance[n]! * 100, 2)} % chance of a peak` : ""}`;
+    const button = h("button", { type: "button", "aria-label": `${hour(at, zone)}: ${says}`, title: `${hour(at, zone)}: ${says}`, "aria-pressed": "false" }, h("span", { "aria-hidden": "true" }, hour(at, zone).slice(0, 2)));
+    button.addEventListener("click", () => {
+      for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
+      const rows = sites.flatMap((site) => site.hours.filter((x) => x.at === at).map((x) => h("tr", {}, h("th", { scope: "row" }, site.site_id), h("td", { class: "n" }, num(x.mw, 1)), h("td", { class: "detail" }, x.reason))));
+      const asks = [{ stream: "PriceTick", subject: market, since: at, until: at + 3600 }, ...(rule ? [{ stream: "PeakOdds", subject: rule.rule, since: at, until: at + 3600 }] : []), { stream: "NetworkTick" }, ...sites.map((site) => ({ stream: "Purchase", name: `Bought by ${site.site_id}`, subject: site.site_id, since: at, until: at + 3600 }))];
+      put(opened, h("header", {}, h("h4", {}, `${hour(at, zone)} there: ${says}`), recordsButton(`${hour(at, zone)} in ${market}`, asks)), table(["Site", "MW", "Why"], rows, `Purchase in ${market} at ${hour(at, zone)}`));
+    });
+    return button;
+  });
+  const mwh = sites.reduce((sum, site) => sum + site.mwh, 0);
+  return h("section", { class: "day-plot" }, h("h3", {}, `${market}: ${num(mwh, 1)} MWh for ${sites.length} ${sites.length === 1 ? "site" : "sites"}${sites.every((x) => x.closed) ? " (the auction has closed)" : ""}`),
+    h("p", { class: "note day-keys" }, h("i", { class: "dot bought" }), `up to ${num(most, 1)} MW `, all.length ? [h("i", { class: "dot price-line" }), `${num(low, 2)} to ${num(low + span, 2)} USD/MWh${m?.published ? "" : ", expected"} `] : "price unknown ", likely > 0 ? [h("i", { class: "dot odds" }), `up to ${num(likely * 100, 2)} % chance of a peak (${rule!.rule})`] : ""),
+    h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `Tomorrow in ${market} by hour` }, h("div", { class: "day-grid" }, picture, h("div", { class: "hours" }, buttons))), opened);
 }
 
 function peaks(t: Tomorrow): HTMLElement {

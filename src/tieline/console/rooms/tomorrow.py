@@ -136,6 +136,7 @@ def _market(outlook: Outlook, fleet: Fleet, settings: Settings, name: str, now: 
     rate = outlook.rates.rate(market.currency, now).usd_per_unit
     return {
         "market": name,
+        "operator": market.operator,
         "kind": market.kind,
         "zone": market.zone,
         "currency": market.currency,
@@ -173,6 +174,7 @@ def _peaks(fleet: Fleet, settings: Settings, store: Store, now: datetime) -> lis
                 "usd_per_mw": rule.usd_per_mw_peak,
                 "sites": len(sites),
                 "told": len(mine),
+                "hours": _by_hour(mine),
                 "windows": [
                     {
                         "at": one.at.timestamp(),
@@ -185,6 +187,15 @@ def _peaks(fleet: Fleet, settings: Settings, store: Store, now: datetime) -> lis
             }
         )
     return peaks
+
+
+def _by_hour(odds: list[PeakOdds]) -> list[Json]:
+    """Chance of each hour, whatever it is: the windows that are shown leave the smallest out."""
+    sums: dict[datetime, float] = {}
+    for one in odds:
+        hour = one.at.replace(minute=0)
+        sums[hour] = sums.get(hour, 0.0) + one.probability
+    return [{"at": at.timestamp(), "probability": round(sums[at], 5)} for at in sorted(sums)]
 
 
 def _promised(store: Store, now: datetime) -> list[Commitment]:
