@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import msgspec
 import numpy as np
@@ -14,17 +15,32 @@ from hypothesis import strategies as st
 from tests.dispatch.fleets import T0, demand, fleet, network, one_site, price, store, weather
 
 from tieline import config
+from tieline.books.baselines import BASELINES
+from tieline.books.performance import Load, MeteredLoads, deployment, reserve
 from tieline.config import ConfigError
-from tieline.dispatch import Controller, Settings
+from tieline.dispatch import Controller, Outlook, Settings
+from tieline.dispatch.commitments import Keepable, NotKeepable, check, sheddable
 from tieline.dispatch.inputs.arrays import fleet_arrays
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.mining.lookahead import held
-from tieline.dispatch.reserves import PeakCost, Steps, awarded, costs, limits_of, peaks_of, sold_first, steps_of
+from tieline.dispatch.reserves import (
+    PeakCost,
+    Steps,
+    awarded,
+    costs,
+    costs_taking,
+    limits_of,
+    offers_of_tomorrow,
+    peaks_of,
+    resting_limits,
+    sold_first,
+    steps_of,
+)
 from tieline.fleet.reserves import ReserveProduct, read_reserves, shipped_reserves
 from tieline.fleet.tables import TableError
 from tieline.records import Commitment
 
-HOUR = timedelta(hours=1)
+HOUR, QUARTER = timedelta(hours=1), timedelta(minutes=15)
 RRS, ECRS = shipped_reserves()["ERCOT_RRS_RELAY"], shipped_reserves()["ERCOT_ECRS"]
 NEVER = msgspec.structs.replace(ECRS, calls_per_year=0.0)
 numbers = st.floats(0.0, 500.0)
@@ -168,6 +184,27 @@ def test_a_start_is_of_the_step_from_rest_alone() -> None:
     assert (steps.start_usd * steps.power_w)[0].sum() / 1e6 == pytest.approx(0.99 * 0.05 * rated, rel=0.1)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0.0, 50.0), numbers), min_size=1, max_size=5),
+    st.lists(st.tuples(numbers, numbers, st.booleans()), min_size=1, max_size=4),
+)
+def test_what_runs_and_what_rests_for_a_reserve_is_never_the_same(
+    steps: list[tuple[float, float]], products: list[tuple[float, float, bool]]
+) -> None:
+    """Best first what runs, worst first what rests, and never more than there is."""
+    one = curve(*sorted(steps, key=lambda step: -step[1]))
+    ask, paid = [np.full(one.power_w.shape, limit) for limit, _, _ in products], [np.array([p]) for _, p, _ in products]
+    takes = [rests for _, _, rests in products]
+    won = awarded(one, ask, paid, takes)[0]
+    assert (won.sum(axis=1) <= one.power_w[0] + 1e-6).all()
+    there = one.power_w[0] > 0
+    running, resting = ((won[there][:, [t is kind for t in takes]] > 0).any(axis=1) for kind in (False, True))
+    assert not (running & resting).any()
+    assert running.tolist() == sorted(running.tolist(), reverse=True)
+    assert resting.tolist() == sorted(resting.tolist())
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.0, 50.0), numbers), min_size=1, max_size=5),
@@ -255,3 +292,90 @@ def test_a_product_of_ones_own_stands_over_the_package() -> None:
     assert told.reserve_products["ERCOT_ECRS"].penalty_usd_per_mwh == 1.0
     assert isinstance(told.reserve_products["ERCOT_RRS_RELAY"], ReserveProduct)
     assert RRS.response_s == 1
+
+
+# --- reserves that take load ---------------------------------------------------------------------
+
+REGDN = shipped_reserves()["ERCOT_REGDN_CLR"]
+
+
+def test_resting_for_a_call_costs_what_it_would_earn_and_a_call_what_it_draws_above_its_worth() -> None:
+    price_ = np.array([[40.0, 100.0, 160.0]])
+    found = costs_taking(curve((10, 100.0)), price_, peak(0.0), REGDN, Settings())
+    assert found.floor[0, 0] == pytest.approx([0.85 * 60.0, 0.0, 0.0])
+    assert found.calls[0, 0] == pytest.approx([0.0, 0.0, 0.15 * 60.0])
+    paid = costs_taking(
+        curve((10, 100.0)), price_, peak(0.0), msgspec.structs.replace(REGDN, energy_paid=True), Settings()
+    )
+    assert paid.calls[0, 0] == pytest.approx(found.calls[0, 0] - 0.15 * price_[0])
+    assert resting_limits(found)[0, 0] == pytest.approx(9.0)  # of 51, 0.01 and 9
+    assert resting_limits(costs_taking(curve((10, 90.0)), price_[:, 1:2], peak(0.0), REGDN, Settings()))[0, 0] > 0.0
+
+
+def taking(mw: float, status: str = "accepted", **more: object) -> Commitment:
+    return Commitment(
+        at=T0, known_at=T0 - HOUR, source="t", kind="measured", commitment_id="down", site_id="tx-1",
+        product=REGDN.name, until=T0 + HOUR, power_w=mw * 1e6, response_s=300, capacity_usd_per_mw_h=9.0,
+        status=status, takes=True, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", ["strike", "lookahead"])
+def test_what_is_to_be_taken_rests_until_it_is_called_and_then_runs_whatever_power_costs(policy: str) -> None:
+    drawn = {}
+    for usd in (20.0, 900.0):
+        told = [price(usd, at=T0 + n * HOUR) for n in range(-48, 24)]
+        called = msgspec.structs.replace(taking(10), status="deployed", known_at=T0)
+        for name, batch in {"free": [], "sold": [taking(10)], "called": [taking(10), called]}.items():
+            kept = store(*told, network(), weather(15), *batch)
+            set_ = Settings(policy=policy, restore_share_per_5min=None)
+            (plan,) = asyncio.run(Controller(kept, fleet(), set_).step(T0))
+            drawn[usd, name] = sum(point.target_w for point in plan.setpoints) / 1e6
+            if name == "sold" and usd == 20.0:
+                assert "10.0 MW must be free to be drawn when they are called" in " ".join(
+                    point.reason.text for point in plan.setpoints
+                )
+    assert drawn[20.0, "sold"] == pytest.approx(drawn[20.0, "free"] - 10.0, abs=0.6)
+    assert drawn[20.0, "called"] == pytest.approx(drawn[20.0, "free"], abs=0.01)
+    assert drawn[900.0, "sold"] == pytest.approx(drawn[900.0, "free"])
+    assert drawn[900.0, "called"] >= 10.0 * 0.99
+
+
+def test_running_and_resting_promises_share_a_sites_megawatts() -> None:
+    can = sheddable(50e6, 1e6, 0.0)
+    sheds = msgspec.structs.replace(taking(30), takes=False, commitment_id="up")
+    found = check(taking(25), can, 50e6, [sheds])
+    assert isinstance(found, NotKeepable)
+    assert "55.0 MW must be drawing or free to be" in found.why
+    assert isinstance(check(taking(20), can, 50e6, [sheds]), Keepable)
+    slow = check(msgspec.structs.replace(taking(5), response_s=30), can, 50e6, [])
+    assert isinstance(slow, NotKeepable)
+    assert "rigs at rest take 300 s to run" in slow.why
+
+
+def test_tomorrows_offers_of_rest_are_dear_where_power_is_cheap() -> None:
+    at = T0.replace(hour=14)
+    told = [price(20.0, at=T0 + n * HOUR) for n in range(-21 * 24, 48)]
+    site = msgspec.structs.replace(fleet().sites[0], reserves=(REGDN.name, RRS.name))
+    own = msgspec.structs.replace(fleet(), sites=(site,))
+    outlook = Outlook(own, Settings())
+    outlook.read(store(*told, network(at=at - HOUR), weather(15, at=at)), at)
+    made = offers_of_tomorrow(outlook, own, Settings(), at)
+    rest = [one for one in made if one.product == REGDN.name]
+    assert rest
+    assert all(one.takes and one.limit_usd_per_mw_h > 5.0 for one in rest)
+    assert "resting for it costs" in rest[0].reason
+    assert all(one.limit_usd_per_mw_h < 1.0 for one in made if one.product == RRS.name)
+
+
+def test_a_call_to_take_load_is_kept_by_what_is_drawn_more() -> None:
+    loads = [Load(T0 + n * QUARTER, T0 + (n + 1) * QUARTER, 5e6 if n < 0 else 14e6) for n in range(-4, 4)]
+    meter, stamp = MeteredLoads(loads), {"source": "t", "kind": "measured"}
+    promise = taking(10, nonperformance_usd_per_mwh=2_000.0)
+    rule = BASELINES["meter before/after"]
+    found = deployment(promise, T0, T0 + HOUR, meter, rule, lambda _: False, **stamp)
+    assert found.delivered_w == pytest.approx(9e6)
+    assert found.missed_wh == pytest.approx(1e6 * 55 / 60, rel=0.01)
+    assert " metered from 12:05 - 5." in found.line
+    held = reserve(promise, [], [], meter, **stamp)
+    assert (held.paid_usd, held.missed_wh) == (Decimal("90.00"), 0)

@@ -336,11 +336,13 @@ def _peaks(world: ScenarioWorld, path: Path | None, source: RecordedFolder) -> P
 
 
 def _reserves(source: RecordedFolder, world: ScenarioWorld) -> ReserveMarket:
-    """What the folder says that products cleared at which some site is qualified for."""
+    """What the folder says that products cleared at which some site is qualified for, but for those that take load."""
     start = world.start
     price: dict[str, Floats] = {}
     prices: dict[str, Floats] = {}
     for one in source.reserves(world.fleet, start, world.when(world.slots)):
+        if world.fleet.reserve_products[one.product].takes:
+            continue
         series = price.setdefault(one.product, np.full(world.slots, np.nan))
         hour = slice(world.slot(one.at), world.slot(one.at) + HOUR_SLOTS)
         series[hour] = one.price_usd_per_mw_h

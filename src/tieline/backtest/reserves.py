@@ -90,7 +90,7 @@ class ReserveDesk:
         known = replace(known, settings=settings)
         slots = np.array([world.slot(h) for h in hours], dtype=np.intp)
         for n, site in enumerate(world.fleet.sites):
-            products = products_of(world.fleet, site, first)
+            products = [p for p in products_of(world.fleet, site, first) if p.name in world.reserves.price]
             if not products or not site.rig_groups:
                 continue
             heat_c = [None if np.isnan(t) else float(t) for t in temps[:, n]]

@@ -90,7 +90,7 @@ def deployment(
     hours = (end - due).total_seconds() / 3600.0
     delivered_w = missed_wh = None
     if baseline_w is not None and mean_w is not None:
-        delivered_w = baseline_w - mean_w
+        delivered_w = mean_w - baseline_w if promise.takes else baseline_w - mean_w
         missing_w = promise.power_w - delivered_w
         missed_wh = round(missing_w * hours) if missing_w > METER_W else 0
     fine = _usd(missed_wh or 0, promise.nonperformance_usd_per_mwh)
@@ -98,9 +98,11 @@ def deployment(
     if delivered_w is None or baseline_w is None or mean_w is None:
         line = f"{name}: called {start:%m-%d %H:%M} to {end:%H:%M}; too little was heard to say what was delivered"
     else:
+        based, metered = f"{_mw(baseline_w)} baseline ({rule.name})", f"{_mw(mean_w)} metered from {due:%H:%M}"
         line = (
-            f"{name}: called {start:%m-%d %H:%M} to {end:%H:%M}; {_mw(baseline_w)} baseline ({rule.name}) - "
-            f"{_mw(mean_w)} metered from {due:%H:%M} = {_mw(delivered_w)} of {_mw(promise.power_w)} MW; "
+            f"{name}: called {start:%m-%d %H:%M} to {end:%H:%M}; "
+            f"{f'{metered} - {based}' if promise.takes else f'{based} - {metered}'} = {_mw(delivered_w)} of "
+            f"{_mw(promise.power_w)} MW; "
             f"{_mw((missed_wh or 0) / hours if hours else 0.0)} MW x {hours:.2f} h x "
             f"{promise.nonperformance_usd_per_mwh:,.2f} USD/MWh = {fine:,.2f} USD penalty"
         )
@@ -139,7 +141,8 @@ def reserve(
     for one in meter.within(promise.at, promise.until):
         if one.watts is None or any(one.at < b and a < one.until for a, b in excused):
             continue
-        below_w = promise.power_w - one.watts
+        # What was to rest can be missed in its calls alone: what a site can draw is no reading.
+        below_w = 0.0 if promise.takes else promise.power_w - one.watts
         if below_w > METER_W:
             missed += below_w * _overlap_s(one, promise.at, promise.until) / 3600.0
     hours = (promise.until - promise.at).total_seconds() / 3600.0
@@ -149,7 +152,7 @@ def reserve(
     mean_w = meter(promise.at, promise.until)
     line = (
         f"{promise.commitment_id}: {_mw(promise.power_w)} MW x {hours:.2f} h x {promise.capacity_usd_per_mw_h:,.2f} "
-        f"USD/MW,h = {paid:,.2f} USD; {missed_wh / 1e6:.3f} MWh below its floor x "
+        f"USD/MW,h = {paid:,.2f} USD; {missed_wh / 1e6:.3f} MWh {'not free' if promise.takes else 'below its floor'} x "
         f"{promise.nonperformance_usd_per_mwh:,.2f} USD/MWh = {fine:,.2f} USD penalty"
     )
     return Performance(
@@ -159,11 +162,11 @@ def reserve(
         event_id=promise.commitment_id,
         site_id=promise.site_id,
         until=promise.until,
-        rule="drawn load",
+        rule="load free to be drawn" if promise.takes else "drawn load",
         promised_w=promise.power_w,
         baseline_w=None,
         mean_w=mean_w,
-        delivered_w=None if mean_w is None else min(mean_w, promise.power_w),
+        delivered_w=None if mean_w is None or promise.takes else min(mean_w, promise.power_w),
         missed_wh=missed_wh,
         paid_usd=paid,
         penalty_usd=fine,

@@ -29,6 +29,8 @@ class Sheddable:
 
 # Rigs stop within a poll of their controller; replicas drain their streams first (both of the running system).
 RIGS_SHED_S, REPLICAS_DRAIN_S = 30.0, 300.0
+# Rigs that sleep hash again within so long (assumed; their makers name a few minutes).
+RIGS_WAKE_S = 300
 
 
 def sheddable(mining_w: float, rest_w: float, inference_w: float) -> Sheddable:
@@ -70,8 +72,12 @@ def check(
     if offer.power_w <= 0 or offer.until <= offer.at:
         return NotKeepable("an offer needs power above 0 and an end after its start", 0.0)
     taken = sum(c.power_w for c in sold if _overlaps(c, offer))
+    if offer.takes and offer.response_s < RIGS_WAKE_S:
+        return NotKeepable(
+            f"rigs at rest take {RIGS_WAKE_S} s to run, and {offer.response_s} s are asked", offer.power_w
+        )
     shed = can.within(offer.response_s)
-    if taken + offer.power_w > shed:
+    if not offer.takes and taken + offer.power_w > shed:
         missing = taken + offer.power_w - shed
         return NotKeepable(
             f"{shed / 1e6:.1f} MW can be shed within {offer.response_s} s, {taken / 1e6:.1f} MW of it is sold, "
@@ -80,12 +86,13 @@ def check(
         )
     if taken + offer.power_w > most_w:
         return NotKeepable(
-            f"the site can draw {most_w / 1e6:.1f} MW then, {(taken + offer.power_w) / 1e6:.1f} MW must be drawing",
+            f"the site can draw {most_w / 1e6:.1f} MW then, {(taken + offer.power_w) / 1e6:.1f} MW must be "
+            f"{'drawing or free to be' if offer.takes else 'drawing'}",
             taken + offer.power_w - most_w,
         )
     hours = (offer.until - offer.at).total_seconds() / 3600.0
     pays = offer.power_w / 1e6 * hours * offer.capacity_usd_per_mw_h
-    return Keepable(shed - taken - offer.power_w, pays, floor_costs_usd)
+    return Keepable((most_w if offer.takes else shed) - taken - offer.power_w, pays, floor_costs_usd)
 
 
 def by_site(commitments: Iterable[Commitment]) -> dict[str, list[Commitment]]:
@@ -98,15 +105,26 @@ def by_site(commitments: Iterable[Commitment]) -> dict[str, list[Commitment]]:
 
 def floor_w(commitments: Iterable[Commitment], start: datetime, end: datetime, lead: timedelta) -> float:
     """Load that accepted reserves need drawn in [start, end); `lead` ahead of each, since load comes back in
-    stages. Deployed or released promises bind no more."""
-    return sum(c.power_w for c in commitments if c.status == "accepted" and c.at - lead < end and c.until > start)
+    stages. Deployed or released promises bind no more; those that take load bind while they are called."""
+    total = 0.0
+    for one in commitments:
+        if one.takes:
+            due = one.status == "deployed" and one.at < end and one.until > start
+        else:
+            due = one.status == "accepted" and one.at - lead < end and one.until > start
+        total += one.power_w if due else 0.0
+    return total
 
 
 def unmet(
     commitments: Iterable[Commitment], start: datetime, end: datetime, load_w: float, limit: str, limit_w: float
 ) -> list[str]:
     """Accepted promises that a load does not cover in [start, end), the newest first to give way, each by how much."""
-    standing = [c for c in commitments if c.status == "accepted" and c.at < end and c.until > start and c.power_w > 0]
+    standing = [
+        c
+        for c in commitments
+        if c.status == "accepted" and not c.takes and c.at < end and c.until > start and c.power_w > 0
+    ]
     parts, left_w = [], load_w
     for one in sorted(standing, key=lambda c: (c.known_at, c.commitment_id)):
         short_w = one.power_w - max(0.0, left_w)

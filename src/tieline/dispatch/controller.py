@@ -245,7 +245,8 @@ class Controller:
     def _sold_ahead(self, steps: Grid) -> Floats | None:
         """(T, N) load that accepted reserves need drawn in the steps ahead; None: nothing is sold."""
         place = {site.id: n for n, site in enumerate(self.fleet.sites)}
-        sold = [c for c in self.outlook.commitments.values() if c.status == "accepted" and c.site_id in place]
+        standing = (c for c in self.outlook.commitments.values() if c.site_id in place)
+        sold = [c for c in standing if c.status == ("deployed" if c.takes else "accepted")]
         if not sold:
             return None
         begin = micros(steps.start) / 1e6

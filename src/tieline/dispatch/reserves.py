@@ -69,12 +69,13 @@ class ReserveOffer:
     calls_usd: float
     price_usd_per_mwh: float
     peak_usd_per_mwh: float
+    takes: bool = False
 
     @property
     def reason(self) -> str:
         words = (
-            f"holding it costs {self.floor_usd:,.2f} USD per MW and hour at {self.price_usd_per_mwh:,.2f} USD/MWh "
-            f"expected, its calls {self.calls_usd:,.2f}"
+            f"{'resting for it' if self.takes else 'holding it'} costs {self.floor_usd:,.2f} USD per MW and hour at "
+            f"{self.price_usd_per_mwh:,.2f} USD/MWh expected, its calls {self.calls_usd:,.2f}"
         )
         if self.peak_usd_per_mwh >= 0.01:
             words += f"; the chance of a peak is worth {self.peak_usd_per_mwh:,.0f} USD/MWh"
@@ -203,6 +204,17 @@ def costs(
     return Costs(np.maximum(0.0, unsold - held - called), called)
 
 
+def costs_taking(steps: Steps, price: Floats, peak: PeakCost, product: ReserveProduct, settings: Settings) -> Costs:
+    """What each hour costs in which a step rests so that it can be drawn when it is called: what it would have earned
+    while it is not, and what a call draws above its worth, with a start. `price` (T, S) USD/MWh; hours stand alone."""
+    gain = steps.bid[:, :, None] - price[:, None, :] - peak.inside[:, None, None]
+    share = product.called_share
+    calls = share * np.maximum(0.0, -gain) + product.calls_per_hour * settings.wear_usd_per_kw_start * 1e3
+    if product.energy_paid:
+        calls = calls - share * price[:, None, :]
+    return Costs(np.asarray((1.0 - share) * np.maximum(0.0, gain)), np.asarray(calls))
+
+
 def limits_of(cost: Costs, paid: Floats | None, peak: Floats) -> Floats:
     """(T, K) what to ask for each step; `paid` (T, S) USD per MW and hour, `peak` (T,) USD/MWh; infinite: not offered.
 
@@ -222,6 +234,11 @@ def limits_of(cost: Costs, paid: Floats | None, peak: Floats) -> Floats:
     return np.asarray(limit)
 
 
+def resting_limits(cost: Costs) -> Floats:
+    """(T, K) what to ask for each step that rests: its cost in the middle scenario."""
+    return np.maximum(LEAST_USD, np.median(cost.whole, axis=2))
+
+
 def peaks_of(sight: Foresight, place: int, steps: Grid) -> PeakCost:
     """What the chance of a peak adds to each hour of a site and to the lead before it."""
     before = Grid(steps.start - LEAD, steps.offset_s, np.full_like(steps.length_s, int(LEAD.total_seconds())))
@@ -237,9 +254,12 @@ def sold_first(steps: Steps, taken_w: Floats) -> Steps:
     return Steps(steps.power_w - covered, steps.bid, steps.start_usd)
 
 
-def awarded(steps: Steps, limits: Sequence[Floats], clearing: Sequence[Floats]) -> Floats:
+def awarded(
+    steps: Steps, limits: Sequence[Floats], clearing: Sequence[Floats], takes: Sequence[bool] | None = None
+) -> Floats:
     """(T, K, P) watts that a market awards a price taker: each step to the product that leaves most above its limit,
-    none where none does. `limits` (T, K) and `clearing` (T,) by product; nan: not traded."""
+    none where none does. `limits` (T, K) and `clearing` (T,) by product; nan: not traded; `takes`: by product, whether
+    it is sold what rests."""
     if not limits:
         return np.zeros((*steps.power_w.shape, 0))
     gains = np.stack(
@@ -247,8 +267,13 @@ def awarded(steps: Steps, limits: Sequence[Floats], clearing: Sequence[Floats]) 
     )
     best = gains.argmax(axis=2)
     won = np.take_along_axis(gains, best[:, :, None], axis=2)[:, :, 0] >= 0.0
-    # Load runs best first, so a step is held only with all better ones: a gap would be filled by them unsold.
-    won = np.logical_and.accumulate(won | (steps.power_w <= 0.0), axis=1)
+    # Load runs best first, so a step is held only with all better ones: a gap would be filled by them unsold. What
+    # rests for a product that takes load rests with all that are worse.
+    resting = np.array(takes or [False] * len(limits))[best] & won
+    empty = steps.power_w <= 0.0
+    runs = np.logical_and.accumulate((won & ~resting) | empty, axis=1)
+    rests = np.logical_and.accumulate((resting | empty)[:, ::-1], axis=1)[:, ::-1]
+    won &= runs | rests
     awards = np.zeros_like(gains)
     np.put_along_axis(awards, best[:, :, None], np.where(won, steps.power_w, 0.0)[:, :, None], axis=2)
     return awards
@@ -285,8 +310,11 @@ def offers(
     bids: list[ReserveOffer] = []
     for product in products_of(fleet, site, hours[0]):
         paid = sight.reserve_paths(product.name, steps, price.shape[1])
-        cost = costs(curve, price, peak, product, settings, paid)
-        limit = limits_of(cost, paid, peak.whole)
+        if product.takes:
+            limit = resting_limits(cost := costs_taking(curve, price, peak, product, settings))
+        else:
+            cost = costs(curve, price, peak, product, settings, paid)
+            limit = limits_of(cost, paid, peak.whole)
         bids += [
             ReserveOffer(
                 at=hours[t],
@@ -298,6 +326,7 @@ def offers(
                 calls_usd=float(cost.calls[t, k].mean()),
                 price_usd_per_mwh=float(price[t].mean()),
                 peak_usd_per_mwh=float(peak.whole[t]),
+                takes=product.takes,
             )
             for t, k in np.argwhere((curve.power_w >= product.least_mw * 1e6) & np.isfinite(limit))
         ]

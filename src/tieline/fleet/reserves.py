@@ -1,7 +1,8 @@
 """Reserves as data: what each product asks of a load, when offers close, how often it is called and what a miss costs.
 
 Read from `reserves.toml` in this package, or from an operator's own copy. A load reserve is load that runs and can
-stop: a megawatt sold must be drawing until it is called. Pure; knows no price.
+stop: a megawatt sold must be drawing until it is called. One that `takes` is load that rests and can run: a megawatt
+sold must be free to be drawn, and is drawn while it is called, at the site's own price. Pure; knows no price.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class ReserveProduct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     call_s: int = 3600
     follows_share: float = 0.0
     energy_paid: bool = False
+    takes: bool = False
     penalty_usd_per_mwh: float = 2_000.0
     least_mw: float = 0.1
     source: str = ""

@@ -39,6 +39,9 @@ class Instruction(Record, frozen=True, kw_only=True, subject="{site_id}", key="{
 class Commitment(Record, frozen=True, kw_only=True, subject="{site_id}", key="{commitment_id}|{known_at}"):
     """A promise to the grid: from `at` to `until` the site draws at least `power_w` and can shed it within
     `response_s` (a load reserve), or sheds it when called (demand response). One record per change of status.
+
+    `takes`: the other way round. `power_w` of what the site can draw stays undrawn, and is drawn within `response_s`
+    while it is called (regulation down).
     """
 
     commitment_id: Label
@@ -52,6 +55,7 @@ class Commitment(Record, frozen=True, kw_only=True, subject="{site_id}", key="{c
     nonperformance_usd_per_mwh: UsdPerMwh = 0.0
     baseline: Label = "meter before/after"
     detail: Text = ""
+    takes: bool = False
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,8 +24,8 @@ def call_orders(store: Store, records: Iterable[object]) -> list[Instruction]:
     """The order that each call or release among `told` means; none for one that was told before."""
     orders: list[Instruction] = []
     for one in records:
-        if not isinstance(one, Commitment) or one.status not in ("deployed", "released"):
-            continue
+        if not isinstance(one, Commitment) or one.takes or one.status not in ("deployed", "released"):
+            continue  # what is to be taken is a floor of the next plan, no limit
         name = f"{CALLED}{one.commitment_id}"
         held = [
             o

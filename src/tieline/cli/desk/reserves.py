@@ -81,8 +81,9 @@ def listed(config: Path | None, as_json: bool) -> None:
         return
     for one in products.values():
         since = "" if one.since is None else f", since {one.since}"
+        what = "takes load" if one.takes else "sheds"
         click.echo(
-            f"{one.name:<20} {one.operator} {one.service}: by {one.called_by} within {one.response_s} s for "
+            f"{one.name:<20} {one.operator} {one.service}: {what} by {one.called_by} within {one.response_s} s for "
             f"{one.lasts_s // 60} min; offers by {one.offers_close}, awards at {one.published} the day before{since}"
         )
         click.echo(
@@ -186,6 +187,7 @@ def _award(row: dict[str, str], where: str, fleet: Fleet, now: datetime) -> Comm
         status="accepted",
         nonperformance_usd_per_mwh=product.penalty_usd_per_mwh,
         detail=f"awarded, called by {product.called_by}",
+        takes=product.takes,
     )
 
 

@@ -21,6 +21,7 @@ from tieline.dispatch.inputs.forecast import Forecaster, analog_days
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.inputs.outlook import Outlook
 from tieline.dispatch.inputs.series import Slots
+from tieline.dispatch.inputs.taking import drawable_w, free_w
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Fleet
 from tieline.fleet.peaks import PeakRule
@@ -130,7 +131,21 @@ class FromOutlook:
         for over in self.outlook.overrides.values():
             if over.unit_id is None and over.target_w is not None:
                 cap(over.site_id, over.at, over.until, over.target_w)
+        self._keep_free(steps, out)
         return out
+
+    def _keep_free(self, steps: Grid, limit_w: Floats) -> None:
+        """Lower `limit_w` (T, N) to what is left below the load that must be free to be drawn."""
+        takes = [c for c in self.outlook.commitments.values() if c.takes and c.status == "accepted"]
+        if not takes:
+            return
+        for n, site in enumerate(self.fleet.sites):
+            mine = [c for c in takes if c.site_id == site.id]
+            most_w = drawable_w(site, self.outlook.temperature(site, steps.start)) if mine else 0.0
+            for t, (start, length) in enumerate(zip(steps.starts, steps.length_s, strict=True)) if mine else ():
+                free = free_w(mine, start, start + timedelta(seconds=int(length)))
+                if free > 0.0:
+                    limit_w[t, n] = min(limit_w[t, n], max(0.0, most_w - free))
 
     def peaks(self, steps: Grid, wide: int = 1) -> dict[int, Floats]:
         return peak_adders(self.outlook, self.fleet, steps, self.settings, wide)

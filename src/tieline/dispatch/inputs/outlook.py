@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from tieline.dispatch.inputs.arrays import Floats
 from tieline.dispatch.inputs.backlog import Lot
 from tieline.dispatch.inputs.series import HISTORY, KEEP, Known, Series, Slots
+from tieline.dispatch.inputs.taking import drawable_w, free_w
 from tieline.dispatch.settings import Settings, plausible
 from tieline.economics import LEAST, hashprice
 from tieline.fleet import Fleet, Site
@@ -385,6 +386,10 @@ class Outlook:
             cap = 0.0 if fault.what == "outage" else fault.limit_w
             if cap is not None and cap < limit_w:
                 limit_w, rule, why = max(0.0, cap), "fault", f"{fault.what} since {fault.at:%m-%d %H:%M}"
+        free = free_w((c for c in self.commitments.values() if c.site_id == site.id), start, end)
+        if free > 0.0 and (most_w := drawable_w(site, self.temperature(site, start)) - free) < limit_w:
+            limit_w, rule = max(0.0, most_w), "commitment"
+            why = f"{free / 1e6:.1f} MW must be free to be drawn when they are called"
         return limit_w, rule, why
 
     def view(self, site: Site, start: datetime, end: datetime) -> SiteView:
