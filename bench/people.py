@@ -36,7 +36,7 @@ from tieline.clock import SimClock
 from tieline.console import page
 from tieline.console.app import make_app
 from tieline.console.rooms.rigs import table
-from tieline.console.rooms.spend import SpendFold
+from tieline.console.rooms.tenants.spend import SpendFold
 from tieline.edge.rigs.history import HEARD, RawHistory, RawRow
 from tieline.records import Sample, Usage
 from tieline.store import Store

@@ -8,22 +8,27 @@ import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 from tests.console.test_accounts import WORDS, join
 from tests.console.test_portal import ROOT, Admin
 from tests.serving import running
 
 from console import world
 from tieline import config, records
+from tieline.books import invoices
 from tieline.clock import SimClock
 from tieline.console.app import Shown, SignIn, make_app
 from tieline.edge.rigs.history import ASLEEP, HEARD, RawHistory, RawRow
 from tieline.people import Account, People
 from tieline.people.accounts import Who
 from tieline.people.proposals import asked
+from tieline.records import IssuedLine, Reserved
+from tieline.records.treasury import InvoiceParty
 from tieline.store import Store
 from tieline.store.alerts import AlertStore
 from tieline.store.people import PeopleStore
@@ -37,6 +42,7 @@ def console(filled: Path, folder: Path) -> Iterator[str]:
     shutil.copyfile(filled, folder / "store.db")
     store = Store(folder / "store.db", records.encode, records.decode)
     words = ("7,474.6 BTC free, 0 BTC pledged", "4,451 BTC sold at 68,524 USD or more", "the loan's trigger is near")
+    store.append(invoice())
     store.append([asked("sale", "Treasury", words, "tora", world.NOW - timedelta(hours=2))])
     people = People(PeopleStore(folder / "people.db"))
     for id_, (role, tenant) in PEOPLE.items():
@@ -68,6 +74,35 @@ def console(filled: Path, folder: Path) -> Iterator[str]:
         yield url
     for one in (store, people.store, alerts):
         one.close()
+
+
+def invoice() -> list[records.AnyRecord]:
+    """An issued invoice of the tenant: three requests of a month, one of them refused, a rented hour, a tax."""
+    at = datetime(2026, 4, 12, 9, 30, tzinfo=UTC)
+    used = [world.usage(at + timedelta(minutes=n)) for n in range(3)]
+    used[2] = msgspec.structs.replace(used[2], status=503, output_tokens=0, cost_nano_usd=0, finish="error")
+    hour = Reserved(
+        at=at.replace(minute=0),
+        known_at=at,
+        source="gateway",
+        kind="measured",
+        tenant="demo",
+        model="tieline-selftest",
+        region="north_america",
+        rented_since=at,
+        replicas=2,
+        provided_s=7_200,
+        usd_per_replica_hour=Decimal("2.5"),
+        cost_nano_usd=5_000_000_000,
+    )
+    (made,) = invoices(used, "2026-04", [hour])
+    issued = made.issue("2026-00001", datetime(2026, 5, 1, 6, 0, tzinfo=UTC), "simulated")
+    tax = IssuedLine(
+        project="", model="", requests=0, prompt_tokens=0, output_tokens=0, amount_usd=Decimal("0.95"), kind="tax",
+        text="VAT 19 %",
+    )  # fmt: skip
+    seller = InvoiceParty(name="Example Texas LLC", address=("1 Main St", "Austin"), tax_id="12-345")
+    return [*used, hour, msgspec.structs.replace(issued, lines=(*issued.lines, tax), seller=seller)]
 
 
 async def _sweeps(folder: Path) -> None:

@@ -6,13 +6,15 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import httpx
+import msgspec
+import pypdf
 import pytest
 from starlette.testclient import TestClient
 from tests.console.conftest import Core
@@ -24,14 +26,16 @@ from tieline.books import invoices
 from tieline.clock import SimClock
 from tieline.console import app as console
 from tieline.console.app import Shown, SignIn, make_app
-from tieline.console.rooms import spend
-from tieline.console.rooms.spend import SpendFold, SpendFullError
-from tieline.console.rooms.tenantkeys import MAX_KEYS, TenantKeys
+from tieline.console.rooms.tenants import spend
+from tieline.console.rooms.tenants.budgets import steps_of
+from tieline.console.rooms.tenants.keys import MAX_KEYS, TenantKeys
+from tieline.console.rooms.tenants.outcomes import outcome
+from tieline.console.rooms.tenants.spend import SpendFold, SpendFullError
 from tieline.fleet import Fleet
 from tieline.gateway.settings import Key, Tenant, hash_key
 from tieline.people import People
 from tieline.people.rights import TENANT_ROLES, rights
-from tieline.records import Issued, IssuedLine, Usage
+from tieline.records import Issued, IssuedLine, Reserved, Usage
 from tieline.store import Store
 from tieline.store.people import PeopleStore
 
@@ -177,6 +181,7 @@ def test_a_tenants_person_lands_on_their_page_and_reaches_nothing_of_the_operato
     open_to_all |= {"/api/login/ways", "/login/oidc", "/login/oidc/callback"}
     open_to_all |= {"/api/login/passkey", "/api/login/passkey/begin"}
     open_to_all |= {"/api/logout", "/api/me", "/api/me/password", "/api/sessions/revoke", "/my/{rest:path}"}
+    open_to_all |= {"/my/invoices/{number}"}
     seen = 0
     for path, method, right, _ in console._routes(app.state.room):
         if path in open_to_all or (right is not None and right in rights((role,))):  # type: ignore[arg-type]
@@ -257,13 +262,85 @@ def test_issued_invoices_are_listed_and_saved_and_anothers_is_nothing(
     assert get(client, "/api/my/invoices")["invoices"] == [
         {"number": "2026-00001", "month": "2026-04", "at": world.NOW.timestamp(), "usd": "1.23"}
     ]
+    one = get(client, "/api/my/invoices/2026-00001")
+    assert (one["total_usd"], one["lines"][0]["exact_usd"]) == ("1.23", "1.234567891")
+    assert (one["since"], one["until"]) == ("2026-04-01T00:00:00+00:00", "2026-05-01T00:00:00+00:00")
+    printed = client.get("/api/my/invoices/2026-00001/pdf")
+    assert printed.headers["content-type"] == "application/pdf"
+    (sheet,) = pypdf.PdfReader(io.BytesIO(printed.content)).pages
+    assert "Invoice 2026-00001" in sheet.extract_text()
     saved = client.get("/api/my/invoices/2026-00001/csv")
     assert 'filename="invoice-2026-00001.csv"' in saved.headers["content-disposition"]
     (row,) = csv.DictReader(io.StringIO(saved.text))
     assert (row["project"], row["exact_usd"], row["amount_usd"]) == ("'=cmd()", "1.234567891", "1.23")
-    assert client.get("/api/my/invoices/2026-00002/csv").status_code == 404
-    assert [one.target for one in people.store.untold()][-1] == "2026-00002"
+    for what in ("", "/csv", "/pdf", "/hours"):
+        assert client.get(f"/api/my/invoices/2026-00002{what}").status_code == 404
+        assert [one.target for one in people.store.untold()][-1] == "2026-00002"
     assert signed_in(app, "developer").get("/api/my/invoices").status_code == 403
+
+
+def test_a_line_of_rented_replicas_opens_to_its_hours(
+    app: Any, tmp_path: Path, world: ModuleType, people: People
+) -> None:
+    line = IssuedLine(
+        project="", model="m, reserved in any region", requests=0, prompt_tokens=0, output_tokens=0, replica_s=7_200,
+        nano_usd=5_000_000_001, amount_usd=Decimal("5.00"), kind="reserved",
+    )  # fmt: skip
+    hour = Reserved(
+        at=datetime(2026, 4, 2, tzinfo=UTC), known_at=world.NOW, source="gateway", kind="measured", tenant="demo",
+        model="m", region="", rented_since=datetime(2026, 4, 1, tzinfo=UTC), replicas=2, provided_s=7_200,
+        usd_per_replica_hour=Decimal("2.5"), cost_nano_usd=5_000_000_001,
+    )  # fmt: skip
+    others = [msgspec.structs.replace(hour, tenant="rival"), msgspec.structs.replace(hour, region="asia")]
+    writer = Store(tmp_path / "store.db", records.encode, records.decode)
+    writer.append([issued("2026-00001", "demo", world.NOW, line), hour, *others])
+    writer.close()
+    told = get(signed_in(app, "owner"), f"/api/my/invoices/2026-00001/hours?line={line.model}")
+    assert [(one["provided_s"], one["usd"]) for one in told["hours"]] == [(7_200, "5.000000001")]
+
+
+def test_steps_of_a_budget_are_told_with_the_day_on_which_each_was_passed(app: Any) -> None:
+    (row,) = get(signed_in(app, "owner"), "/api/my/limits")["budgets"]
+    assert (row["scope"], row["budget_usd"]) == ("all keys together", "5")
+    days = get(signed_in(app, "owner"), "/api/my/usage")["by_day"]
+    for step in row["steps"]:
+        over, passed = 0, None
+        for day in days:
+            over += day["nano_usd"]
+            if passed is None and over >= step["share"] * 5 * 10**9:
+                passed = day["name"]
+        assert step["day"] == passed
+    assert [step["share"] for step in row["steps"]] == [0.5, 0.8, 0.95, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("days", "passed"),
+    [
+        ([("d1", 4_999_999_999)], [None, None, None, None]),
+        ([("d1", 4_999_999_999), ("d2", 1)], ["d2", None, None, None]),
+        ([("d1", 8_000_000_000), ("d2", 1_500_000_000)], ["d1", "d1", "d2", None]),
+        ([("d1", 10_000_000_000), ("d2", 10**12)], ["d1", "d1", "d1", "d1"]),
+        ([], [None, None, None, None]),
+    ],
+)
+def test_a_step_is_passed_at_its_last_nano_dollar(days: list[tuple[str, int]], passed: list[str | None]) -> None:
+    assert [step["day"] for step in steps_of(Decimal(10), days)] == passed
+
+
+@pytest.mark.parametrize(
+    ("status", "finish", "words"),
+    [
+        (200, "stop", "answered"),
+        (200, "length", "cut at its limit"),
+        (429, "error", "too many requests were waiting"),
+        (499, "cancelled", "your side closed"),
+        (503, "error", "no replica could take it"),
+        (418, "error", "refused (418)"),
+        (599, "error", "failed (599)"),
+    ],
+)
+def test_how_a_request_ended_is_said_in_words(status: int, finish: str, words: str) -> None:
+    assert words in outcome(status, finish)
 
 
 def test_a_developer_sees_use_but_no_money(app: Any) -> None:
@@ -377,7 +454,7 @@ def test_nothing_that_is_told_names_another_tenant_whatever_is_asked(app: Any) -
 
 
 def test_whoever_tries_too_many_addresses_is_refused_for_a_while(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tieline.console.rooms.portal.MAX_TRIES", 3)
+    monkeypatch.setattr("tieline.console.rooms.tenants.portal.MAX_TRIES", 3)
     client = signed_in(app, "owner")
     codes = [client.get("/api/my/usage?tenant=rival").status_code for _ in range(4)]
     assert codes == [404, 404, 404, 429]

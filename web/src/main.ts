@@ -12,6 +12,7 @@ type Page = (root: HTMLElement, ...parts: string[]) => Leave;
 // A page's code is read when the page is first opened; the overview's is there from the start.
 const PAGES: [path: RegExp, page: () => Promise<Page>][] = [
   [/^\/my$/, () => import("./pages/my").then((m) => m.myPage)],
+  [/^\/my\/invoices\/([^/]+)$/, () => import("./pages/invoice").then((m) => m.invoicePage)],
   [/^\/login$/, () => import("./pages/login").then((m) => m.loginPage)],
   [/^\/join$/, () => import("./pages/login").then((m) => m.joinPage)],
   [/^\/account$/, () => import("./pages/account").then((m) => m.accountPage)],
@@ -82,9 +83,10 @@ async function start(): Promise<void> {
     return;
   }
   // A tenant's person has two pages and is told nothing of the fleet.
-  if (location.pathname === "/my" || location.pathname === "/account") {
+  const portal = location.pathname === "/my" || location.pathname.startsWith("/my/");
+  if (portal || location.pathname === "/account") {
     const me = await get<Me>("/api/me").catch(() => null);
-    if (location.pathname === "/my" || me?.tenant) {
+    if (portal || me?.tenant) {
       const { portalHeader } = await import("./pages/my");
       document.getElementById("top")!.append(portalHeader(me));
       route();

@@ -36,14 +36,14 @@ from tieline.console.rooms.books import MoneyPages
 from tieline.console.rooms.disclosed import Published, network_ticks, shipped_book
 from tieline.console.rooms.inference import inference_view
 from tieline.console.rooms.observed import ObservedPage
-from tieline.console.rooms.portal import Portal
 from tieline.console.rooms.rigs import RigPages
 from tieline.console.rooms.signin.accounts import Accounts, forward
 from tieline.console.rooms.signin.oidc import Provider, SignInElsewhere
 from tieline.console.rooms.signin.passkeys import PasskeyRoom
 from tieline.console.rooms.site import site_view
 from tieline.console.rooms.studies import StudyPages
-from tieline.console.rooms.tenantkeys import TenantKeys
+from tieline.console.rooms.tenants.keys import TenantKeys
+from tieline.console.rooms.tenants.portal import Portal
 from tieline.console.rooms.tomorrow import TomorrowRoom
 from tieline.disclosures.facts.book import ClaimBook
 from tieline.dispatch import Settings

@@ -1,21 +1,24 @@
 // A tenant's own page: spend, limits, prices, invoice, requests, keys, people, and a first request to copy or to try.
 
 import { get, post, type Me } from "../data";
-import { h, headRow, on, patch, put, say, type Child } from "../dom";
-import { count, DASH, num, stamp } from "../format";
+import { h, patch, put, say, type Child } from "../dom";
+import { count, DASH, num } from "../format";
+import { button, dollars, table } from "../tables";
 import { isDark, onTheme, toggleTheme } from "../theme";
+import { when } from "../times";
+import { issuedTable, type Issued } from "./invoice";
 
 interface Sum { name: string; requests: number; failed: number; prompt_tokens: number; output_tokens: number; usd?: string }
 interface Usage { month: string; tenant: string; now: number; total: Sum; by_key: Sum[]; by_project: Sum[]; by_model: Sum[]; by_day: Sum[] }
-interface Limits { limits: Record<string, number | string | null>; left_usd?: string | null; spent_usd?: string; disabled: boolean }
+interface Budget { scope: string; name: string; period: string; budget_usd: string; spent_usd: string; steps: { share: number; day: string | null }[] }
+interface Limits { limits: Record<string, number | string | null>; left_usd?: string | null; spent_usd?: string; budgets?: Budget[]; disabled: boolean }
 interface Price { model: string; label: string; input_usd_per_mtok: string; output_usd_per_mtok: string; cached_usd_per_mtok: string | null; later: { since: string; input_usd_per_mtok: string; output_usd_per_mtok: string }[] }
 interface Prices { base_url: string; models: Price[]; ready: string[] }
 interface Key { id: string; project: string; models: string[]; role: string; expires: string | null; budget_usd: string | null; former_until: string[]; last_used: number | null }
-interface Asked { at: number; request_id: string; project: string; key_id: string; model: string; status: number; prompt_tokens: number; output_tokens: number; first_token_ms: number | null; total_ms: number | null; finish: string; usd?: string }
+interface Asked { at: number; request_id: string; project: string; key_id: string; model: string; status: number; outcome: string; prompt_tokens: number; output_tokens: number; first_token_ms: number | null; total_ms: number | null; usd?: string }
 interface Requests { requests: Asked[]; more: boolean; next: string | null }
 interface Line { project: string; model: string; requests: number; prompt_tokens: number; output_tokens: number; replica_s: number; exact_usd: string; usd: string }
 interface Invoice { invoice: { month: string; total_usd: string; lines: Line[] } | null }
-interface IssuedInvoice { number: string; month: string; at: number; usd: string }
 interface Status { now: number; days: number; models: { model: string; ready: boolean }[]; interruptions: { model: string; since: number; until: number | null }[]; more: number }
 interface Person { id: string; name: string; roles: string[]; joined: boolean; disabled: boolean }
 
@@ -91,25 +94,9 @@ function build(box: HTMLElement, me: Me): void {
   }, "USD per million tokens.");
   put(box, h("div", { class: "page-head" }, h("h1", {}, me.tenant ?? "")), used, status, limits,
     money ? part<Invoice>("Invoice to date", "/api/my/invoice", (i) => invoice(i, open), "Each line is rounded once, to the cent; a line opens to its requests.", true)[0] : null,
-    money ? part<{ invoices: IssuedInvoice[] }>("Invoices", "/api/my/invoices", issuedTable, "As they were issued; their lines never change.")[0] : null,
+    money ? part<Issued>("Invoices", "/api/my/invoices", issuedTable, "As they were issued; their lines never change.")[0] : null,
     keysPanel(may("TENANT_KEYS"), () => fill(first)), first, prices, requests, may("TENANT_PEOPLE") ? part<{ people: Person[]; roles: string[] }>("People", "/api/my/people", peopleTable)[0] : null);
   showRequests(requests, {}, money);
-}
-
-const table = (heads: string[], rows: Child[][], empty: string, keys: string[] = []): HTMLElement =>
-  rows.length ? h("div", { class: "scroll" }, h("table", {}, headRow(heads), h("tbody", {}, rows.map((row, i) => h("tr", { "data-key": keys[i] }, row.map((cell) => h("td", {}, cell))))))) : h("p", { class: "note" }, empty);
-
-function button(name: string, go: () => void, cls = "button plain"): HTMLButtonElement {
-  const el = h("button", { class: cls, type: "button" }, name);
-  on(el, "click", go);
-  return el;
-}
-
-/** Exact figures keep their nine places; the eye is given the cents, and more only where they would say nothing. */
-function dollars(usd: string | undefined): HTMLElement | string {
-  if (usd === undefined) return DASH;
-  const value = Number(usd);
-  return h("span", { title: `${usd} USD` }, `${num(value, value !== 0 && Math.abs(value) < 0.1 ? 6 : 2)} USD`);
 }
 
 function usage(u: Usage, money: boolean, open: (narrow: Record<string, string>) => void): Child[] {
@@ -129,7 +116,7 @@ function statusOf(s: Status): Child[] {
     h("p", { class: away.length || !s.models.length ? "bad" : "" }, h("b", {}, !s.models.length ? "No model is served." : away.length ? `Not served now: ${away.join(", ")}.` : `All models are served: ${s.models.map((m) => m.model).join(", ")}.`)),
     h("details", {}, h("summary", {}, s.interruptions.length ? `${count(s.interruptions.length + s.more, "interruption")} in ${s.days} days` : `No interruption in ${s.days} days`),
       h("p", { class: "note" }, "A time in which no replica of a model was ready. While the whole platform is away nothing is told, here neither."),
-      table(["Model", "From", "To", "For"], s.interruptions.map((i) => [i.model, stamp(Math.round(i.since)), i.until === null ? "still" : stamp(Math.round(i.until)), lasted((i.until ?? s.now) - i.since)]), ""),
+      table(["Model", "From", "To", "For"], s.interruptions.map((i) => [i.model, when(i.since), i.until === null ? "still" : when(i.until), lasted((i.until ?? s.now) - i.since)]), ""),
       s.more ? h("p", { class: "note" }, `${count(s.more, "older one")}`) : null),
   ];
 }
@@ -137,20 +124,30 @@ function statusOf(s: Status): Child[] {
 const lasted = (seconds: number): string => (seconds < 90 ? `${num(seconds, 0)} s` : seconds < 5400 ? `${num(seconds / 60, 0)} min` : `${num(seconds / 3600, 1)} h`);
 
 function limitsOf(l: Limits): Child[] {
-  const budget = l.limits["budget_usd"];
   const out: Child[] = [];
   if (l.disabled) out.push(h("p", { class: "bad" }, "This account's keys are refused now; ask whoever runs the platform."));
   if (l.spent_usd !== undefined) {
-    const share = budget === null || budget === undefined ? null : Number(l.spent_usd) / Number(budget);
-    out.push(h("p", {}, budget === null || budget === undefined ? "No budget is set." : [dollars(l.spent_usd), ` spent of ${num(Number(budget), 2)} USD (${l.limits["budget_period"] ?? "month"})`, l.left_usd ? [", ", dollars(l.left_usd), " left to admit now"] : null]));
-    // The steps at which one is told: half, four fifths, all but a twentieth, all of it.
-    const step = share === null ? undefined : [1, 0.95, 0.8, 0.5].find((one) => share >= one);
-    if (step !== undefined) out.push(h("p", { class: step >= 0.95 ? "bad" : "note", role: step >= 0.95 ? "alert" : "status" }, step === 1 ? "The budget is spent: requests are refused until the next period, or until it is raised." : `More than ${step * 100} % of the budget is spent.`));
-    if (share !== null) out.push(h("meter", { min: "0", max: "1", high: "0.8", optimum: "0.2", value: String(Math.min(1, share)), "aria-label": "Share of the budget that is spent" }));
+    const budget = l.limits["budget_usd"];
+    if (budget === null || budget === undefined) out.push(h("p", {}, "No budget is set for all keys together."));
+    else if (l.left_usd) out.push(h("p", {}, dollars(l.left_usd), " left to admit now; what runs at this moment holds its share of the rest."));
+    out.push((l.budgets ?? []).map(budgetOf));
   }
   const row = (name: string, value: unknown): Child[] => [name, value === null || value === undefined ? "no limit" : num(Number(value), 0)];
   out.push(table(["Limit", "All keys together"], [row("Requests per minute", l.limits["requests_per_minute"]), row("Tokens per minute", l.limits["tokens_per_minute"]), row("Requests at once", l.limits["concurrent"])], ""));
   return out;
+}
+
+/** A budget with the steps at which one is told: half, four fifths, all but a twentieth, all of it. */
+function budgetOf(b: Budget): HTMLElement {
+  const share = Number(b.spent_usd) / Number(b.budget_usd), name = b.name ? `${b.scope} ${b.name}` : b.scope;
+  const passed = b.steps.filter((one) => one.day !== null).at(-1), next = b.steps.find((one) => one.day === null);
+  const percent = (one: { share: number }): string => `${num(100 * one.share, 0)} %`;
+  const spent = passed?.share === 1, grave = spent || (passed?.share ?? 0) >= 0.95;
+  const said = spent ? `The budget is spent since ${passed.day}: requests are refused until the next ${b.period}, or until it is raised.` : passed ? `${percent(passed)} passed on ${passed.day}.` : "";
+  return h("div", { class: "budget", "data-key": name },
+    h("p", {}, h("b", {}, name.charAt(0).toUpperCase() + name.slice(1)), " ", dollars(b.spent_usd), ` of ${num(Number(b.budget_usd), 2)} USD a ${b.period}`, said ? [". ", h("span", { class: grave ? "bad" : "", role: grave ? "alert" : "status" }, said)] : null, next ? h("small", {}, ` Next said at ${percent(next)}.`) : null),
+    h("meter", { min: "0", max: "1", high: "0.8", optimum: "0.2", value: String(Math.min(1, share || 0)), "aria-label": `Share of the budget that is spent: ${name}` }),
+    h("ol", { class: "steps", "aria-label": `Steps of the budget: ${name}` }, b.steps.map((one) => h("li", { class: one.day ? "passed" : "" }, h("b", {}, percent(one)), " ", one.day ?? "not passed"))));
 }
 
 function priceTable(p: Prices): Child[] {
@@ -164,18 +161,14 @@ function invoice(i: Invoice, open: (narrow: Record<string, string>) => void): Ch
     table(["Line", "Amount", "Exact", "Requests", "Tokens in", "Tokens out"], i.invoice.lines.map((l) => [l.project ? button(`${l.project}, ${l.model}`, () => open({ project: l.project, model: l.model }), "linklike") : `${l.model}: ${num(l.replica_s / 3600, 1)} replica hours`, `${l.usd} USD`, l.exact_usd, num(l.requests, 0), num(l.prompt_tokens, 0), num(l.output_tokens, 0)]), "")];
 }
 
-function issuedTable(i: { invoices: IssuedInvoice[] }): Child[] {
-  return [table(["Invoice", "Amount", "Month", "Issued", ""], i.invoices.map((one) => [h("b", {}, one.number), `${one.usd} USD`, one.month, stamp(Math.round(one.at)), h("a", { href: `/api/my/invoices/${encodeURIComponent(one.number)}/csv`, download: true }, "CSV")]), "No invoice was issued yet; the first comes when a month has ended.")];
-}
-
 function showRequests(el: HTMLElement, narrow: Record<string, string>, money: boolean, after = ""): void {
   const query = new URLSearchParams(after ? { ...narrow, after } : narrow);
   const body = h("div", {}, h("p", { class: "wait" }, "Reading…"));
   const told = Object.entries(narrow).map(([k, v]) => `${k} ${v}`).join(", ");
   put(el, h("h2", {}, "Requests"), h("p", { class: "note" }, told ? [`Of ${told}. `, button("All requests", () => showRequests(el, {}, money), "linklike")] : "Newest first. A request that was refused at the door (no valid key, over a limit) leaves no record and is not listed."), body);
   const load = (): void => void get<Requests>(`/api/my/requests?${query}`).then((r) => patch(body,
-    table(["Time", "Key", "Model", "Outcome", "Tokens", "First token", "Whole", ...(money ? ["Cost"] : [])], r.requests.map((one) => [
-      stamp(Math.round(one.at)), one.key_id, one.model, h("span", { class: one.status >= 400 ? "bad" : "" }, one.status >= 400 ? `failed (${one.status})` : one.finish || "answered"),
+    table(["Time", "Outcome", "Key", "Model", "Tokens", "First token", "Whole", ...(money ? ["Cost"] : [])], r.requests.map((one) => [
+      when(one.at), h("span", { class: one.status >= 400 ? "bad" : "" }, one.outcome, one.status >= 400 ? h("small", {}, ` ${one.status}`) : null), one.key_id, one.model,
       `${num(one.prompt_tokens, 0)} in, ${num(one.output_tokens, 0)} out`, one.first_token_ms === null ? DASH : `${num(one.first_token_ms, 0)} ms`, one.total_ms === null ? DASH : `${num(one.total_ms, 0)} ms`, ...(money ? [dollars(one.usd)] : []),
     ]), r.more ? "None on this page; there are older ones." : "No request was recorded yet.", r.requests.map((one) => one.request_id)),
     r.more && r.next ? button("Older", () => showRequests(el, narrow, money, r.next!)) : null,
@@ -216,7 +209,7 @@ function keysPanel(may: boolean, told: () => void): HTMLElement {
 }
 
 function keyTable(keys: Key[], may: boolean, rotate: (key: Key) => void, revoke: (key: Key) => void): Child {
-  const rows = keys.map((key) => [h("b", {}, key.id), key.project, key.models.join(", ") || "all", key.expires ? key.expires.slice(0, 10) : "never", key.budget_usd ?? "none", key.last_used === null ? "not in this month" : stamp(Math.round(key.last_used)),
+  const rows = keys.map((key) => [h("b", {}, key.id), key.project, key.models.join(", ") || "all", key.expires ? key.expires.slice(0, 10) : "never", key.budget_usd ?? "none", key.last_used === null ? "not in this month" : when(key.last_used),
     may ? h("span", { class: "acts" }, button("Rotate", () => rotate(key)), button("Revoke", () => revoke(key))) : null,
     key.former_until.length ? `secret before valid to ${key.former_until.map((one) => one.slice(0, 16).replace("T", " ")).join(", ")}` : null] as Child[]);
   return table(["Key", "Project", "Models", "Expires", "Budget, USD", "Last used", "", ""], rows, "No key yet.");

@@ -128,7 +128,7 @@ class InvoiceFold:
                 (
                     *(InvoiceLine(p, m, *numbers) for (p, m), numbers in sorted(self._used.get(tenant, {}).items())),
                     *(
-                        InvoiceLine("", f"{model}, reserved in {region or 'any region'}", 0, 0, 0, nano, seconds)
+                        InvoiceLine("", rented_name(model, region), 0, 0, 0, nano, seconds)
                         for (model, region), (nano, seconds) in sorted(self._rented.get(tenant, {}).items())
                         if seconds
                     ),
@@ -137,6 +137,11 @@ class InvoiceFold:
             for tenant in sorted(self._used.keys() | self._rented.keys())
         ]
         return [invoice for invoice in lines if invoice.lines]
+
+
+def rented_name(model: str, region: str) -> str:
+    """What a line of rented replicas is called."""
+    return f"{model}, reserved in {region or 'any region'}"
 
 
 def invoices(

@@ -10,7 +10,8 @@ import click
 import msgspec
 
 from tieline.books import Invoice, month_span
-from tieline.books.invoicing.form import TYPST, as_json, form_of
+from tieline.books.invoicing.form import as_json
+from tieline.books.invoicing.pdf import NoTypesetterError, pdf_of
 from tieline.books.invoicing.terms import Attainment, credits_of, taxes_of
 from tieline.books.policy import AccountingPolicy, LegalEntity
 from tieline.cli.folder import config_and_now, data_dir, open_store
@@ -129,26 +130,12 @@ def invoice(number: str, data_dir: Path, form: str, target: Path | None) -> None
         raise NothingThereError(f"no invoice {number!r} was issued; `tieline books issue --month YYYY-MM`")
     if form == "pdf" and target is None:
         raise click.UsageError("name the file: --to invoice.pdf")
-    body = as_json(issued) if form == "json" else pdf_of(issued)
+    try:
+        body = as_json(issued) if form == "json" else pdf_of(issued)
+    except NoTypesetterError as error:
+        raise click.ClickException(str(error)) from error
     if target is None:
         click.echo(body.decode(), nl=False)
     else:
         target.write_bytes(body)
         click.echo(f"{target}: {len(body):,} bytes")
-
-
-def pdf_of(invoice: Issued) -> bytes:
-    """PDF/A-2b, set with fonts that come with the typesetter, dated when it was issued. Raises click.ClickException."""
-    try:
-        import typst
-    except ModuleNotFoundError as error:
-        raise click.ClickException("a PDF needs typst: pip install 'tieline[invoices]'") from error
-    data = msgspec.json.encode(form_of(invoice)).decode()
-    return typst.compile(
-        TYPST.encode(),
-        sys_inputs={"invoice": data},
-        ignore_system_fonts=True,
-        format="pdf",
-        pdf_standards="a-2b",
-        timestamp=invoice.at.replace(microsecond=0),
-    )

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tieline.books import InvoiceFold
-from tieline.books.invoicing.fold import NANO
+from tieline.books.invoicing.fold import NANO, rented_name
 from tieline.records import Reserved, Usage
 
 # 1,000 tenants with ten keys and four models each on 31 days are 1.2 million; about 300 bytes each.
@@ -67,7 +67,7 @@ class SpendFold(InvoiceFold):
             return
         day = f"{at:%Y-%m-%d}"
         if isinstance(record, Reserved):
-            name = f"{record.model}, reserved in {record.region or 'any region'}"
+            name = rented_name(record.model, record.region)
             self._add(record.tenant, Where("", "", name, day), Sum(nano_usd=record.cost_nano_usd))
             return
         one = Sum(1, int(record.status >= 400), record.prompt_tokens, record.output_tokens, record.cost_nano_usd)
@@ -87,6 +87,14 @@ class SpendFold(InvoiceFold):
     def last_used(self, tenant: str) -> dict[str, datetime]:
         """By key, in this month."""
         return dict(self._used_at.get(tenant, {}))
+
+    def days(self, tenant: str, *, project: str | None = None, key: str | None = None) -> list[tuple[str, int]]:
+        """(day, nano-dollars), oldest first, of one project or key or of all."""
+        sums: dict[str, int] = defaultdict(int)
+        for where, one in self._cells.get(tenant, {}).items():
+            if project in (None, where.project) and key in (None, where.key):
+                sums[where.day] += one.nano_usd
+        return sorted(sums.items())
 
     def view(self, tenant: str, *, money: bool) -> dict[str, Any]:
         """Sums as JSON, each way of telling apart with the same total; without `money` no USD is in it."""

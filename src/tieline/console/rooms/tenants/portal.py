@@ -8,8 +8,6 @@ trail, which becomes an Action of the core's store.
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -29,14 +27,17 @@ from tieline.console.forms import answer, failed, read_form
 from tieline.console.month import RunningInvoices
 from tieline.console.rooms import chat, provenance
 from tieline.console.rooms.signin.accounts import Accounts
-from tieline.console.rooms.spend import SpendFold, SpendFullError, usd
-from tieline.console.rooms.tenantkeys import NAME, GatewayRefusedError, NotTheirsError, TenantKeys
+from tieline.console.rooms.tenants.budgets import budgets_of
+from tieline.console.rooms.tenants.invoices import TenantInvoices
+from tieline.console.rooms.tenants.keys import NAME, GatewayRefusedError, NotTheirsError, TenantKeys
+from tieline.console.rooms.tenants.outcomes import outcome
+from tieline.console.rooms.tenants.spend import SpendFold, SpendFullError, usd
 from tieline.console.served import interruptions
 from tieline.intake import IntakeError, read_json
 from tieline.people import Account, People, PeopleError, Right, Role
 from tieline.people.accounts import Who
 from tieline.people.rights import TENANT_ROLES
-from tieline.records import Issued, ReplicaState, Usage
+from tieline.records import ReplicaState, Usage
 from tieline.store import StoreError
 from tieline.store.people import TrailRow
 
@@ -46,11 +47,8 @@ MAX_DAYS, MAX_OVERLAP_H = 3_650, 2_160
 # Addresses of others that one account may try in an hour; whoever tries more is refused all until it is over.
 MAX_TRIES, TRIES_FOR = 500, timedelta(hours=1)
 MAX_PEOPLE: Final = 200
-# Books are kept for ten years where that is the law.
-ISSUED_FOR: Final = timedelta(days=3_660)
 # How far back interruptions are told, and how many of them a page shows.
 STATUS_FOR, MAX_SHOWN = timedelta(days=30), 100
-_FILE: Final = re.compile(r"[^A-Za-z0-9._-]")
 _SECRET: Final = re.compile(r"[!-~]{8,200}")
 # Of a request, what its own tenant is told: not where it ran.
 _TOLD: Final = (
@@ -101,8 +99,10 @@ class Portal:
         """Path, method, the right it needs, handler."""
         see, money = Right.TENANT_SEE, Right.TENANT_MONEY
         keys, people = Right.TENANT_KEYS, Right.TENANT_PEOPLE
+        issued = TenantInvoices(self.hub)
         return [
             ("/my", "GET", None, self.page),
+            ("/my/invoices/{number}", "GET", None, self.page),
             ("/my/{rest:path}", "GET", None, self._own(self.elsewhere)),
             ("/api/my/usage", "GET", see, self._own(self.usage)),
             ("/api/my/limits", "GET", see, self._own(self.limits)),
@@ -110,8 +110,11 @@ class Portal:
             ("/api/my/status", "GET", see, self._own(self.status)),
             ("/api/my/requests", "GET", see, self._own(self.requests)),
             ("/api/my/invoice", "GET", money, self._own(self.invoice)),
-            ("/api/my/invoices", "GET", money, self._own(self.issued)),
-            ("/api/my/invoices/{number}/csv", "GET", money, self._own(self.issued_csv)),
+            ("/api/my/invoices", "GET", money, self._own(issued.listed)),
+            ("/api/my/invoices/{number}", "GET", money, self._own(issued.one)),
+            ("/api/my/invoices/{number}/csv", "GET", money, self._own(issued.as_csv)),
+            ("/api/my/invoices/{number}/pdf", "GET", money, self._own(issued.as_pdf)),
+            ("/api/my/invoices/{number}/hours", "GET", money, self._own(issued.hours)),
             ("/api/my/keys", "GET", see, self._own(self.listed)),
             ("/api/my/keys", "POST", keys, self._own(self.make)),
             ("/api/my/keys/{key_id}/rotate", "POST", keys, self._own(self.rotate)),
@@ -151,33 +154,13 @@ class Portal:
     async def invoice(self, request: Request, account: Account) -> Response:
         return answer({"invoice": (await self._fold()).invoice(account.tenant)})
 
-    async def issued(self, request: Request, account: Account) -> Response:
-        """Invoices that were issued, the newest first."""
-        rows = [
-            {"number": one.number, "month": one.month, "at": one.at.timestamp(), "usd": str(_total(one))}
-            for one in await self._issued(account)
-        ]
-        return answer({"invoices": rows})
-
-    async def issued_csv(self, request: Request, account: Account) -> Response:
-        """One of them, line by line, each with its exact sum."""
-        number = request.path_params["number"]
-        one = next((one for one in await self._issued(account) if one.number == number), None)
-        if one is None:
-            raise NotTheirsError("invoice", number)
-        headers = {"content-disposition": f'attachment; filename="invoice-{_FILE.sub("-", number)}.csv"'}
-        return Response(invoice_csv(one), media_type="text/csv", headers=headers)
-
-    async def _issued(self, account: Account) -> list[Issued]:
-        """Of this tenant, as each number was told last. Raises StoreError."""
-        end = self.hub.clock.now() + timedelta(days=1)
-        issued = await self.hub.read(lambda s: list(s.each(Issued, end - ISSUED_FOR, end, subject=account.tenant)))
-        by_number = {one.number: one for one in sorted(issued, key=lambda one: one.known_at)}
-        return sorted(by_number.values(), key=lambda one: (one.month, one.number), reverse=True)
-
     async def limits(self, request: Request, account: Account) -> Response:
         """In force at the gateway now. Money left is told with the right to see it."""
-        tenant, budgets = await asyncio.gather(self.keys.tenant(account.tenant), self.keys.budgets(account.tenant))
+        tenant, budgets, keys = await asyncio.gather(
+            self.keys.tenant(account.tenant),
+            self.keys.budgets(account.tenant),
+            self.keys.keys(account.tenant, billing=account.may(Right.TENANT_MONEY)),
+        )
         fold = await self._fold()
         limits = dict(tenant["limits"])
         if not account.may(Right.TENANT_MONEY):
@@ -188,7 +171,8 @@ class Portal:
         projects = [{"id": one["id"], "limits": one["limits"]} for one in tenant["projects"]]
         left_usd = None if left is None else usd(left)
         view = {"limits": limits, "left_usd": left_usd, "spent_usd": spent, "projects": projects}
-        return answer({**view, "disabled": tenant["disabled"]})
+        held = budgets_of(tenant, keys, fold, self.hub.clock.now())
+        return answer({**view, "budgets": held, "disabled": tenant["disabled"]})
 
     async def prices(self, request: Request, account: Account) -> Response:
         """USD per million tokens, in force and announced; and where to send requests."""
@@ -231,6 +215,7 @@ class Portal:
             record = read_json(one["record"])
             if record["tenant"] == account.tenant and all(record.get(k) == v for k, v in narrow.items()):
                 row = {"at": one["at"], **{name: record.get(name) for name in _TOLD}}
+                row["outcome"] = outcome(record["status"], record.get("finish", ""))
                 if account.may(Right.TENANT_MONEY):
                     row["usd"] = usd(record.get("cost_nano_usd", 0))
                 rows.append(row)
@@ -391,35 +376,6 @@ class Portal:
         after = f"tenant {account.tenant}" + (f", {detail}" if detail else "")
         row = TrailRow(0, int(self._now().timestamp()), who.name, who.address, what, _plain(target), "", after)
         self._people().store.note(row)
-
-
-def _total(one: Issued) -> Decimal:
-    return sum((line.amount_usd for line in one.lines), Decimal(0))
-
-
-def invoice_csv(one: Issued) -> str:
-    """Head and lines; a cell that a spreadsheet would take for a formula is text."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    heads = (
-        "invoice",
-        "month",
-        "kind",
-        "text",
-        "project",
-        "model",
-        "requests",
-        "prompt_tokens",
-        "output_tokens",
-        "replica_s",
-    )
-    writer.writerow([*heads, "exact_usd", "amount_usd"])
-    for line in one.lines:
-        words = (line.kind, line.text, line.project, line.model)
-        names = [f"'{text}" if text and text[0] in "=+-@" else text for text in words]
-        counts = [line.requests, line.prompt_tokens, line.output_tokens, line.replica_s]
-        writer.writerow([one.number, one.month, *names, *counts, usd(line.nano_usd), line.amount_usd])
-    return out.getvalue()
 
 
 def _colleagues(people: People, account: Account) -> list[Account]:
