@@ -85,15 +85,15 @@ def test_a_small_file_becomes_watts_and_counts() -> None:
     [
         ('modle = "m"', 'model = "m"', 4, "fleet.modle", "mean model?"),
         ("lat = 91", "lat = 1.0", 15, "site 'a' lat", "-90 to 90"),
-        ('lat = "1"', "lat = 1.0", 15, "site[1].lat", "a number"),
+        ('lat = "1"', "lat = 1.0", 15, "site 'a' lat", "a number"),
         ("interconnect_mw = -1", "interconnect_mw = 10", 17, "site 'a' interconnect_mw", "above 0"),
-        ('basis = "spott"', 'basis = "spot"', 18, "site[1].contract.basis", "spot or tou or fixed"),
+        ('basis = "spott"', 'basis = "spot"', 18, "site 'a' contract.basis", "spot or tou or fixed"),
         ('"Antminer S22"', '"Antminer S21", mw', 20, "site 'a' model", "did you mean Antminer S21"),
         ("mw = 7, count = 3", "mw = 7", 20, "site 'a'", "give one of them"),
         ("127.0.71.9-3", "127.0.71.1-3", 21, "site 'a' addresses", "between 9 and 254"),
         ("10.0.71.1-3", "127.0.71.1-3", 21, "site 'a' addresses", "127.x.y.z"),
         ("replicas_real = 99", "replicas_real = 1", 23, "site 'a' replicas_real", "process"),
-        ('id = "A b"', 'id = "a"', 12, "site[1].id", "lower-case"),
+        ('id = "A b"', 'id = "a"', 12, "site 'A b' id", "lower-case"),
     ],
 )
 def test_a_mistake_names_line_field_and_fix(wrong: str, right: str, line: int, field: str, fix: str) -> None:

@@ -11,10 +11,10 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from tieline.books.treasury.sheets import SheetError, SheetRow, rows
+from tieline.books.treasury.sheets import Sheet, SheetError, SheetRow, Table, rows, table_of
 from tieline.config.edit import written
 from tieline.config.lines import did_you_mean
 from tieline.edge.rigs.identify import identify
@@ -38,6 +38,8 @@ MOST_SCANNED: Final = 1_024
 AT_ONCE: Final = 128
 # A rig on a local network answers within a tenth of this.
 ANSWER_S: Final = 4.0
+# A column of power whose heading says another unit than watts.
+_SCALED: Final = {"megawatts": "mw", "kilowatts": "kw"}
 _MAKERS: Final = ("bitmain", "microbt", "canaan")
 
 
@@ -62,12 +64,12 @@ class Ground:
     market: str | None = None
 
 
-def read_rigs(text: str, mapping: Mapping[str, str], site: str) -> list[FoundRig]:
+def read_rigs(sheet: Sheet, mapping: Mapping[str, str], site: str) -> list[FoundRig]:
     """The rigs of a sheet. `site`: of rows that name none. Raises SheetError with every mistake, a line each."""
     rigs: list[FoundRig] = []
     problems: list[str] = []
     lines: dict[str, int] = {}
-    for row in rows(_renamed(text, mapping), ("address", "model"), COLUMNS, mapping):
+    for row in rows(_renamed(sheet, mapping), ("address", "model"), COLUMNS, mapping):
         try:
             rig = _rig(row, site)
             if rig.address in lines:
@@ -86,22 +88,21 @@ def read_rigs(text: str, mapping: Mapping[str, str], site: str) -> list[FoundRig
     return rigs
 
 
-def _renamed(text: str, mapping: Mapping[str, str]) -> str:
+def _renamed(sheet: Sheet, mapping: Mapping[str, str]) -> Table:
     """The sheet with its header's usual other names put into ours, but for columns that are mapped by hand."""
-    head, newline, body = text.removeprefix("﻿").lstrip("\r\n").partition("\n")
-    delimiter = max(",;\t", key=head.count)
+    table = sheet if isinstance(sheet, Table) else table_of(sheet)
     by_hand = {name.strip().lower() for name in mapping}
     taken = set(mapping.values())
     cells = []
-    for cell in head.rstrip("\r").split(delimiter):
-        plain = cell.strip().strip('"').lower()
+    for cell in table.header:
+        plain = cell.strip().lower()
         unit = re.sub(r"\s*[(\[](.*?)[)\]]", "", plain).strip().replace(" ", "_")
         ours = ALSO.get(unit, unit)
-        if ours == "watts" and "kw" in plain:
-            ours = "kilowatts"
-        known = plain not in by_hand and ours in (*COLUMNS, "kilowatts") and ours not in taken
+        if ours == "watts" and (scaled := next((n for n, mark in _SCALED.items() if mark in plain), None)):
+            ours = scaled
+        known = plain not in by_hand and ours in (*COLUMNS, *_SCALED) and ours not in taken
         cells.append(ours if known else cell)
-    return delimiter.join(cells) + newline + body
+    return replace(table, header=tuple(cells))
 
 
 def _rig(row: SheetRow, site: str) -> FoundRig:
@@ -148,7 +149,7 @@ def _with_family(plain: str) -> str:
 
 def _watts(row: SheetRow, model: str) -> None:
     """A power that is none of one rig is a column of another unit: refused rather than read."""
-    for column, factor in (("watts", 1), ("kilowatts", 1_000)):
+    for column, factor in (("watts", 1), ("kilowatts", 1_000), ("megawatts", 1_000_000)):
         if not row.text(column, ""):
             continue
         watts = float(row.number(column)) * factor
@@ -157,7 +158,7 @@ def _watts(row: SheetRow, model: str) -> None:
             given = row.text(column)
             raise SheetError(
                 f"line {row.line}, {column}: {given} is no power of one {model} ({rated:,.0f} W); "
-                "head the column `power (kW)` where it is in kilowatts, or take it out"
+                "head the column `power (W)`, `power (kW)` or `power (MW)` as it is meant, or take it out"
             )
 
 

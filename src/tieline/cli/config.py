@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tieline import config as configuration
+from tieline.cli.outcome import AnswerIsNoError
 from tieline.config import Config, ConfigError
 from tieline.units import Hashrate, Power
 
@@ -21,14 +22,14 @@ def config() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable answer.")
 def check(file: Path, as_json: bool) -> None:
-    """Read FILE, say what it describes, or the first mistake with its line and its fix."""
+    """Read FILE, say what it describes, or every mistake with its line and its fix."""
     try:
         loaded = configuration.load(file)
     except ConfigError as error:
         if as_json:
             click.echo(json.dumps(problem(error)))
             raise SystemExit(1) from error
-        raise click.ClickException(str(error)) from error
+        raise AnswerIsNoError(str(error)) from error
     facts = summary(loaded)
     if as_json:
         click.echo(json.dumps({"ok": True, "file": str(file), **facts}))
@@ -52,6 +53,7 @@ def problem(error: ConfigError) -> dict[str, object]:
         "field": error.field,
         "problem": error.problem,
         "fix": error.fix,
+        **({"more": [problem(one) for one in error.more]} if error.more else {}),
     }
 
 

@@ -1,6 +1,6 @@
 """TOML into frozen structs, strictly: what a file says is checked whole before anything starts.
 
-Knows no hardware and starts nothing. A mistake is one error that names the file, the line, the field and
+Knows no hardware and starts nothing. Every mistake is told at once, each by the file, the line, the field and
 what to write instead. Unknown keys are refused: a misspelt limit must not become no limit.
 """
 
@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from tieline.config.build import build
 from tieline.config.check import SELF_TEST, is_loopback
+from tieline.config.every import Mistake, every
 from tieline.config.lines import MistakeError, dotted, line_of, problem_of
 from tieline.config.sections import (
     Config,
@@ -67,12 +69,14 @@ MAX_FILE_BYTES = 4_000_000
 
 
 class ConfigError(ValueError):
-    """One mistake in one file, in words a person can act on."""
+    """A mistake in one file, in words a person can act on. `more`: the others of the same file, a line each."""
 
-    def __init__(self, file: str, line: int | None, field: str, problem: str, fix: str) -> None:
-        self.file, self.line, self.field, self.problem, self.fix = file, line, field, problem, fix
+    def __init__(
+        self, file: str, line: int | None, field: str, problem: str, fix: str, more: tuple[ConfigError, ...] = ()
+    ) -> None:
+        self.file, self.line, self.field, self.problem, self.fix, self.more = file, line, field, problem, fix, more
         where = file if line is None else f"{file}:{line}"
-        super().__init__(f"{where}: {field}: {problem}; {fix}")
+        super().__init__("\n".join([f"{where}: {field}: {problem}; {fix}", *map(str, more)]))
 
 
 def load(path: Path | str) -> Config:
@@ -109,16 +113,29 @@ def loads(text: str, file: str = "<text>", base: Path = Path()) -> Config:
     if (at := _not_finite(raw, ())) is not None:
         raise ConfigError(file, line_of(text, at), dotted(at), "not a finite number", "write an ordinary number")
     try:
-        parsed = msgspec.convert(raw, type=FileText)
-    except msgspec.ValidationError as error:
-        where, field, problem, fix = problem_of(str(error), FileText, CHOICES)
-        raise ConfigError(file, line_of(text, where), field, problem, fix) from error
+        return build(msgspec.convert(raw, type=FileText), base)
+    except (msgspec.ValidationError, MistakeError):
+        told = every(raw, lambda left: _first_mistake(left, base))
+        raise _told(file, text, told) from None
+
+
+def _first_mistake(raw: dict[str, Any], base: Path) -> Mistake | None:
     try:
-        return build(parsed, base)
+        build(msgspec.convert(raw, type=FileText), base)
+    except msgspec.ValidationError as error:
+        return Mistake(*problem_of(str(error), FileText, CHOICES))
     except MistakeError as mistake:
         field = f"{mistake.what}{mistake.path[-1]}" if mistake.what else dotted(mistake.path)
-        line_no = line_of(text, mistake.path)
-        raise ConfigError(file, line_no, field, mistake.problem, mistake.fix) from mistake
+        return Mistake(mistake.path, field, mistake.problem, mistake.fix)
+    return None
+
+
+def _told(file: str, text: str, mistakes: Sequence[Mistake]) -> ConfigError:
+    """All of them, by their lines."""
+    lined = [(line_of(text, one.path), one) for one in mistakes]
+    lined.sort(key=lambda pair: pair[0] or 0)
+    told = [ConfigError(file, line, one.field, one.problem, one.fix) for line, one in lined]
+    return ConfigError(file, told[0].line, told[0].field, told[0].problem, told[0].fix, tuple(told[1:]))
 
 
 def _not_finite(value: object, at: tuple[str | int, ...]) -> tuple[str | int, ...] | None:

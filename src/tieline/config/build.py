@@ -33,6 +33,8 @@ from tieline.intake import (
     Megawatts,
 )
 
+# Twice the largest connection of one site that was announced anywhere.
+LARGEST_MW = 5_000.0
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # one word of a link subject: no dots, no wildcards
 
 
@@ -92,6 +94,11 @@ def _site(raw: FileText, text: SiteText, at: Where) -> Site:
     pads = text.evaporative if text.evaporative is not None else area.evaporative
     within((*at, "evaporative"), pads or 0.0, 0, 1, what)
     above((*at, "interconnect_mw"), text.interconnect_mw, what)
+    if text.interconnect_mw > LARGEST_MW:
+        raise MistakeError(
+            (*at, "interconnect_mw"), f"{text.interconnect_mw:g} MW is larger than any site's",
+            "write megawatts; these may be kilowatts", what,
+        )  # fmt: skip
     contract = _contract(text.contract or area.contract, at, what)
     limit_w = text.interconnect_mw * 1e6
 

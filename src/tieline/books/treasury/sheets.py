@@ -1,6 +1,6 @@
 """Spreadsheets as records: coins, loans, payouts and hourly prices out of CSV text, with columns mapped by name.
 
-Pure. Reads commas, semicolons or tabs, a byte-order mark, decimal commas where the sheet is one of semicolons, and
+Pure. Reads commas, semicolons, tabs or bars, a byte-order mark, decimal commas where the sheet is one of semicolons, and
 thousands as both write them. A mistake names its line, column and remedy; nothing of a sheet with one is taken.
 """
 
@@ -28,6 +28,8 @@ from tieline.records.treasury import Rehypothecation
 REHYPOTHECATION: tuple[Rehypothecation, ...] = get_args(Rehypothecation)
 
 MOST_ROWS = 200_000
+# What parts the cells of a line, the usual one first.
+DELIMITERS = ",;\t|"
 # Before the point, less one: more than there is of any money; beyond it a decimal's rounding has no digits left.
 MOST_DIGITS = 14
 _PLAIN = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
@@ -130,32 +132,57 @@ class SheetRow:
         return Range(low=low, high=high)
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A sheet's first line, which names its columns, and the others with their numbers. `decimal_comma`: how its
+    numbers are written."""
+
+    header: tuple[str, ...]
+    body: tuple[tuple[int, tuple[str, ...]], ...]
+    decimal_comma: bool = False
+
+
+Sheet = str | Table
+
+
 def rows(
-    text: str, needs: Sequence[str], known: Sequence[str], mapping: Mapping[str, str], zone: tzinfo = UTC
+    sheet: Sheet, needs: Sequence[str], known: Sequence[str], mapping: Mapping[str, str], zone: tzinfo = UTC
 ) -> Iterator[SheetRow]:
     """The rows of a sheet. `mapping`: the sheet's column to ours. Raises SheetError for columns that are missing, twice
     there or mapped to what is not known; unknown columns are left alone."""
-    text = text.removeprefix("﻿")
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if not first:
-        raise SheetError("the sheet is empty; its first line names the columns")
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        table = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise SheetError(f"line {reader.line_num}: {error}; save the sheet as CSV again") from error
-    if len(table) > MOST_ROWS:
-        raise SheetError(f"the sheet has {len(table):,} lines; at most {MOST_ROWS:,} are read, split it")
-    names = _names(table[0][1], needs, known, mapping)
-    body = table[1:]
-    comma = delimiter == ";" and any(re.fullmatch(r"\s*[+-]?[\d.]*\d,\d+\s*%?\s*", c) for _, row in body for c in row)
-    for line, row in body:
+    table = sheet if isinstance(sheet, Table) else table_of(sheet)
+    names = _names(table.header, needs, known, mapping)
+    for line, row in table.body:
         if len(row) > len(names):
             raise SheetError(
                 f"line {line}: {len(row)} cells under {len(names)} columns; quote what holds the delimiter"
             )
-        yield SheetRow(line, dict(zip(names, row, strict=False)), comma, zone)
+        yield SheetRow(line, dict(zip(names, row, strict=False)), table.decimal_comma, zone)
+
+
+def table_of(text: str) -> Table:
+    """The lines of CSV text, parted by what parts its first one. Raises SheetError."""
+    text = text.removeprefix("﻿")
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if not first:
+        raise SheetError("the sheet is empty; its first line names the columns")
+    delimiter = max(DELIMITERS, key=first.count)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    try:
+        table = [(reader.line_num, tuple(row)) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise SheetError(f"line {reader.line_num}: {error}; save the sheet as CSV again") from error
+    if len(table) > MOST_ROWS:
+        raise SheetError(f"the sheet has {len(table):,} lines; at most {MOST_ROWS:,} are read, split it")
+    header, body = table[0][1], tuple(table[1:])
+    for line, row in body:
+        other = max(DELIMITERS, key=row[0].count)
+        if len(header) > 1 == len(row) and row[0].count(other) >= len(header) - 1:
+            raise SheetError(
+                f"line {line} is parted by {other!r} and the first line by {delimiter!r}; save the sheet with one of them"
+            )
+    comma = delimiter == ";" and any(re.fullmatch(r"\s*[+-]?[\d.]*\d,\d+\s*%?\s*", c) for _, row in body for c in row)
+    return Table(header, body, comma)
 
 
 def _names(header: Sequence[str], needs: Sequence[str], known: Sequence[str], mapping: Mapping[str, str]) -> list[str]:
@@ -193,7 +220,7 @@ def _told(now: datetime, at: datetime) -> dict[str, Any]:
     return {"at": at, "known_at": now, "source": "import", "kind": "measured"}
 
 
-def coins(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
+def coins(text: Sheet, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """Coins that are held: a lot a row. Needs date, btc and cost_usd (what the lot cost in all)."""
     seen: Counter[str] = Counter()
     records: list[AnyRecord] = []
@@ -216,7 +243,7 @@ def coins(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = U
     return records
 
 
-def loans(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
+def loans(text: Sheet, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """Loans that stand: terms, what is owed, what is pledged. Needs loan, debt and pledged_btc; terms that are not
     known stay empty, those only known within bounds are ranges."""
     records: list[AnyRecord] = []
@@ -273,7 +300,7 @@ def _reference(row: SheetRow) -> str:
     return reference
 
 
-def rates(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
+def rates(text: Sheet, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """Reference rates: what each was fixed at from a day on. Needs date, reference and rate."""
     records: list[AnyRecord] = []
     for row in rows(text, RATES, RATES, mapping, zone):
@@ -297,7 +324,7 @@ def fixed_rate(text: str) -> Decimal:
     return rate
 
 
-def payouts(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
+def payouts(text: Sheet, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """A pool's statement: a payout a row. Needs date, btc and price_usd. `from`: the beginning of what it pays for,
     else a day before; `fee_btc`: what the pool kept; `hashrate_ehs` and `rejected`: what it counted, and what share of
     that it did not pay."""
@@ -324,7 +351,7 @@ def payouts(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo =
     return records
 
 
-def priced(text: str, mapping: Mapping[str, str]) -> dict[datetime, Decimal]:
+def priced(text: Sheet, mapping: Mapping[str, str]) -> dict[datetime, Decimal]:
     """USD per bitcoin by moment. Needs time and price."""
     records = [
         (row.utc("time"), row.number("price"), row.line)
@@ -336,12 +363,12 @@ def priced(text: str, mapping: Mapping[str, str]) -> dict[datetime, Decimal]:
     return {at: price for at, price, _ in sorted(records)}
 
 
-def prices(text: str, mapping: Mapping[str, str]) -> list[float]:
+def prices(text: Sheet, mapping: Mapping[str, str]) -> list[float]:
     """Hourly prices, oldest first. Needs time and price."""
     return [float(price) for price in priced(text, mapping).values()]
 
 
-Reader = Callable[[str, Mapping[str, str], datetime, tzinfo], list[AnyRecord]]
+Reader = Callable[[Sheet, Mapping[str, str], datetime, tzinfo], list[AnyRecord]]
 SHEETS: dict[str, tuple[Reader, tuple[str, ...]]] = {
     "coins": (coins, COINS),
     "loans": (loans, LOANS),

@@ -18,7 +18,8 @@ import click
 from tieline import config as configuration
 from tieline.app.beginning import FoundRig, Ground, address_spans, read_rigs, site_id, site_text
 from tieline.app.runtime import Runtime
-from tieline.books.treasury.sheets import SheetError, SheetRow, rows
+from tieline.books.treasury.sheets import Sheet, SheetError, SheetRow, rows
+from tieline.cli.files.tables import sheet_of
 from tieline.cli.outcome import NothingThereError
 from tieline.config import ConfigError
 from tieline.config.build import addresses_of
@@ -42,14 +43,14 @@ class Brought:
 
 
 def bring(
-    what: str, sheet: Path, text: str, config: Path | None, data: Path, mapping: Mapping[str, str], *, dry_run: bool
+    what: str, sheet: Path, config: Path | None, data: Path, mapping: Mapping[str, str], *, dry_run: bool
 ) -> tuple[Brought, list[str], Path]:
     """(what it came to, the difference line by line, the file). Raises click.ClickException."""
     file = _file_of(config, data)
     before = file.read_text(encoding="utf-8")
-    make: Callable[[str, str, Mapping[str, str]], Brought] = with_rigs if what == "rigs" else with_tenants
+    make: Callable[[str, Sheet, Mapping[str, str]], Brought] = with_rigs if what == "rigs" else with_tenants
     try:
-        made = make(before, text, mapping)
+        made = make(before, sheet_of(sheet, what), mapping)
         configuration.loads(made.text, str(file), file.parent)
     except (SheetError, EditError) as error:
         raise click.ClickException(f"{sheet.name}: {error}") from error
@@ -96,7 +97,7 @@ def _file_of(config: Path | None, data: Path) -> Path:
 # --- rigs -------------------------------------------------------------------------------------------------
 
 
-def with_rigs(before: str, sheet: str, mapping: Mapping[str, str]) -> Brought:
+def with_rigs(before: str, sheet: Sheet, mapping: Mapping[str, str]) -> Brought:
     """Each rig of the sheet at its site; sites that the file does not have are added, observing. Raises SheetError,
     EditError."""
     raw = tomllib.loads(before)
@@ -161,7 +162,7 @@ def _kind(group: Mapping[str, Any]) -> tuple[str, str]:
 # --- tenants ----------------------------------------------------------------------------------------------
 
 
-def with_tenants(before: str, sheet: str, mapping: Mapping[str, str]) -> Brought:
+def with_tenants(before: str, sheet: Sheet, mapping: Mapping[str, str]) -> Brought:
     """Each tenant of the sheet with the limits that its cells give. Raises SheetError with every mistake, EditError."""
     made = Brought(before)
     problems: list[str] = []

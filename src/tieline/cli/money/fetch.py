@@ -23,7 +23,8 @@ from tieline.books import Bookkeeper
 from tieline.books.treasury.sheets import SheetError, priced
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.money.add import When
-from tieline.cli.money.imports import mapping_of, text_of
+from tieline.cli.files.tables import sheet_of
+from tieline.cli.money.imports import mapping_of
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_booked
 from tieline.clock import begun
 from tieline.feeds.coins.ask import Arrival, CoinFeedError, PoolStatements, WatchedChain
@@ -182,7 +183,7 @@ def _keep(
     """Show what they would book, and keep them."""
     keeper, store = keeper_of(data_dir), _store(data_dir)
     try:
-        given: dict[datetime, Decimal] = {} if prices is None else priced(text_of(prices), mapping_of(maps))
+        given: dict[datetime, Decimal] = {} if prices is None else priced(sheet_of(prices, "prices"), mapping_of(maps))
         new, as_before = fresh(keeper, make(keeper, price_at(store, given)))
     except (SheetError, ValueError) as error:
         raise click.ClickException(f"nothing was recorded: {error}") from error

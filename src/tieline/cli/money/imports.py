@@ -9,11 +9,10 @@ import click
 
 from tieline.books.beans import journaled
 from tieline.books.treasury.sheets import SHEETS, SheetError
+from tieline.cli.files.tables import sheet_of, text_of
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_booked
 
-# A million rows of a spreadsheet are about this much.
-MAX_BYTES = 64 * 2**20
 # Sheets that change a configuration file and not the books.
 FILES = ("rigs", "tenants")
 
@@ -29,7 +28,7 @@ FILES = ("rigs", "tenants")
 def import_(
     what: str, file: Path, data_dir: Path, maps: tuple[str, ...], config: Path | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Read coins, loans or payouts from a CSV file, or the entries of a beancount file, into the books; rigs or tenants
+    """Read coins, loans or payouts from a sheet (CSV, XLSX, TOML), or the entries of a beancount file, into the books; rigs or tenants
     into a configuration file.
 
     \b
@@ -47,15 +46,16 @@ def import_(
     if what in FILES:
         from tieline.cli.files.sheets import bring, say
 
-        told = bring(what, file, text_of(file), config, data_dir, mapping_of(maps), dry_run=dry_run)
+        told = bring(what, file, config, data_dir, mapping_of(maps), dry_run=dry_run)
         say(file, told, dry_run=dry_run, as_json=as_json)
         return
     now, keeper = config_and_now(data_dir)[1], keeper_of(data_dir)
     zone = keeper.policy.zone
     try:
-        text = text_of(file)
         batch = (
-            journaled(text, now, zone) if what == "beancount" else SHEETS[what][0](text, mapping_of(maps), now, zone)
+            journaled(text_of(file), now, zone)
+            if what == "beancount"
+            else SHEETS[what][0](sheet_of(file, what), mapping_of(maps), now, zone)
         )
     except (SheetError, ValueError) as error:
         raise click.ClickException(f"{file.name}: {error}") from error
@@ -77,16 +77,6 @@ def import_(
         click.echo("\n".join(entries) if entries else "no entry would be made")
     word = "would be recorded" if dry_run else "recorded"
     click.echo(f"{file.name}: {len(batch)} records read, {len(new)} {word}, {as_before} as before")
-
-
-def text_of(file: Path) -> str:
-    """The file's text. Raises click.ClickException for what is too large or no text."""
-    if file.stat().st_size > MAX_BYTES:
-        raise click.ClickException(f"{file.name} is larger than {MAX_BYTES // 2**20} MiB; split it")
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise click.ClickException(f"{file.name} is not UTF-8 text; save it as CSV UTF-8") from error
 
 
 def mapping_of(maps: tuple[str, ...]) -> dict[str, str]:

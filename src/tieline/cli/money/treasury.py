@@ -16,9 +16,10 @@ from tieline.books import Bookkeeper
 from tieline.books.treasury.cash import cash_view
 from tieline.books.treasury.ladder import AskedError, Holding, asked, ladder, play, shocks, what_if
 from tieline.books.treasury.position import holding_of, open_questions
-from tieline.books.treasury.sheets import SheetError, coins, loans, prices
+from tieline.books.treasury.sheets import Sheet, SheetError, Table, coins, loans, prices, table_of
 from tieline.cli.folder import config_and_now, data_dir, place_in
-from tieline.cli.money.imports import mapping_of, text_of
+from tieline.cli.files.tables import sheet_of
+from tieline.cli.money.imports import mapping_of
 from tieline.cli.money.keep import in_json, keeper_of, price_of
 from tieline.cli.money.selling import propose
 from tieline.cli.outcome import NothingThereError
@@ -43,8 +44,8 @@ def on_the_desk(command: F) -> F:
     for option in reversed(
         (
             data_dir,
-            click.option("--coins", "coins_file", type=FILE, help="Coins out of this CSV instead of the books."),
-            click.option("--loans", "loans_file", type=FILE, help="Loans out of this CSV instead of the books."),
+            click.option("--coins", "coins_file", type=FILE, help="Coins out of this sheet instead of the books."),
+            click.option("--loans", "loans_file", type=FILE, help="Loans out of this sheet instead of the books."),
             click.option("--price", help="USD per bitcoin; default: the newest that the platform was told."),
             click.option(
                 "--map", "maps", multiple=True, metavar="THEIRS=OURS", help="A column of the files by its name."
@@ -151,14 +152,14 @@ def what_if_command(question: str, as_json: bool, **where: Any) -> None:
 @click.option(
     "--shock", "falls", multiple=True, default=("-10%", "-20%", "-30%", "-50%"), show_default=True, help="A change."
 )
-@click.option("--history", type=FILE, help="Hourly prices, a CSV with time and price, played from every hour on.")
+@click.option("--history", type=FILE, help="Hourly prices, a sheet with time and price, played from every hour on.")
 @click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True, help="How long each is played.")
 def stress_command(falls: tuple[str, ...], history: Path | None, days: int, as_json: bool, **where: Any) -> None:
     """What given falls, and every stretch of a price history, would do to each loan."""
     desk = _desk(**where)
     try:
         outcomes = shocks(desk.holding, desk.price, [_shock(one) for one in falls])
-        hourly = [] if history is None else prices(text_of(history), mapping_of(where["maps"]))
+        hourly = [] if history is None else prices(sheet_of(history, "prices"), mapping_of(where["maps"]))
         played = [] if history is None else play(desk.holding, desk.price, hourly, days * 24)
     except (AskedError, SheetError) as error:
         raise click.ClickException(str(error)) from error
@@ -231,13 +232,15 @@ def _desk(
         keeper = keeper_of(data_dir)
     else:
         keeper = Bookkeeper()
-        try:
-            for read, file in ((coins, coins_file), (loans, loans_file)):
-                text = "" if file is None else text_of(file)
-                for record in read(text, _mine(maps, text), now) if text else ():
+        for read, name, file in ((coins, "coins", coins_file), (loans, "loans", loans_file)):
+            if file is None:
+                continue
+            try:
+                sheet = sheet_of(file, name)
+                for record in read(sheet, _mine(maps, sheet), now):
                     keeper.take(record)
-        except SheetError as error:
-            raise click.ClickException(str(error)) from error
+            except SheetError as error:
+                raise click.ClickException(f"{file.name}: {error}") from error
     for one in keeper.unbookable:
         click.echo(str(one), err=True)
     return TreasuryInputs(
@@ -245,9 +248,10 @@ def _desk(
     )
 
 
-def _mine(maps: tuple[str, ...], text: str) -> dict[str, str]:
+def _mine(maps: tuple[str, ...], sheet: Sheet) -> dict[str, str]:
     """Those of the mapped columns that this sheet has: two sheets share the option."""
-    header = text.lstrip("\ufeff").splitlines()[0].lower()
+    table = sheet if isinstance(sheet, Table) else table_of(sheet)
+    header = {cell.strip().lower() for cell in table.header}
     return {theirs: ours for theirs, ours in mapping_of(maps).items() if theirs.lower() in header}
 
 
