@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from tests.cli.workbooks import workbook
 
 from tieline import config
-from tieline.cli import main
 from tieline.cli import init as init_module
+from tieline.cli import main
 
 RIGS = [["IP", "Miner Type", "Firmware", "Power (kW)"], ["10.0.7.1", "Antminer S21", "luxos", 3.5], [],
         ["10.0.7.2", "Antminer S21", "luxos", 3.5]]  # fmt: skip

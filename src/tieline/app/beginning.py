@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tieline.books.treasury.sheets import Sheet, SheetError, SheetRow, Table, rows, table_of
+from tieline.books.treasury.sheets import Sheet, SheetError, SheetRow, SheetTable, rows, table_of
 from tieline.config.edit import written
 from tieline.config.lines import did_you_mean
 from tieline.edge.rigs.identify import identify
@@ -88,9 +88,9 @@ def read_rigs(sheet: Sheet, mapping: Mapping[str, str], site: str) -> list[Found
     return rigs
 
 
-def _renamed(sheet: Sheet, mapping: Mapping[str, str]) -> Table:
+def _renamed(sheet: Sheet, mapping: Mapping[str, str]) -> SheetTable:
     """The sheet with its header's usual other names put into ours, but for columns that are mapped by hand."""
-    table = sheet if isinstance(sheet, Table) else table_of(sheet)
+    table = sheet if isinstance(sheet, SheetTable) else table_of(sheet)
     by_hand = {name.strip().lower() for name in mapping}
     taken = set(mapping.values())
     cells = []

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from tieline import __version__
+from tieline.cli.outcome import CALLER
 from tieline.cli.shape import ended, shaped
 
 # word -> (module, what `tieline --help` says of it). The module has a click command of the word's name.
@@ -102,5 +103,8 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="tieline")
-def main() -> None:
+@click.option("--as", "account", envvar="TIELINE_AS", help="The account that asks; its password is asked for.")
+@click.pass_context
+def main(context: click.Context, account: str | None) -> None:
     """Decide what every megawatt does: mine, serve inference, or leave it to the grid."""
+    context.meta[CALLER] = account

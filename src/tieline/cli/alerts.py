@@ -19,6 +19,7 @@ from tieline.app.machines.book import is_shared
 from tieline.app.runtime import ALERTS_FILE
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
+from tieline.cli.rights import caller_name
 from tieline.clock import wall_now
 from tieline.store import StoreError
 from tieline.store.alerts import AlertStore
@@ -79,7 +80,7 @@ def test(channel: str, data_dir: Path) -> None:
 @data_dir
 def take(what: str, data_dir: Path) -> None:
     """Say that you have it: WHAT is an incident's name as listed."""
-    if not acknowledge(_open(data_dir), what, getpass.getuser(), wall_now().timestamp()):
+    if not acknowledge(_open(data_dir), what, caller_name() or getpass.getuser(), wall_now().timestamp()):
         raise NothingThereError(f"nothing called {what!r} is open and untaken; see: tieline alerts list")
     click.echo(f"{what}: yours.")
 
@@ -92,7 +93,7 @@ def take(what: str, data_dir: Path) -> None:
 def silence(what: str, minutes: float, why: str, data_dir: Path) -> None:
     """Send nothing of WHAT for a while."""
     try:
-        silence_kind(_open(data_dir), what, minutes, getpass.getuser(), why, wall_now().timestamp())
+        silence_kind(_open(data_dir), what, minutes, caller_name() or getpass.getuser(), why, wall_now().timestamp())
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{what}: silent for {minutes:g} minutes.")

@@ -116,7 +116,13 @@ def _asked(ground: dict[str, Any]) -> tuple[Path | None, str | None, dict[str, A
 
 
 def _or(kind: click.FloatRange) -> Callable[[str], float | None]:
-    return lambda text: float(kind.convert(text, None, None)) if text.strip() else None
+    def read(text: str) -> float | None:
+        if not text.strip():
+            return None
+        given: Any = text
+        return float(kind.convert(given, None, None))
+
+    return read
 
 
 def _rigs(sheet: Path | None, network: str | None, mapping: dict[str, str], site: str) -> list[FoundRig]:

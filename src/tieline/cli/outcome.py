@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import click
 
+# Under this name a call of `tieline` keeps who says to be calling.
+CALLER = "tieline.caller"
 DONE, NO, WRONG, NOTHING = 0, 1, 2, 3
 
 

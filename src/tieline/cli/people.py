@@ -15,6 +15,7 @@ from tieline.app.machines.beside import people_of
 from tieline.app.runtime import Runtime
 from tieline.cli.folder import data_dir
 from tieline.cli.outcome import NothingThereError
+from tieline.cli.rights import caller_name
 from tieline.clock import wall_now
 from tieline.people import ROLES, Account, People, PeopleError, Role
 from tieline.people.accounts import Who
@@ -148,4 +149,5 @@ def _roles(given: tuple[str, ...]) -> tuple[Role, ...]:
 
 
 def _me() -> Who:
-    return Who(f"{getpass.getuser()} (command line)")
+    proved = caller_name()
+    return Who(f"{getpass.getuser()} (command line)") if proved is None else Who(proved, "command line")

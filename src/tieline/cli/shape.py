@@ -33,6 +33,8 @@ NO_COMMAND: Final = re.compile(r"No such command '(.+?)'")
 
 def shaped(command: click.Command, path: str) -> click.Command:
     """The command, or group of commands, as `tieline` has it."""
+    from tieline.cli.rights import gated
+
     if isinstance(command, click.Group):
         for name, inner in command.commands.items():
             shaped(inner, f"{path} {name}")
@@ -43,6 +45,8 @@ def shaped(command: click.Command, path: str) -> click.Command:
     if path not in NO_JSON and command.callback is not None and not _has_json(command):
         command.params.append(click.Option(["--json", "said_as_json"], is_flag=True, help="Machine-readable."))
         command.callback = _told_as_json(command.callback)
+    if command.callback is not None and not getattr(command.callback, "asks_rights", False):
+        command.callback = gated(command.callback, path)
     return command
 
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-import argon2
-
 from tieline.people.rights import ROLES, TENANT_ROLES, Right, Role, may
 from tieline.store.people import AccountRow, PasskeyRow, PeopleStore, SessionRow, TrailRow
 
@@ -33,8 +31,6 @@ MAX_REMEMBERED: Final = 10_000
 # A person's laptop, phone and two keys, twice.
 MAX_PASSKEYS: Final = 8
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,79}")
-# Sign-ins with an unknown name cost as much as those with a wrong password, so that time tells nothing.
-_NOBODY: Final = argon2.PasswordHasher().hash("nobody has this password")
 
 
 class PeopleError(ValueError):
@@ -116,7 +112,12 @@ class People:
     def __init__(self, store: PeopleStore) -> None:
         self.store = store
         self.throttle = Throttle()
+        # Here and not above: the table of rights is asked on the light install too, which has no passwords.
+        import argon2
+
         self._hasher = argon2.PasswordHasher()
+        self._wrong = argon2.exceptions.Argon2Error
+        self._nobody: str | None = None
 
     # --- who there is -----------------------------------------------------------
 
@@ -232,7 +233,10 @@ class People:
         if wait_s > 0:
             raise ThrottledError(wait_s)
         row = self.store.account(id_)
-        right = self._right(row.password if row is not None and row.password else _NOBODY, password)
+        if self._nobody is None:
+            self._nobody = self._hasher.hash("nobody has this password")
+        # A sign-in with an unknown name costs as much as one with a wrong password, so that time tells nothing.
+        right = self._right(row.password if row is not None and row.password else self._nobody, password)
         if row is None or not row.password or row.disabled or not right:
             for name in names:
                 self.throttle.failed(name, now_s)
@@ -246,7 +250,7 @@ class People:
     def _right(self, hashed: str, password: str) -> bool:
         try:
             return self._hasher.verify(hashed, password[:MAX_PASSWORD])
-        except argon2.exceptions.Argon2Error:
+        except self._wrong:
             return False
 
     def change_password(self, id_: str, old: str, new: str, address: str, now: datetime) -> None:

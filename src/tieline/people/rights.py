@@ -1,4 +1,5 @@
-"""One table of rights: which role may do what. Pure; page, API and command line all ask `may`.
+"""One table of rights: which role may do what. Pure; page, API and command line all ask
+`may`.
 
 Operators' roles are for the fleet and its books; a tenant's roles are for that tenant alone. A right at a site may be
 narrowed to some sites or regions: an account without any is for all of them.
@@ -25,6 +26,7 @@ class Right(StrEnum):
     BOOK = "enter sales, loans, payments and other events"
     DESK = "accept, correct and withdraw figures that others publish"
     APPROVE = "approve what a second person has to approve"
+    MACHINE = "start, stop, back up and mend the platform, and let machines and sites join"
     PEOPLE = "add and remove accounts and change their roles"
     ASK = "ask the fleet's models from the console"
     OWN_ACCOUNT = "sign out, change one's own password and sessions"
@@ -42,7 +44,9 @@ TABLE: Final[Mapping[Role, frozenset[Right]]] = {
     "operator": _EVERY_OPERATOR | {Right.COMMAND},
     "treasurer": _EVERY_OPERATOR | {Right.SEE_MONEY, Right.BOOK, Right.DESK},
     "approver": _EVERY_OPERATOR | {Right.SEE_MONEY, Right.APPROVE},
-    "admin": _EVERY_OPERATOR | {Right.COMMAND, Right.SEE_MONEY, Right.BOOK, Right.DESK, Right.APPROVE, Right.PEOPLE},
+    "admin": _EVERY_OPERATOR
+    | {Right.COMMAND, Right.SEE_MONEY, Right.BOOK, Right.DESK, Right.APPROVE}
+    | {Right.MACHINE, Right.PEOPLE},
     "owner": _EVERY_TENANT | {Right.TENANT_KEYS, Right.TENANT_MONEY, Right.TENANT_PEOPLE},
     "developer": _EVERY_TENANT | {Right.TENANT_KEYS},
     "billing": _EVERY_TENANT | {Right.TENANT_MONEY},

@@ -1,7 +1,7 @@
 """Spreadsheets as records: coins, loans, payouts and hourly prices out of CSV text, with columns mapped by name.
 
-Pure. Reads commas, semicolons, tabs or bars, a byte-order mark, decimal commas where the sheet is one of semicolons, and
-thousands as both write them. A mistake names its line, column and remedy; nothing of a sheet with one is taken.
+Pure. Reads commas, semicolons, tabs or bars, a byte-order mark, decimal commas where the sheet is one of semicolons,
+and thousands as both write them. A mistake names its line, column and remedy; nothing of a sheet with one is taken.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class SheetRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class SheetTable:
     """A sheet's first line, which names its columns, and the others with their numbers. `decimal_comma`: how its
     numbers are written."""
 
@@ -142,7 +142,7 @@ class Table:
     decimal_comma: bool = False
 
 
-Sheet = str | Table
+Sheet = str | SheetTable
 
 
 def rows(
@@ -150,7 +150,7 @@ def rows(
 ) -> Iterator[SheetRow]:
     """The rows of a sheet. `mapping`: the sheet's column to ours. Raises SheetError for columns that are missing, twice
     there or mapped to what is not known; unknown columns are left alone."""
-    table = sheet if isinstance(sheet, Table) else table_of(sheet)
+    table = sheet if isinstance(sheet, SheetTable) else table_of(sheet)
     names = _names(table.header, needs, known, mapping)
     for line, row in table.body:
         if len(row) > len(names):
@@ -160,7 +160,7 @@ def rows(
         yield SheetRow(line, dict(zip(names, row, strict=False)), table.decimal_comma, zone)
 
 
-def table_of(text: str) -> Table:
+def table_of(text: str) -> SheetTable:
     """The lines of CSV text, parted by what parts its first one. Raises SheetError."""
     text = text.removeprefix("﻿")
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -179,10 +179,10 @@ def table_of(text: str) -> Table:
         other = max(DELIMITERS, key=row[0].count)
         if len(header) > 1 == len(row) and row[0].count(other) >= len(header) - 1:
             raise SheetError(
-                f"line {line} is parted by {other!r} and the first line by {delimiter!r}; save the sheet with one of them"
+                f"line {line} is parted by {other!r} and the first line by {delimiter!r}; save the sheet with one alone"
             )
     comma = delimiter == ";" and any(re.fullmatch(r"\s*[+-]?[\d.]*\d,\d+\s*%?\s*", c) for _, row in body for c in row)
-    return Table(header, body, comma)
+    return SheetTable(header, body, comma)
 
 
 def _names(header: Sequence[str], needs: Sequence[str], known: Sequence[str], mapping: Mapping[str, str]) -> list[str]:

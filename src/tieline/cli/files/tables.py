@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-from tieline.books.treasury.sheets import MOST_ROWS, SheetError, Table
+from tieline.books.treasury.sheets import MOST_ROWS, SheetError, SheetTable
 
 # A million rows of a spreadsheet are about this much.
 MAX_BYTES: Final = 64 * 2**20
@@ -28,7 +28,7 @@ DIGITS: Final = 15
 _CELL: Final = re.compile(rb'<(?:\w+:)?c\s[^>]*?\br="([A-Z]{1,3})([0-9]{1,7})"')
 
 
-def sheet_of(file: Path, named: str) -> str | Table:
+def sheet_of(file: Path, named: str) -> str | SheetTable:
     """What stands in `file`. `named`: of a workbook with several sheets, the one that is called so.
 
     Raises SheetError, and click.ClickException for what is too large or no text."""
@@ -57,7 +57,7 @@ def _small(file: Path) -> None:
 # --- TOML ---------------------------------------------------------------------------------------------------
 
 
-def _of_toml(text: str) -> Table:
+def _of_toml(text: str) -> SheetTable:
     """The file's one list of tables, [[rig]] say: a table a row, its keys the columns."""
     try:
         raw = tomllib.loads(text, parse_float=str)
@@ -79,13 +79,13 @@ def _of_toml(text: str) -> Table:
         body.append((line, tuple(_cell(table.get(key, "")) for key in columns)))
     if len(body) > MOST_ROWS:
         raise SheetError(f"the file has {len(body):,} tables; at most {MOST_ROWS:,} are read, split it")
-    return Table(tuple(columns), tuple(body))
+    return SheetTable(tuple(columns), tuple(body))
 
 
 # --- workbooks ----------------------------------------------------------------------------------------------
 
 
-def _of_workbook(file: Path, named: str) -> Table:
+def _of_workbook(file: Path, named: str) -> SheetTable:
     try:
         from python_calamine import CalamineError, CalamineWorkbook
     except ModuleNotFoundError as error:
@@ -116,7 +116,7 @@ def _called(named: str, names: Sequence[str]) -> str:
     return found[0]
 
 
-def _table_of(rows: Sequence[Sequence[Any]]) -> Table:
+def _table_of(rows: Sequence[Sequence[Any]]) -> SheetTable:
     lines = [(n, tuple(_cell(cell) for cell in row)) for n, row in enumerate(rows, 1)]
     lines = [(n, cells) for n, cells in lines if any(cell.strip() for cell in cells)]
     if not lines:
@@ -130,7 +130,7 @@ def _table_of(rows: Sequence[Sequence[Any]]) -> Table:
         body.append((n, cells[:width]))
     if len(body) > MOST_ROWS:
         raise SheetError(f"the sheet has more than {MOST_ROWS:,} lines; split it")
-    return Table(header[:width], tuple(body))
+    return SheetTable(header[:width], tuple(body))
 
 
 def _look_before(file: Path) -> None:

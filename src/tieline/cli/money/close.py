@@ -16,9 +16,9 @@ from tieline.books import Bookkeeper, month_span
 from tieline.books.policy import PolicyError
 from tieline.books.reports.statement import statement_of
 from tieline.books.seals import SEALED, Altered, sealed, unsealed
+from tieline.cli.files.tables import text_of
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import USD
-from tieline.cli.files.tables import text_of
 from tieline.cli.money.keep import in_json, keeper_of, preview, record_all
 from tieline.cli.outcome import AnswerIsNoError
 from tieline.records import AnyRecord, Closing, PolicyChosen, Seal

@@ -21,9 +21,9 @@ import click
 from tieline import records
 from tieline.books import Bookkeeper
 from tieline.books.treasury.sheets import SheetError, priced
+from tieline.cli.files.tables import sheet_of
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.money.add import When
-from tieline.cli.files.tables import sheet_of
 from tieline.cli.money.imports import mapping_of
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_booked
 from tieline.clock import begun

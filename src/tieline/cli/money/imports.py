@@ -28,8 +28,8 @@ FILES = ("rigs", "tenants")
 def import_(
     what: str, file: Path, data_dir: Path, maps: tuple[str, ...], config: Path | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Read coins, loans or payouts from a sheet (CSV, XLSX, TOML), or the entries of a beancount file, into the books; rigs or tenants
-    into a configuration file.
+    """Read coins, loans, rates or payouts from a sheet (CSV, XLSX, TOML), or the entries of a beancount file, into the
+    books; rigs or tenants into a configuration file.
 
     \b
     coins    date, btc, cost_usd [place, id]

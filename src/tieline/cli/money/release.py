@@ -10,8 +10,8 @@ import click
 import msgspec
 
 from tieline.books.release import FORMS, ReleasePolicy, against, text_digest
-from tieline.cli.folder import config_and_now, open_store
 from tieline.cli.files.tables import text_of
+from tieline.cli.folder import config_and_now, open_store
 from tieline.cli.money.keep import record_all
 from tieline.cli.outcome import AnswerIsNoError
 from tieline.fleet import Fleet

@@ -16,9 +16,9 @@ from tieline.books import Bookkeeper
 from tieline.books.treasury.cash import cash_view
 from tieline.books.treasury.ladder import AskedError, Holding, asked, ladder, play, shocks, what_if
 from tieline.books.treasury.position import holding_of, open_questions
-from tieline.books.treasury.sheets import Sheet, SheetError, Table, coins, loans, prices, table_of
-from tieline.cli.folder import config_and_now, data_dir, place_in
+from tieline.books.treasury.sheets import Sheet, SheetError, SheetTable, coins, loans, prices, table_of
 from tieline.cli.files.tables import sheet_of
+from tieline.cli.folder import config_and_now, data_dir, place_in
 from tieline.cli.money.imports import mapping_of
 from tieline.cli.money.keep import in_json, keeper_of, price_of
 from tieline.cli.money.selling import propose
@@ -250,7 +250,7 @@ def _desk(
 
 def _mine(maps: tuple[str, ...], sheet: Sheet) -> dict[str, str]:
     """Those of the mapped columns that this sheet has: two sheets share the option."""
-    table = sheet if isinstance(sheet, Table) else table_of(sheet)
+    table = sheet if isinstance(sheet, SheetTable) else table_of(sheet)
     header = {cell.strip().lower() for cell in table.header}
     return {theirs: ours for theirs, ours in mapping_of(maps).items() if theirs.lower() in header}
 

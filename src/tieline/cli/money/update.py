@@ -15,8 +15,8 @@ import msgspec
 from tieline.books import MonthlyUpdate, month_of
 from tieline.books.causes import CAUSES
 from tieline.books.release import FORMS
-from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.files.tables import text_of
+from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.keep import in_json
 from tieline.cli.money.release import advance, compared, draft_in, fleet_of, policy_of
 from tieline.cli.outcome import NothingThereError
