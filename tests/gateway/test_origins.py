@@ -28,6 +28,7 @@ ORIGINS = {None: True, PAGE: True, "own": True, "https://evil.example": False, "
 DOORS = (
     ("POST", "/v1/chat/completions", False), ("GET", "/v1/models", False), ("GET", "/v1/files", False),
     ("GET", "/v1/batches", False), ("GET", "/healthz", False), ("GET", "/health", False), ("GET", "/metrics", False),
+    ("GET", "/readyz", False),
     ("GET", "/openapi.json", False), ("OPTIONS", "/v1/chat/completions", False), ("GET", "/admin/keys", True),
     ("POST", "/admin/keys", True), ("GET", "/admin/replicas", True), ("DELETE", "/admin/keys/none", True),
     ("GET", "/nothing", False), ("PUT", "/v1/models", False),
@@ -82,7 +83,7 @@ def test_with_keys_the_key_decides_and_no_page_administers(tmp_path: Path) -> No
                             status, code, readable = await call(g, method, path, host, origin, key)
                             case = (method, path, host, origin, key, status, code)
                             assert readable == (origin == PAGE), case
-                            public = path in ("/healthz", "/health", "/metrics", "/openapi.json", "/nothing")
+                            public = path in ("/healthz", "/health", "/readyz", "/metrics", "/openapi.json", "/nothing")
                             public = public or method in ("OPTIONS", "PUT")
                             if admin and (not known or origin == "own"):
                                 assert (status, code) == (403, "origin_not_allowed"), case

@@ -319,6 +319,7 @@ def document() -> bytes:
         "/v1/models": _get("Models this key may use"),
         "/healthz": _get("Is this process serving?"),
         "/health": _get("The same, by the name that engines have for it."),
+        "/readyz": _get("The same, with 503 also while no replica is ready."),
         "/metrics": _get("Prometheus metrics", "text/plain"),
         "/openapi.json": _get("This document"),
         **_own(),

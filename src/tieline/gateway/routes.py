@@ -37,7 +37,8 @@ _INFERENCE: Final[dict[str, Kind]] = {
     "/v1/rerank": "rerank",
 }
 # Engines answer at `/health`, and so load tools ask there before they begin.
-_HEALTH: Final = frozenset({"/healthz", "/health"})
+_READY: Final = "/readyz"
+_HEALTH: Final = frozenset({"/healthz", "/health", _READY})
 _READ: Final = frozenset({"/v1/models", "/metrics", "/openapi.json"}) | _HEALTH
 _CORS_HEADERS: Final = (
     b"access-control-allow-methods: GET, POST, DELETE, OPTIONS\r\n"
@@ -309,7 +310,8 @@ class Paths:
             health = {"ok": well, "ready": ready, "draining": svc.draining, "troubles": len(troubles),
                     "ignored": sum(svc.ignored().values()), "replicas": svc.table.shown(brief=True)}  # fmt: skip
             # A balancer takes out who says 503: a gateway with a sick task of another kind goes on serving.
-            connection.answer(503 if svc.draining else 200, JSON_HEADERS, _encode(health), head_only=head_only)
+            out = svc.draining or (path == _READY and not ready)
+            connection.answer(503 if out else 200, JSON_HEADERS, _encode(health), head_only=head_only)
             return
         if path == "/openapi.json":
             connection.answer(200, JSON_HEADERS, self._openapi, head_only=head_only)
