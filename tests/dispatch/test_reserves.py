@@ -21,6 +21,7 @@ from tieline.config import ConfigError
 from tieline.dispatch import Controller, Outlook, Settings
 from tieline.dispatch.commitments import Keepable, NotKeepable, check, sheddable
 from tieline.dispatch.inputs.arrays import fleet_arrays
+from tieline.dispatch.inputs.heat_errors import USUAL_C, heat_errors
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.mining.lookahead import held
 from tieline.dispatch.reserves import (
@@ -292,6 +293,36 @@ def test_a_product_of_ones_own_stands_over_the_package() -> None:
     assert told.reserve_products["ERCOT_ECRS"].penalty_usd_per_mwh == 1.0
     assert isinstance(told.reserve_products["ERCOT_RRS_RELAY"], ReserveProduct)
     assert RRS.response_s == 1
+
+
+# --- how wrong the weather may be ----------------------------------------------------------------
+
+
+def a_month(swing: float, per_hour: int, days: int = 32) -> np.ndarray:
+    """C: hot afternoons, each day up to `swing` away from the one before it."""
+    hours = np.repeat(np.arange(days * 24), per_hour)
+    return 30.0 + 8.0 * np.sin(hours / 24.0 * 2.0 * np.pi) + swing * np.cos(hours // 24 * 2.1)
+
+
+@pytest.mark.parametrize("per_hour", [1, 4])
+def test_weather_is_taken_to_be_as_wrong_as_it_was(per_hour: int) -> None:
+    known, wanted = 31 * 24 * per_hour, np.arange(31, 32).repeat(24) * 24 * per_hour + np.arange(24) * per_hour
+    calm_, wild = (heat_errors(a_month(swing, per_hour), known, wanted, per_hour) for swing in (0.5, 6.0))
+    assert (calm_[:, 0] >= -3.2).all()  # an hour's own course and half a degree
+    assert (calm_[:, 1] <= 3.2).all()
+    assert (wild[:, 1] - wild[:, 0] > 2.0 * (calm_[:, 1] - calm_[:, 0])).all()
+    few = heat_errors(a_month(0.5, per_hour, days=2), 2 * 24 * per_hour, wanted[:1] * 0 + 50 * per_hour, per_hour)
+    assert few.tolist() == [[-USUAL_C, USUAL_C]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(24 * 20, 24 * 31), st.lists(st.floats(-40.0, 50.0), min_size=1, max_size=48))
+def test_how_wrong_it_is_taken_to_be_does_not_look_ahead(known: int, future: list[float]) -> None:
+    past = a_month(3.0, 1, days=34)
+    other = past.copy()
+    other[known : known + len(future)] = future[: len(past) - known]
+    wanted = known + np.arange(40)
+    assert heat_errors(past, known, wanted, 1).tolist() == heat_errors(other, known, wanted, 1).tolist()
 
 
 # --- reserves that take load ---------------------------------------------------------------------

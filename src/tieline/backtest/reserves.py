@@ -22,11 +22,12 @@ from tieline.backtest.reserved import HOUR_SLOTS
 from tieline.backtest.sight import Recorded
 from tieline.dispatch.inputs.arrays import Floats, Ints
 from tieline.dispatch.inputs.forecast import SLOT_S
+from tieline.dispatch.inputs.heat_errors import USUAL_C
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.mining.lookahead import held, held_share, powers
 from tieline.dispatch.purchase import hours_of
 from tieline.dispatch.reserves import (
-    HEAT_ERROR_C,
+    KEPT_BACK,
     LEAD,
     PeakCost,
     Steps,
@@ -48,9 +49,11 @@ Sight = Callable[[PolicyInputs], Recorded]
 
 @dataclass
 class ReserveDesk:
-    """What one policy sells over one span. `limit`: a rule's one price for every step; None: each at its cost."""
+    """What one policy sells over one span. `limit`: a rule's one price for every step; None: each at its cost.
+    `heat_error_c`: how wrong a rule takes every expected temperature to be; None: as wrong as the last weeks were."""
 
     limit: float | None = None
+    heat_error_c: float | None = None
     sold: dict[str, Floats] = field(default_factory=dict)  # by product, (slots, N) W
     whole: Floats = field(default_factory=lambda: np.zeros(0))  # (slots, N) W of all products
     usd: Floats = field(default_factory=lambda: np.zeros(0))  # (slots,) of capacity
@@ -84,7 +87,9 @@ class ReserveDesk:
         at = known.world.when(known.slot)
         late = int((first - at).total_seconds())
         steps = Grid(at, offsets + late, np.full(len(hours), 3600, dtype=np.intp))
-        temps, limits = sight.temperatures(steps), sight.limits(steps)
+        temps, limits, errors_c = sight.temperatures(steps), sight.limits(steps), sight.heat_errors(steps)
+        if self.heat_error_c is not None:
+            errors_c = np.broadcast_to(np.array([-self.heat_error_c, self.heat_error_c]), errors_c.shape)
         # What is certain is one scenario, and weighed as it is.
         settings = msgspec.structs.replace(known.settings, scenarios=1) if sight.perfect else known.settings
         known = replace(known, settings=settings)
@@ -94,8 +99,9 @@ class ReserveDesk:
             if not products or not site.rig_groups:
                 continue
             heat_c = [None if np.isnan(t) else float(t) for t in temps[:, n]]
-            error_c = 0.0 if sight.perfect else HEAT_ERROR_C
-            curve = steps_of(site, known.settings, known.hashprice_usd, heat_c, limits[:, n], error_c)
+            # Who knows everything knows which rigs fail.
+            kept = 0.0 if sight.perfect else KEPT_BACK
+            curve = steps_of(site, known.settings, known.hashprice_usd, heat_c, limits[:, n], errors_c[:, n], kept)
             peak = peaks_of(sight, n, steps)
             ask = [
                 self._limits(known, sight, site_steps=curve, steps=steps, n=n, peak=peak, product=p) for p in products
@@ -193,6 +199,7 @@ class BandWithReserves(BandStrike):
     no likely peak. Both numbers are tuned on other days."""
 
     reserve_usd: float = 5.0
+    heat_error_c: float = USUAL_C
     name: str = "per-group strike with a dead band, reserves above a price"
     desk: ReserveDesk = field(default_factory=ReserveDesk)
     floors: Floats | None = None
@@ -202,7 +209,7 @@ class BandWithReserves(BandStrike):
         self.floors = None
         if not known.world.reserves:
             return asked
-        self.desk.limit = self.reserve_usd
+        self.desk.limit, self.desk.heat_error_c = self.reserve_usd, self.heat_error_c
         self.desk.step(known, lambda then: Recorded(then, perfect=False))
         above, below = known.prices()
         low_w, high_w = powers(known.fleet, known.now_ahead(above, below))

@@ -20,6 +20,7 @@ from tieline.dispatch.inputs.backlog import Lot
 from tieline.dispatch.inputs.demand import asked_paths
 from tieline.dispatch.inputs.forecast import SLOT_S, SLOTS_PER_DAY, Forecaster, analog_days
 from tieline.dispatch.inputs.foresight import Where
+from tieline.dispatch.inputs.heat_errors import heat_errors
 from tieline.dispatch.inputs.horizon import Grid
 
 _FAULT_LASTS_S = 7200.0
@@ -67,6 +68,14 @@ class Recorded:
         if not self.perfect:
             place = place - np.maximum(0, -(-(place - self.known.slot) // SLOTS_PER_DAY)) * SLOTS_PER_DAY
         return self.world.temp_c[np.clip(place, 0, self.world.slots - 1)]
+
+    def heat_errors(self, steps: Grid) -> Floats:
+        shape = (len(steps.hours), len(self.world.fleet.sites), 2)
+        if self.perfect:
+            return np.zeros(shape)
+        wanted = self.known.slot + steps.middle_s // SLOT_S
+        columns = [heat_errors(column, self.known.slot, wanted, 3600 // SLOT_S) for column in self.world.temp_c.T]
+        return np.stack(columns, axis=1)
 
     def limits(self, steps: Grid) -> Floats:
         out = np.repeat(self.known.fleet.limit_w[None], len(steps.hours), axis=0)

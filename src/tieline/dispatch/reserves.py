@@ -22,6 +22,7 @@ from tieline.dispatch.bids import rig_group_bid
 from tieline.dispatch.contracts import network_path
 from tieline.dispatch.inputs.arrays import Floats
 from tieline.dispatch.inputs.foresight import Foresight, FromOutlook
+from tieline.dispatch.inputs.heat_errors import USUAL_C
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.inputs.outlook import Outlook
 from tieline.dispatch.purchase import hours_of
@@ -37,7 +38,7 @@ HOUR = timedelta(hours=1)
 LEAD = timedelta(minutes=30)
 # Rigs that fail take a little of what can be drawn, and so does weather other than expected: cooling draws less on a
 # colder day, rigs on a hotter one. A miss costs far more than the last megawatts earn.
-KEPT_BACK, HEAT_ERROR_C = 0.01, 6.0
+KEPT_BACK = 0.01
 # A step that is free to hold is still not given away.
 LEAST_USD = 0.01
 # On recorded days an expected loss was refused best where it was twice the payment.
@@ -88,24 +89,25 @@ def steps_of(
     hashprice_usd: float,
     temps: Sequence[float | None],
     limits_w: Floats,
-    error_c: float = HEAT_ERROR_C,
+    error_c: Floats | None = None,
+    kept_back: float = KEPT_BACK,
 ) -> Steps:
-    """A site's steps in each hour as far as `limits_w` (T,) carry them, at the least that they draw within `error_c` of
-    the expected temperature; inference is not sold."""
+    """A site's steps in each hour as far as `limits_w` (T,) carry them, at the least that they draw within `error_c`
+    (T, 2) C below and above the expected temperature, less what is `kept_back`; inference is not sold."""
     rows = []
     for t, temp in enumerate(temps):
         tried: list[float | None] = [temp]
         if temp is None:
             tried += [0.0, 30.0]  # the ends of what cooling draws
-        elif error_c > 0.0:
-            tried += [temp - error_c, temp + error_c]
+        else:
+            tried += [temp + error for error in ((-USUAL_C, USUAL_C) if error_c is None else error_c[t]) if error]
         steps = [_at_heat(site, settings, hashprice_usd, one, float(limits_w[t])) for one in tried]
         rows.append([(bid, min(row[k][1] for row in steps), start) for k, (bid, _, start) in enumerate(steps[0])])
     wide = max((len(row) for row in rows), default=0)
     power, bid_usd, start_usd = (np.zeros((len(rows), wide)) for _ in range(3))
     for t, row in enumerate(rows):
         for k, (bid, watts, start) in enumerate(row):
-            power[t, k], bid_usd[t, k], start_usd[t, k] = watts * (1.0 - KEPT_BACK), bid, start
+            power[t, k], bid_usd[t, k], start_usd[t, k] = watts * (1.0 - kept_back), bid, start
     return Steps(power, bid_usd, start_usd)
 
 
@@ -303,7 +305,8 @@ def offers(
     steps = Grid(first, offsets, np.full(len(hours), 3600, dtype=np.intp))
     price = power_paths(sight, site, steps, settings)
     temps = [None if np.isnan(t) else float(t) for t in sight.temperatures(steps)[:, place]]
-    curve = steps_of(site, settings, hashprice_usd, temps, sight.limits(steps)[:, place])
+    errors_c = sight.heat_errors(steps)[:, place]
+    curve = steps_of(site, settings, hashprice_usd, temps, sight.limits(steps)[:, place], errors_c)
     if taken_w is not None:
         curve = sold_first(curve, taken_w)
     peak = peaks_of(sight, place, steps)

@@ -18,6 +18,7 @@ from tieline.dispatch.inputs.arrays import Floats, Ints
 from tieline.dispatch.inputs.backlog import Lot
 from tieline.dispatch.inputs.demand import asked_paths
 from tieline.dispatch.inputs.forecast import Forecaster, analog_days
+from tieline.dispatch.inputs.heat_errors import USUAL_C, heat_errors
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.inputs.outlook import Outlook
 from tieline.dispatch.inputs.series import Slots
@@ -40,6 +41,9 @@ class Foresight(Protocol):
 
     def temperatures(self, steps: Grid) -> Floats:
         """(T, N) C; nan: unknown."""
+
+    def heat_errors(self, steps: Grid) -> Floats:
+        """(T, N, 2) C that a temperature may lie below and above what is expected."""
 
     def limits(self, steps: Grid) -> Floats:
         """(T, N) W under orders, faults and overrides as far as they are known."""
@@ -92,6 +96,20 @@ class FromOutlook:
                     wet[name] = self._hourly(self.outlook.wet_slots[name], f"wet {name}", steps)
                 help_c = site.evaporative * np.maximum(0.0, cache[name] - wet[name])
                 out[:, n] -= np.nan_to_num(help_c)
+        return out
+
+    def heat_errors(self, steps: Grid) -> Floats:
+        out = np.tile(np.array([-USUAL_C, USUAL_C]), (len(steps.hours), len(self.fleet.sites), 1))
+        found: dict[str, Floats] = {}
+        for n, site in enumerate(self.fleet.sites):
+            slots = self.outlook.temp_slots.get(site.weather_station or "")
+            if slots is None or site.weather_station is None:
+                continue
+            if site.weather_station not in found:
+                known = int(slots.index(steps.start, np.zeros(1, dtype=np.intp))[0])
+                wanted = slots.index(steps.start, steps.middle_s)
+                found[site.weather_station] = heat_errors(slots.values, known, wanted, 3600 // slots.slot_s)
+            out[:, n] = found[site.weather_station]
         return out
 
     def _hourly(self, slots: Slots, name: str, steps: Grid) -> Floats:
