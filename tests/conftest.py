@@ -23,17 +23,9 @@ def example_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Folder of recorded market, weather and demand data; the test is skipped, with the reason, without it."""
-    folder = Path(os.environ.get("TIELINE_DATA", ROOT.parent / "shared" / "data"))
-    if not (folder / "README.md").exists():
-        pytest.skip(f"no recorded data at {folder} (set TIELINE_DATA to a folder that has it)")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def more_data() -> Path | None:
-    """The same folder where there is one, for a test that has figures of its own and takes those there beside them."""
+    """Folder of recorded market, weather and demand data where there is one, for a test that has figures of its own and
+    takes those there beside them: no test needs it."""
     folder = Path(os.environ.get("TIELINE_DATA", ROOT.parent / "shared" / "data"))
     return folder if (folder / "README.md").exists() else None
 

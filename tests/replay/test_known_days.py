@@ -55,6 +55,23 @@ def test_an_offer_is_appraised_with_the_prices_that_are_published(folder: Path) 
     assert answer["worth_it"] is False
 
 
+def test_of_four_offers_those_in_dear_hours_of_tomorrow_do_not_pay(folder: Path, tmp_path: Path) -> None:
+    """Their prices were published the day before, and are known by when they hold, not by when they are asked about."""
+    file = tmp_path / "offers.toml"
+    file.write_text(
+        "".join(
+            f'[[offer]]\nid = "o-{n}"\nsite_id = "tx-1"\nmw = 5\nfrom = {begin}:00:00Z\nhours = 1\n'
+            "capacity_usd_per_mw_h = 15\n"
+            for n, begin in enumerate(("2024-03-05T20", "2024-03-05T21", "2024-03-05T23", "2024-03-06T01"))
+        )
+    )
+    found = CliRunner().invoke(
+        main, ["commit", "check", "--data", str(folder), "--scale", "1", str(file), "--json"], catch_exceptions=False
+    )
+    assert found.exit_code == 0, found.output
+    assert [one["worth_it"] for one in json.loads(found.output)] == [True, False, False, True]
+
+
 def test_nothing_is_known_before_it_was_and_tomorrow_from_its_publication(folder: Path) -> None:
     source = RecordedFolder(folder)
     for hour, published in ((12, False), (19, False), (21, True)):
