@@ -149,6 +149,15 @@ def test_an_operator_of_one_site_commands_only_there(app: Any, people: People) -
         assert said.status_code == 403
         assert "may not hold, order" in said.json()["error"]
         assert client.post("/api/override", json={**form, "site_id": "na-ca-01"}, headers=OWN).status_code == 200
+        held = {"what": "hold", "share": 0.5, "why": "test", "rigs": [{"unit_id": "na-tx-01.rigs-1", "address": "x"}]}
+        assert client.post("/api/rigs/command", json=held, headers=OWN).status_code == 403
+
+
+def test_a_word_to_a_rig_is_of_the_site_where_its_group_stands(app: Any, people: People) -> None:
+    fold = app.state.hub.fold
+    place = app.state.room._place
+    unit = next(unit for unit in fold.units.values() if unit.site.id == "na-tx-01")
+    assert (place(unit.id), place("na-ca-01"), place("nowhere")) == ("na-tx-01", "na-ca-01", "nowhere")
 
 
 def test_what_somebody_did_is_on_record_under_their_account(app: Any, people: People, core: Core) -> None:

@@ -19,7 +19,7 @@ from tieline.console.app import Shown, make_app
 from tieline.console.rooms.rigs import COLUMNS, rig_view, table
 from tieline.edge.rigs.history import ASLEEP, DISOBEYS, HEARD, RawHistory, RawRow
 from tieline.fleet import Fleet, Site
-from tieline.records import Action
+from tieline.records import Action, Override
 from tieline.store import Store
 
 SITE = "na-ca-01"
@@ -138,3 +138,75 @@ def test_the_observe_report_of_the_page_is_the_commands(client: TestClient) -> N
     assert client.get("/api/rigs/na-ca-01/x?span=2y").status_code == 400
     assert client.get("/api/rigs/na-ca-01/x").status_code == 404
     assert client.get("/api/rigs/nowhere/x").status_code == 404
+
+
+@pytest.fixture
+def rigged(fleet: Fleet, store: Store, core: Core, world: ModuleType, tmp_path: Path) -> Iterator[TestClient]:
+    """The same fleet with three real rigs at one site that is sent what is said, and another that only observes."""
+    site = msgspec.structs.replace(site_of(fleet), mode="act")
+    sites = tuple(
+        site if one.id == SITE else msgspec.structs.replace(one, mode="observe") if one.id == "na-tx-01" else one
+        for one in fleet.sites
+    )
+    sweeps(tmp_path, site, world.NOW)
+    acting = msgspec.structs.replace(fleet, sites=sites)
+    app = make_app(store, acting, SimClock(world.NOW), link=core.link, shown=Shown(data=tmp_path))
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
+        catch_up(client)
+        yield client
+
+
+def bulk_form(what: str, *addresses: str, **more: Any) -> dict[str, Any]:
+    rigs = [{"unit_id": f"{SITE}.rigs-1", "address": one} for one in addresses]
+    return {"what": what, "rigs": rigs, "why": "fans are to be looked at", "by": "Mara", **more}
+
+
+def test_what_is_previewed_of_many_rigs_is_what_is_sent(rigged: TestClient, core: Core) -> None:
+    asked = bulk_form("reboot", "10.0.0.1", "10.0.0.2", "10.0.0.2")
+    told = rigged.post("/api/rigs/preview", json=asked, headers=WRITES).json()
+    (unit,) = told["units"]
+    assert (unit["rigs"], unit["of"], unit["against"], unit["estimated"]) == (2, 3, [], 0)
+    # 3,500 and 3,400 W go away while they start.
+    assert unit["would_mw"] == pytest.approx(max(0.0, unit["drawn_mw"] - 0.0069))
+    assert core.taken == []
+    assert rigged.post("/api/rigs/command", json=asked, headers=WRITES).status_code == 200
+    said = [(one.what, one.target, one.detail, one.by) for one in core.taken if isinstance(one, Action)]
+    by = "Mara (this machine, no login)"
+    assert said == [("reboot", f"{SITE}.rigs-1", f"10.0.0.{n}", by) for n in (1, 2)]
+
+
+def test_a_rig_without_watts_counts_by_its_model(rigged: TestClient) -> None:
+    told = rigged.post("/api/rigs/preview", json=bulk_form("reboot", "10.0.0.3"), headers=WRITES).json()
+    assert told["units"][0]["estimated"] == 1
+
+
+def test_a_hold_is_of_the_groups_of_what_is_picked(rigged: TestClient, core: Core, fleet: Fleet) -> None:
+    asked = bulk_form("hold", "10.0.0.1", share=0.5, minutes=30)
+    told = rigged.post("/api/rigs/preview", json=asked, headers=WRITES).json()
+    rated_mw = site_of(fleet).rig_groups[0].rated_w / 1e6
+    assert told["would_mw"] == pytest.approx(0.5 * rated_mw)
+    assert rigged.post("/api/rigs/command", json=asked, headers=WRITES).status_code == 200
+    (held,) = [one for one in core.taken if isinstance(one, Override)]
+    assert held.target_w == pytest.approx(0.5 * rated_mw * 1e6)
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        (bulk_form("reboot"), "rigs: pick 1 to"),
+        (bulk_form("reboot", "10.0.0.1", why=" "), "why: say why"),
+        (bulk_form("hold", "10.0.0.1", share=1.5), "share"),
+        (bulk_form("hold", "10.0.0.1", share=0.5, minutes=0), "minutes: give a time"),
+        (bulk_form("explode", "10.0.0.1"), "what"),
+        ({**bulk_form("reboot"), "rigs": [{"unit_id": "nowhere", "address": "x"}]}, "no group of rigs 'nowhere'"),
+        ({**bulk_form("reboot"), "rigs": [{"unit_id": "na-tx-01.rigs-1", "address": "x"}]}, "only observed"),
+        ({**bulk_form("reboot"), "rigs": [{"unit_id": "na-tx-02.rigs-1", "address": "x"}]}, "modelled as a group"),
+        (bulk_form("reboot", *(f"10.1.0.{n}" for n in range(65))), "a site takes 64 at once"),
+    ],
+)
+def test_what_cannot_be_said_to_all_is_said_to_none(
+    rigged: TestClient, core: Core, form: dict[str, Any], words: str
+) -> None:
+    answer = rigged.post("/api/rigs/command", json=form, headers=WRITES)
+    assert (answer.status_code, words in answer.json()["error"]) == (400, True), answer.text
+    assert core.taken == []

@@ -3,7 +3,7 @@
 import type { Change, Decision, Overview } from "./data";
 import { h, on, patch, type Child } from "./dom";
 import { openRecords } from "./drawer";
-import { brief, count, day, clock, mw, title } from "./format";
+import { brief, change as moved, count, day, clock, mw, title } from "./format";
 
 interface Item { key: string; at: number; seqs: number[]; sites: Set<string>; cls: string; mark: string; head: Child[]; text: string; more: string[] }
 interface Move { decision: Decision; change: Change }
@@ -110,7 +110,7 @@ function planItem(key: string, moves: Move[]): Item {
     : (fresh ? "serve with" : up ? "serve more" : "serve less");
   const item = { key, at: decision.at, seqs: [...new Set(moves.map((m) => m.decision.seq))], sites, cls: `${change.use} ${still ? "" : up ? "up" : "down"}`, mark: still ? "•" : up ? "▲" : "▼" };
   if (sites.size === 1) {
-    const amount = fresh || still ? ` ${mw(after)}` : `: ${brief(before)} → ${mw(after)}`;
+    const amount = fresh || still ? ` ${mw(after)}` : `: ${moved(before, after)}`;
     return { ...item, head: [link(decision.site_id, decision.site), ` ${verb}`, h("b", {}, amount)], text: change.text + mode, more: moves.slice(1).map((m) => `${m.change.unit_id}: ${m.change.text}`) };
   }
   const bids = moves.map((m) => m.change.bid_usd_per_mwh).filter((b): b is number => b !== null);
@@ -127,7 +127,7 @@ function planItem(key: string, moves: Move[]): Item {
     ...item,
     head: [h("span", { class: "many" }, count(sites.size, "site")), ` ${plural}`, h("b", {}, fresh ? ` ${mw(after)}` : still ? `: ${mw(after)}` : `: ${delta}`)],
     text: text + mode,
-    more: moves.map((m) => `${m.decision.site}: ${m.change.before_mw === null ? "" : `${brief(m.change.before_mw)} → `}${mw(m.change.after_mw)}. ${m.change.text}`),
+    more: moves.map((m) => `${m.decision.site}: ${m.change.before_mw === null ? mw(m.change.after_mw) : moved(m.change.before_mw, m.change.after_mw)}. ${m.change.text}`),
   };
 }
 

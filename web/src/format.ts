@@ -32,6 +32,11 @@ export const power = (value: number | null | undefined, like?: number | null): [
 /** 46.6 EH/s, 2.09 PH/s. */
 export const hashrate = (value: number | null | undefined, like?: number | null): [string, string] => sized(value, HASHRATE, like, (v) => num(v, 2));
 export const mw = (value: number | null | undefined): string => (value === null || value === undefined ? DASH : power(value).join(" "));
+/** 580 → 521 kW: both in the unit of the larger. */
+export function change(before: number, after: number | null): string {
+  const like = Math.max(Math.abs(before), Math.abs(after ?? 0));
+  return `${power(before, like)[0]} → ${power(after, like).join(" ")}`;
+}
 export const ehs = (value: number | null | undefined, like?: number | null): string => hashrate(value, like).join(" ");
 /** 1.98 of 2.09 PH/s. */
 export const ehsOf = (value: number | null | undefined, whole: number): string => `${hashrate(value, whole)[0]} of ${ehs(whole)}`;

@@ -5,6 +5,7 @@ import { h, patch, say, type Child } from "./dom";
 import { clock, count, day, num } from "./format";
 import { openPalette } from "./palette";
 import { isDark, onTheme, toggleTheme } from "./theme";
+import { local } from "./times";
 
 const STREAMS: [string, string][] = [
   ["PriceTick", "power prices"], ["NetworkTick", "bitcoin network"], ["WeatherTick", "weather"], ["Demand", "demand"],
@@ -19,6 +20,7 @@ export class Header {
   private readonly fleet = h("span", { class: "fleet" });
   private readonly date = h("span", { class: "date" });
   private readonly hour = h("span", {});
+  private readonly wall = h("small", { class: "local" });
   private readonly speed = h("span", { class: "speed" });
   private readonly parts = h("details", { class: "parts" });
   private readonly partsSum = h("summary", {});
@@ -49,7 +51,7 @@ export class Header {
     this.el = h("header", { class: "top" },
       h("div", { class: "bar-row" },
         h("a", { href: "/", class: "brand", "data-nav": true, "aria-label": "Tieline, overview" }, mark(), h("b", {}, "Tieline")), this.fleet, this.nav,
-        h("div", { class: "status" }, this.link, h("time", { class: "world" }, this.date, " ", this.hour), this.speed, this.parts, find, this.who, theme)),
+        h("div", { class: "status" }, this.link, h("time", { class: "world" }, this.date, " ", this.hour, " ", this.wall), this.speed, this.parts, find, this.who, theme)),
       this.banner);
     setInterval(() => this.tick(), 1000);
     void get<Me>("/api/me").then((me) => this.whoIs(me)).catch(() => undefined);
@@ -82,6 +84,7 @@ export class Header {
     const now = feed.now();
     say(this.date, day(now));
     say(this.hour, `${clock(now)} UTC`);
+    say(this.wall, local(now));
     const quiet = feed.quietFor();
     const lost = feed.stale;
     say(this.link, lost ? `no news for ${Math.round(quiet)} s` : "");

@@ -5,7 +5,14 @@
 import { h } from "./dom";
 import { stamp } from "./format";
 
-const own = (): string => Intl.DateTimeFormat().resolvedOptions().timeZone;
+let site: string | null = null;
+
+/** The zone that a page is about, for as long as it is open; null: the reader's own. */
+export function zoneOf(zone: string | null): void {
+  site = zone;
+}
+
+const own = (): string => site ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
 const UTC = new Set(["UTC", "Etc/UTC", "Etc/GMT", "GMT", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu", "Universal", "Etc/Universal"]);
 
 /** "Thu 20:02 GMT+2" in `zone`, by default the reader's; empty where that is UTC. The day is told where it is another one. */
@@ -17,8 +24,14 @@ export function local(at: number, zone = own()): string {
 
 const dayIn = (moment: Date, zone: string): string => new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" }).format(moment);
 
+/** The same in brackets, to stand behind "UTC" in a sentence. */
+export function beside(at: number): string {
+  const there = local(at);
+  return there ? ` (${there})` : "";
+}
+
 /** UTC to the second, and the local clock in small. */
-export function when(at: number, zone?: string): HTMLElement {
-  const seconds = Math.round(at), there = local(seconds, zone);
+export function when(at: number): HTMLElement {
+  const seconds = Math.round(at), there = local(seconds);
   return h("time", { datetime: new Date(seconds * 1000).toISOString(), class: "when" }, stamp(seconds), there ? h("small", { class: "local" }, ` ${there}`) : null);
 }

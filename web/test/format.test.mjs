@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { age, brief, clock, count, DASH, day, ehs, ehsOf, moment, mw, num, si, stamp } from "../src/format.ts";
+import { age, change, brief, clock, count, DASH, day, ehs, ehsOf, moment, mw, num, si, stamp } from "../src/format.ts";
 
 test("what is not known is a dash, and zero is zero", () => {
   for (const write of [num, brief, mw, ehs, si]) {
@@ -32,6 +32,12 @@ test("a size on the border of two units takes the larger one", () => {
   assert.equal(mw(1), "1.00 MW");
   assert.equal(mw(0.001), "1.00 kW");
   assert.equal(ehs(0.1), "0.10 EH/s");
+});
+
+test("what changes is told in one unit, that of the larger", () => {
+  assert.equal(change(0.58, 0.521), "580 → 521 kW");
+  assert.equal(change(7.99, 0.3), "7.99 → 0.30 MW");
+  assert.equal(change(0, 0.0036), "0 → 3.60 kW");
 });
 
 test("moments are UTC, and one of another day says which", () => {

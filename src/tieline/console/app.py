@@ -29,7 +29,7 @@ from tieline.console.door import Door, Keys, Row, needs, signed_in_as
 from tieline.console.doorway import Doorway
 from tieline.console.events import Hub
 from tieline.console.forms import answer, failed, read_form
-from tieline.console.rooms import chat, operator, provenance
+from tieline.console.rooms import bulk, chat, operator, provenance
 from tieline.console.rooms.alerts import AlertRoom
 from tieline.console.rooms.approvals import Approvals
 from tieline.console.rooms.books import MoneyPages
@@ -267,6 +267,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         ("/api/order/end", "POST", Right.COMMAND, room.end_order),
         ("/api/confirm", "POST", Right.COMMAND, room.confirm),
         ("/api/confirm/all", "POST", Right.COMMAND, room.confirm_all),
+        ("/api/rigs/command", "POST", Right.COMMAND, room.bulk),
         *_own_account_routes(who),
         ("/api/people", "GET", Right.PEOPLE, who.listed),
         ("/api/people/add", "POST", Right.PEOPLE, who.add),
@@ -434,6 +435,15 @@ class ConsoleHandlers:
             request, operator.ConfirmAllForm, lambda f, n, b: operator.confirm_all(self.hub.fold, f, n, b)
         )
 
+    def _place(self, target: str) -> str:
+        """The site that a word is about: its own id, or that of the unit which is named."""
+        unit = self.hub.fold.units.get(target)
+        return target if unit is None else unit.site.id
+
+    async def bulk(self, request: Request) -> Response:
+        """One word for many rigs: to all of them, or to none."""
+        return await self._command(request, bulk.BulkForm, lambda f, n, b: bulk.bulk(self.hub.fold, f, n, b))
+
     async def _command(
         self, request: Request, type_: type[F], make: Callable[[F, Any, str], list[AnyRecord]]
     ) -> Response:
@@ -444,7 +454,7 @@ class ConsoleHandlers:
             batch = make(form, self.hub.clock.now(), _by(request, getattr(form, "by", "")))
             site_id = next((r.site_id for r in batch if hasattr(r, "site_id")), getattr(form, "site_id", ""))
             account: Account = request.state.account
-            wanted = {site_id, *(r.target for r in batch if isinstance(r, Action))}
+            wanted = {site_id, *(self._place(r.target) for r in batch if isinstance(r, Action))}
             for site in (self.hub.fold.sites[one] for one in sorted(wanted & self.hub.fold.sites.keys())):
                 if not account.may(Right.COMMAND, site.id, site.region):
                     return failed(403, f"{account.name} may not {Right.COMMAND.value} {site.id}")

@@ -2,7 +2,8 @@
 
 import { get, post } from "../data";
 import { h, headRow, on, patch, put, type Child } from "../dom";
-import { age, stamp } from "../format";
+import { age } from "../format";
+import { when } from "../times";
 
 interface Incident { key: string; level: string; text: string; places: string[]; state: string; first: number; opened: number | null; ended: number | null; acknowledged_by: string; flaps: number }
 interface Listed {
@@ -54,10 +55,10 @@ function openRow(i: Incident, now: number, act: (path: string, data: object) => 
 
 function others(l: Listed): Child[] {
   return [
-    l.silences.length ? h("section", { class: "panel" }, h("h2", {}, "Silenced"), table(["What", "Until", "By", "Why"], l.silences.map((s) => h("tr", {}, h("td", {}, s.what), h("td", {}, stamp(s.until)), h("td", {}, s.by), h("td", { class: "detail" }, s.why))))) : null,
+    l.silences.length ? h("section", { class: "panel" }, h("h2", {}, "Silenced"), table(["What", "Until", "By", "Why"], l.silences.map((s) => h("tr", {}, h("td", {}, s.what), h("td", {}, when(s.until)), h("td", {}, s.by), h("td", { class: "detail" }, s.why))))) : null,
     h("section", { class: "panel" }, h("h2", {}, "Messages"), l.messages.length ? null : h("p", { class: "note" }, "None yet. Channels stand in the configuration: [[alerts.channel]]; try one with tieline alerts test."),
-      table(["Made", "To", "What", "Delivered"], l.messages.map((m) => h("tr", { "data-key": `${m.made} ${m.channel} ${m.words}` }, h("td", {}, stamp(m.made)), h("td", {}, m.channel), h("td", {}, m.words), h("td", { class: m.error ? "bad" : "" }, m.error ? `${m.ended === null ? "waiting" : "given up"} after ${m.tries}: ${m.error}` : m.ended === null ? "waiting" : age(l.now - m.ended))))),
+      table(["Made", "To", "What", "Delivered"], l.messages.map((m) => h("tr", { "data-key": `${m.made} ${m.channel} ${m.words}` }, h("td", {}, when(m.made)), h("td", {}, m.channel), h("td", {}, m.words), h("td", { class: m.error ? "bad" : "" }, m.error ? `${m.ended === null ? "waiting" : "given up"} after ${m.tries}: ${m.error}` : m.ended === null ? "waiting" : age(l.now - m.ended))))),
       l.more_messages ? h("p", { class: "note" }, `${l.more_messages} older ones`) : null),
-    l.ended.length ? h("section", { class: "panel" }, h("h2", {}, "Over"), table(["What", "Where", "From", "To"], l.ended.map((i) => h("tr", { "data-key": `${i.key} ${i.first}` }, h("td", {}, i.key), h("td", {}, where(i)), h("td", {}, stamp(i.first)), h("td", {}, i.ended === null ? "" : stamp(i.ended)))))) : null,
+    l.ended.length ? h("section", { class: "panel" }, h("h2", {}, "Over"), table(["What", "Where", "From", "To"], l.ended.map((i) => h("tr", { "data-key": `${i.key} ${i.first}` }, h("td", {}, i.key), h("td", {}, where(i)), h("td", {}, when(i.first)), h("td", {}, i.ended === null ? "" : when(i.ended)))))) : null,
   ];
 }

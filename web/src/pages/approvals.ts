@@ -2,7 +2,8 @@
 
 import { feed, get, post, type Overview, type Site } from "../data";
 import { h, headRow, on, patch, put, type Child } from "../dom";
-import { age, mw, stamp } from "../format";
+import { age, mw } from "../format";
+import { when } from "../times";
 
 interface Step { says: string; by: string; at: number; why: string }
 interface Proposal {
@@ -104,7 +105,7 @@ function decided(l: Listed, act: Act): Child {
   return h("section", { class: "panel" }, h("h2", {}, "Decided"), h("div", { class: "scroll" }, h("table", { class: "audit" },
     headRow(["What", "Outcome", "Who", "When"]),
     h("tbody", {}, rest.map((p) => h("tr", { "data-key": p.id }, h("td", {}, p.after, " ", h("small", {}, `${KINDS[p.what] ?? p.what} · ${p.target}`)), h("td", {}, p.state, p.state === "approved" ? revoke(p, act) : null),
-      h("td", {}, people(p)), h("td", {}, stamp(p.steps.at(-1)?.at ?? p.until))))))));
+      h("td", {}, people(p)), h("td", {}, when(p.steps.at(-1)?.at ?? p.until))))))));
 }
 
 const people = (p: Proposal): string => [`${p.by} proposed`, ...p.steps.map((s) => `${s.by} ${s.says}`)].join("; ");
@@ -131,7 +132,7 @@ function card(p: Proposal, now: number, act: Act): HTMLElement {
       h("dt", {}, "Now"), h("dd", {}, p.before || "–"), h("dt", {}, "Then"), h("dd", {}, p.after), h("dt", {}, "Why"), h("dd", {}, p.why),
       h("dt", {}, "Proposed"), h("dd", {}, `by ${p.by}${p.person ? "" : " (a rule, so two people are needed)"}, ${age(now - p.at)}`),
       h("dt", {}, "Said"), h("dd", {}, p.steps.length ? p.steps.map((s) => `${s.by}: ${s.says}${s.why ? ` (${s.why})` : ""}`).join("; ") : "nothing yet"),
-      h("dt", {}, "Lapses"), h("dd", {}, stamp(p.until))),
+      h("dt", {}, "Lapses"), h("dd", {}, when(p.until))),
     h("div", { class: "acts" }, p.cannot_approve ? h("p", { class: "note" }, p.cannot_approve.replace(/^by: /, "")) : button("Approve", true, () => say("approve")),
       p.can_withdraw ? button("Withdraw", false, () => say("withdraw")) : p.can_reject ? button("Reject", false, () => say("reject")) : null));
 }

@@ -24,6 +24,13 @@ export function observedPage(root: HTMLElement): () => void {
   return () => undefined;
 }
 
+const HEADS = ["Day", "Site", "Difference USD", "Done USD", "Would USD", "Done MWh", "Asked MWh", "Not known h"];
+
+function row(d: Day): Child {
+  const cells: Child[] = [d.day, h("a", { href: `/site/${d.site_id}`, "data-nav": true }, d.site_id), h("b", {}, num(d.difference_usd, 2)), num(d.done_usd, 2), num(d.would_usd, 2), num(d.done_mwh, 2), num(d.would_mwh, 2), num(d.missing_hours, 1)];
+  return h("tr", { "data-key": `${d.day} ${d.site_id}` }, cells.map((cell, n) => h("td", { "data-label": HEADS[n] }, cell)));
+}
+
 function shown(r: Report): Child[] {
   if (!r.sites.length) return [h("section", { class: "panel" }, h("p", {}, h("b", {}, "No site observes.")), h("p", { class: "note" }, 'A site of which the file says mode = "observe" is reported here.'))];
   const more = r.days.reduce((n, d) => n + d.difference_usd, 0), missing = r.days.reduce((n, d) => n + d.missing_hours, 0);
@@ -31,7 +38,6 @@ function shown(r: Report): Child[] {
     h("section", { class: "panel" }, h("p", { class: "big" }, h("span", { class: "value" }, `${more >= 0 ? "+" : ""}${num(more, 2)}`), h("span", { class: "unit" }, "USD net of power")),
       h("p", { class: "note" }, r.days.length ? `Following the plans would have ${more >= 0 ? "added" : "cost"} this. It ${r.assumes}.` : "No interval has been heard and planned yet; the first comes with the next five minutes."),
       missing ? h("p", { class: "note" }, `${num(missing, 1)} unit-hours are in no figure: no reading, price or hashprice.`) : null),
-    r.days.length ? h("section", { class: "panel" }, h("div", { class: "scroll" }, h("table", { class: "money by-day" }, headRow(["Day", "Site", "Difference USD", "Done USD", "Would USD", "Done MWh", "Asked MWh", "Not known h"]),
-      h("tbody", {}, [...r.days].reverse().map((d) => h("tr", {}, h("td", {}, d.day), h("td", {}, h("a", { href: `/site/${d.site_id}`, "data-nav": true }, d.site_id)), h("td", {}, h("b", {}, num(d.difference_usd, 2))), h("td", {}, num(d.done_usd, 2)), h("td", {}, num(d.would_usd, 2)), h("td", {}, num(d.done_mwh, 2)), h("td", {}, num(d.would_mwh, 2)), h("td", {}, num(d.missing_hours, 1)))))))) : null,
+    r.days.length ? h("section", { class: "panel" }, h("div", { class: "scroll" }, h("table", { class: "money by-day" }, headRow(HEADS), h("tbody", {}, [...r.days].reverse().map(row))))) : null,
   ];
 }

@@ -2,6 +2,7 @@
 //
 // Rows have one height, and only those in view are elements: a filter touches an array, never ten thousand rows.
 
+import { Bulk } from "../bulk";
 import { get } from "../data";
 import { h, put, say } from "../dom";
 import { count, DASH, num } from "../format";
@@ -23,9 +24,10 @@ export function rigsPage(root: HTMLElement): () => void {
   const filter = h("input", { id: "rig-filter", type: "search", value: query.get("q") ?? "", placeholder: "address, site, model, state, pool", autocomplete: "off", spellcheck: "false" });
   const told = h("p", { class: "note", role: "status" }), csv = h("button", { class: "button plain", type: "button" }, "CSV");
   const view = new VirtualTable(query.get("sort") ?? "short", query.get("down") !== "0", () => remember());
+  const bulk = new Bulk(() => view.all.filter((r) => view.picked.has(r.id)).map((r) => ({ unit_id: r.group, address: String(r.cells[0] ?? "") })));
   const remember = (): void => history.replaceState(null, "", `/rigs?${new URLSearchParams({ q: filter.value, sort: view.by, down: view.down ? "1" : "0" })}`);
   put(root, h("div", { class: "page-head" }, h("h1", {}, "Rigs"), h("p", { class: "note" }, "Means over the last ten minutes, from the samples that sites keep on this machine.")),
-    h("form", { class: "filters", role: "search" }, h("label", { for: "rig-filter" }, "Filter"), filter, csv), told, view.el);
+    h("form", { class: "filters", role: "search" }, h("label", { for: "rig-filter" }, "Filter"), filter, csv), told, bulk.el, view.el);
   root.querySelector("form")!.addEventListener("submit", (e) => e.preventDefault());
   let table: Table | null = null;
   const show = (): void => {
@@ -36,6 +38,7 @@ export function rigsPage(root: HTMLElement): () => void {
     const modelled = table.modelled ? ` · ${num(table.modelled, 0)} more are modelled as groups, not one by one` : "";
     const heard = view.shown.filter((r) => r.heard).length;
     say(told, `${num(view.shown.length, 0)} of ${count(table.rows.length, "rig")} · ${num(heard, 0)} of ${num(view.shown.length, 0)} heard${picked}${elsewhere}${modelled}`);
+    bulk.update();
   };
   view.changed = show;
   filter.addEventListener("input", () => {
@@ -50,17 +53,20 @@ export function rigsPage(root: HTMLElement): () => void {
   }).catch((e: Error) => say(told, e.message));
   load();
   const again = setInterval(load, 15_000);
-  return () => clearInterval(again);
+  return () => {
+    clearInterval(again);
+    bulk.leave();
+  };
 }
 
-interface Rig { id: string; words: string; href: string; cells: Value[]; estimated: boolean; heard: boolean }
+interface Rig { id: string; group: string; words: string; href: string; cells: Value[]; estimated: boolean; heard: boolean }
 
 class VirtualTable {
   readonly el: HTMLElement;
   shown: Rig[] = [];
   picked = new Set<string>();
   changed: () => void = () => undefined;
-  private all: Rig[] = [];
+  all: Rig[] = [];
   private words = "";
   private readonly body = h("div", { class: "rows", role: "rowgroup" });
   private readonly space = h("div", { class: "space" });
@@ -93,7 +99,7 @@ class VirtualTable {
       const ths = of(row, "ths") as number | null, rated = of(row, "rated_ths") as number, asleep = of(row, "state") === "asleep";
       const short = asleep || ths === null || !rated ? null : Math.max(0, 100 * (1 - ths / rated));
       const cells = COLUMNS.map((c) => (c.name === "short" ? short : c.name === "heard" ? 100 * (of(row, "heard_share") as number) : of(row, c.name)));
-      return { id: `${of(row, "site")}/${of(row, "key")}`, words: row.filter((v) => typeof v === "string").join(" ").toLowerCase(), href: `/rigs/${of(row, "site")}/${encodeURIComponent(String(of(row, "key")))}`, cells, estimated: of(row, "estimated") === true, heard: (of(row, "heard_share") as number) > 0 };
+      return { id: `${of(row, "site")}/${of(row, "key")}`, group: String(of(row, "group")), words: row.filter((v) => typeof v === "string").join(" ").toLowerCase(), href: `/rigs/${of(row, "site")}/${encodeURIComponent(String(of(row, "key")))}`, cells, estimated: of(row, "estimated") === true, heard: (of(row, "heard_share") as number) > 0 };
     });
     this.order();
   }

@@ -7,6 +7,7 @@ import { kindTag, openRecords } from "../drawer";
 import { age, clock, DASH, ehsOf, moment, mw, num, title } from "../format";
 import { DOES } from "../map";
 import { legend, panel } from "../panels";
+import { beside, local, zoneOf } from "../times";
 
 interface Outcome { seq: number; result: string; cause: string; detail: string; asked_mw: number; observed_mw: number | null; last_known_mw: number | null; at: number }
 interface UnitView {
@@ -16,7 +17,7 @@ interface UnitView {
   replicas: number | null; rule: string | null; reason: string | null; expected_usd_per_h: number | null; strike_usd_per_mwh: number | null; outcome: Outcome | null;
 }
 interface SiteView {
-  now: number; site: Site; cooling: string; safe_default: string; interconnect_operator: string; feeders: { id: string; load: string; limit_mw: number }[];
+  now: number; site: Site; zone: string | null; cooling: string; safe_default: string; interconnect_operator: string; feeders: { id: string; load: string; limit_mw: number }[];
   contract: { basis: string; market: string | null; market_15min: string | null; scale: number; adder_usd_per_mwh: number; fixed_usd_per_mwh: number | null; take_share: number; resale: boolean; delivered_usd_per_mwh: number | null; market_usd_per_mwh: number | null; price_kind: string | null; price_source: string | null; price_seq: number | null };
   weather: { station: string | null; temp_c: number | null; station_temp_c?: number | null; offset_c?: number; age_s?: number; source?: string; kind?: string; seq?: number };
   units: UnitView[]; plan: { seq: number; at: number; valid_until: number; mode: string; decided_by: string; note: string; limit_mw: number } | null;
@@ -81,6 +82,7 @@ export function sitePage(root: HTMLElement, id: string): () => void {
       return;
     }
     if (gone) return;
+    zoneOf(view.zone);
     document.title = `${view.site.name} · Tieline`;
     patch(head, heading(view));
     patch(alerts, alertsOf(view));
@@ -97,6 +99,7 @@ export function sitePage(root: HTMLElement, id: string): () => void {
   const stop = feed.followAtMost(4000, () => void load());
   return () => {
     gone = true;
+    zoneOf(null);
     stop();
     dispose?.();
   };
@@ -119,10 +122,10 @@ function heading(v: SiteView): Child[] {
 
 function alertsOf(v: SiteView): Child[] {
   return [
-    v.orders.map((o) => h("p", { class: "alert order" }, h("b", {}, `Grid order: at most ${mw(o.limit_mw)}`), ` until ${moment(o.until, v.now)} UTC `, ref(o.seq))),
-    v.commitments.map((c) => h("p", { class: "alert order" }, h("b", {}, `Promised to the grid: ${mw(c.mw)}`), ` ${c.product}, ${c.status}, until ${moment(c.until, v.now)} UTC `, ref(c.seq))),
-    v.overrides.map((o) => h("p", { class: "alert hand" }, h("b", {}, `${o.unit_id ?? "The site"} is held at ${mw(o.target_mw)}`), ` until ${moment(o.until, v.now)} UTC by ${o.by}: ${o.why} `, ref(o.seq))),
-    v.faults.map((f) => h("p", { class: "alert fault" }, h("b", {}, title(f.what)), ` since ${moment(f.at, v.now)} UTC. ${f.detail} `, ref(f.seq))),
+    v.orders.map((o) => h("p", { class: "alert order" }, h("b", {}, `Grid order: at most ${mw(o.limit_mw)}`), ` until ${moment(o.until, v.now)} UTC${beside(o.until)} `, ref(o.seq))),
+    v.commitments.map((c) => h("p", { class: "alert order" }, h("b", {}, `Promised to the grid: ${mw(c.mw)}`), ` ${c.product}, ${c.status}, until ${moment(c.until, v.now)} UTC${beside(c.until)} `, ref(c.seq))),
+    v.overrides.map((o) => h("p", { class: "alert hand" }, h("b", {}, `${o.unit_id ?? "The site"} is held at ${mw(o.target_mw)}`), ` until ${moment(o.until, v.now)} UTC${beside(o.until)} by ${o.by}: ${o.why} `, ref(o.seq))),
+    v.faults.map((f) => h("p", { class: "alert fault" }, h("b", {}, title(f.what)), ` since ${moment(f.at, v.now)} UTC${beside(f.at)}. ${f.detail} `, ref(f.seq))),
   ];
 }
 
@@ -135,7 +138,7 @@ function causesOf(v: SiteView): Child[] {
   const rows = c.by_cause.map((one) => h("tr", {}, h("td", {}, CAUSES[one.cause] ?? one.cause), h("td", { class: "num" }, `${num(one.mwh, 1)} MWh`), h("td", { class: "num" }, `${num(one.btc, 5)} BTC`)));
   const whole = c.full_mwh > 0 ? (100 * c.drawn_mwh) / c.full_mwh : 0;
   return [
-    h("p", { class: "note" }, `${num(c.drawn_mwh, 0)} of ${num(c.full_mwh, 0)} MWh drawn (${num(whole, 1)} %), ${moment(c.since, v.now)} to ${moment(c.until, v.now)} UTC${c.unheard_h > 0 ? `; ${num(c.unheard_h, 1)} unit-hours not heard` : ""} `, c.simulated ? h("span", { class: "tag kind-simulated" }, "simulated") : null),
+    h("p", { class: "note" }, `${num(c.drawn_mwh, 0)} of ${num(c.full_mwh, 0)} MWh drawn (${num(whole, 1)} %), ${moment(c.since, v.now)} to ${moment(c.until, v.now)} UTC${beside(c.until)}${c.unheard_h > 0 ? `; ${num(c.unheard_h, 1)} unit-hours not heard` : ""} `, c.simulated ? h("span", { class: "tag kind-simulated" }, "simulated") : null),
     rows.length ? h("table", {}, h("tbody", {}, rows)) : null,
     ...kept,
   ];
@@ -176,12 +179,13 @@ function factsOf(v: SiteView): Child[] {
     pair("Power now", c.delivered_usd_per_mwh === null ? "no price known" : h("b", {}, `${num(c.delivered_usd_per_mwh, 2)} USD/MWh`), " at the meter ", c.price_kind ? kindTag(c.price_kind) : null, " ", ref(c.price_seq)),
     pair("Contract", basis, c.take_share > 0 ? `, take or pay for ${num(100 * c.take_share, 0)} %${c.resale ? ", may be sold back" : ""}` : ""),
     pair("Weather", w.temp_c === null ? "not known" : `${num(w.temp_c, 1)} °C (${w.station}${w.offset_c ? `, offset ${num(w.offset_c, 1)} °C` : ""}), ${age(w.age_s)} `, w.kind ? kindTag(w.kind) : null, " ", ref(w.seq)),
+    v.zone && local(v.now) ? pair("Clock there", `${local(v.now)}, ${v.zone}`) : null,
     pair("Cooling", v.cooling),
     pair("Interconnect", `${mw(v.site.interconnect_mw)}${v.interconnect_operator ? `, ${v.interconnect_operator}` : ""}${v.site.limit_mw < v.site.interconnect_mw ? `; ${mw(v.site.limit_mw)} now` : ""}`),
     pair("Site meter", v.site.meter_mw === null ? "none heard: limits hold on the sum of the units" : `${mw(v.site.meter_mw)}, ${age(v.site.meter_age_s)}${v.site.drawn_mw === null ? "" : `; ${num(v.site.meter_mw - v.site.drawn_mw, 2)} MW more than its units`} `, ref(v.site.meter_seq)),
     pair("Feeders", v.feeders.map((f) => `${f.id.split(".").pop()} ${mw(f.limit_mw)} (${f.load})`).join(", ")),
     pair("Cut off, it", { mining_off: "switches mining off", hold: "holds what it does", all_off: "switches all off" }[v.safe_default] ?? v.safe_default),
-    pair("Plan in force", v.plan && v.plan.valid_until <= v.now ? h("b", { class: "bad" }, `none: the last ended at ${clock(v.plan.valid_until)} UTC `, ref(v.plan.seq)) : v.plan ? [`of ${clock(v.plan.at)}, valid until ${clock(v.plan.valid_until)} UTC, by ${v.plan.decided_by} `, ref(v.plan.seq), v.plan.note ? h("small", {}, v.plan.note) : null] : "none"),
+    pair("Plan in force", v.plan && v.plan.valid_until <= v.now ? h("b", { class: "bad" }, `none: the last ended at ${clock(v.plan.valid_until)} UTC${beside(v.plan.valid_until)} `, ref(v.plan.seq)) : v.plan ? [`of ${clock(v.plan.at)}, valid until ${clock(v.plan.valid_until)} UTC${beside(v.plan.valid_until)}, by ${v.plan.decided_by} `, ref(v.plan.seq), v.plan.note ? h("small", {}, v.plan.note) : null] : "none"),
   )];
 }
 
@@ -203,18 +207,18 @@ class Desk {
       const plan = v.plan;
       const confirm = h("button", { class: "button", type: "button" }, "Confirm this plan");
       on(confirm, "click", () => this.run("/api/confirm", { site_id: v.site.id, plan_seq: plan.seq }));
-      out.push(h("div", { class: "advised", "data-key": `plan ${plan.seq}` }, h("p", {}, h("b", {}, "Advised: "), v.units.map((u) => `${u.id.split(".").pop()} ${mw(u.asked_mw)}`).join(", "), ` until ${clock(plan.valid_until)} UTC `, ref(plan.seq)),
-        v.confirmed ? h("p", { class: "good" }, `Confirmed by ${v.confirmed.by} at ${clock(v.confirmed.at)} UTC `, ref(v.confirmed.seq)) : confirm));
+      out.push(h("div", { class: "advised", "data-key": `plan ${plan.seq}` }, h("p", {}, h("b", {}, "Advised: "), v.units.map((u) => `${u.id.split(".").pop()} ${mw(u.asked_mw)}`).join(", "), ` until ${clock(plan.valid_until)} UTC${beside(plan.valid_until)} `, ref(plan.seq)),
+        v.confirmed ? h("p", { class: "good" }, `Confirmed by ${v.confirmed.by} at ${clock(v.confirmed.at)} UTC${beside(v.confirmed.at)} `, ref(v.confirmed.seq)) : confirm));
     }
     for (const o of v.overrides) {
       const end = h("button", { class: "button plain", type: "button" }, "End it now");
       on(end, "click", () => this.run("/api/override/end", { override_id: o.override_id, why: this.why.value || "no longer needed" }));
-      out.push(h("p", { class: "held", "data-key": `override ${o.override_id}` }, `${o.unit_id ?? "site"} at ${mw(o.target_mw)} until ${moment(o.until, v.now)} UTC `, end));
+      out.push(h("p", { class: "held", "data-key": `override ${o.override_id}` }, `${o.unit_id ?? "site"} at ${mw(o.target_mw)} until ${moment(o.until, v.now)} UTC${beside(o.until)} `, end));
     }
     for (const o of v.orders) {
       const end = h("button", { class: "button plain", type: "button" }, "It was lifted");
       on(end, "click", () => this.run("/api/order/end", { instruction_id: o.id, why: this.why.value || "lifted by the grid operator" }));
-      out.push(h("p", { class: "held", "data-key": `order ${o.id}` }, `grid order, at most ${mw(o.limit_mw)} until ${moment(o.until, v.now)} UTC `, end));
+      out.push(h("p", { class: "held", "data-key": `order ${o.id}` }, `grid order, at most ${mw(o.limit_mw)} until ${moment(o.until, v.now)} UTC${beside(o.until)} `, end));
     }
     if (v.site.mode !== "act" || v.site.ownership === "hosted") out.push(h("p", { class: "note" }, v.site.ownership === "hosted" ? "The host actuates here: an override is recorded and shown, and nothing is sent." : v.site.mode === "observe" ? "In observe mode nothing is sent: an override is recorded and planned with." : "In advise mode what is planned waits for a confirmation."));
     patch(this.standing, out);

@@ -84,7 +84,7 @@ def override(fold: Fold, form: OverrideForm, now: datetime, by: str) -> list[Any
         most_w = min(most_w, feeders.get(fold.units[form.unit_id].group.feeder, most_w))
     target_w = _watts("target_mw", form.target_mw, most_w)
     until = _until(now, form.minutes)
-    why = _why(form.why)
+    why = checked_why(form.why)
     held = Override(
         at=now,
         known_at=now,
@@ -99,7 +99,7 @@ def override(fold: Fold, form: OverrideForm, now: datetime, by: str) -> list[Any
         why=why,
     )
     words = f"hold at {form.target_mw:g} MW until {until:%Y-%m-%d %H:%M} UTC: {why}"
-    return [held, _action(now, by, "override", form.unit_id or site.id, words)]
+    return [held, action(now, by, "override", form.unit_id or site.id, words)]
 
 
 def end(fold: Fold, form: EndForm, now: datetime, by: str) -> list[AnyRecord]:
@@ -107,8 +107,8 @@ def end(fold: Fold, form: EndForm, now: datetime, by: str) -> list[AnyRecord]:
     held = _in_force(fold.overrides, form.override_id, now)
     if held is None:
         raise RefusedError(f"override_id: no override {form.override_id!r} is in force")
-    ended = msgspec.structs.replace(held, known_at=now, until=now, by=by, why=_why(form.why))
-    return [ended, _action(now, by, "end override", ended.unit_id or ended.site_id, ended.why)]
+    ended = msgspec.structs.replace(held, known_at=now, until=now, by=by, why=checked_why(form.why))
+    return [ended, action(now, by, "end override", ended.unit_id or ended.site_id, ended.why)]
 
 
 def order(fold: Fold, form: OrderForm, now: datetime, by: str) -> list[AnyRecord]:
@@ -116,7 +116,7 @@ def order(fold: Fold, form: OrderForm, now: datetime, by: str) -> list[AnyRecord
     site = _site(fold, form.site_id)
     limit_w = _watts("limit_mw", form.limit_mw, site.interconnect.limit_w)
     until = _until(now, form.minutes)
-    why = _why(form.why)
+    why = checked_why(form.why)
     instruction = Instruction(
         at=now,
         known_at=now,
@@ -128,7 +128,7 @@ def order(fold: Fold, form: OrderForm, now: datetime, by: str) -> list[AnyRecord
         until=until,
     )
     words = f"at most {form.limit_mw:g} MW until {until:%Y-%m-%d %H:%M} UTC: {why}"
-    return [instruction, _action(now, by, "grid order", site.id, words)]
+    return [instruction, action(now, by, "grid order", site.id, words)]
 
 
 def end_order(fold: Fold, form: EndOrderForm, now: datetime, by: str) -> list[AnyRecord]:
@@ -137,7 +137,7 @@ def end_order(fold: Fold, form: EndOrderForm, now: datetime, by: str) -> list[An
     if standing is None:
         raise RefusedError(f"instruction_id: no order {form.instruction_id!r} is in force")
     ended = msgspec.structs.replace(standing, known_at=now, until=now)
-    return [ended, _action(now, by, "end grid order", ended.site_id, _why(form.why))]
+    return [ended, action(now, by, "end grid order", ended.site_id, checked_why(form.why))]
 
 
 def confirm(fold: Fold, form: PlanRead, now: datetime, by: str) -> list[AnyRecord]:
@@ -151,7 +151,7 @@ def confirm(fold: Fold, form: PlanRead, now: datetime, by: str) -> list[AnyRecor
     if plan.valid_until <= now:
         raise RefusedError("plan_seq: this plan is no longer valid; wait for the next one")
     # The site finds the plan by the moment at which it was known.
-    return [_action(now, by, ACCEPT, site.id, plan.known_at.isoformat())]
+    return [action(now, by, ACCEPT, site.id, plan.known_at.isoformat())]
 
 
 def confirm_all(fold: Fold, form: ConfirmAllForm, now: datetime, by: str) -> list[AnyRecord]:
@@ -166,7 +166,8 @@ async def send(link: Link, batch: list[AnyRecord]) -> Ack:
     return await push(link, "operator", encode_batch(batch))
 
 
-def _action(now: datetime, by: str, what: str, target: str, detail: str) -> Action:
+def action(now: datetime, by: str, what: str, target: str, detail: str) -> Action:
+    """An operator's word, on record."""
     return Action(
         at=now, known_at=now, source="console", kind="measured", by=by, what=what, target=target, detail=detail
     )
@@ -196,7 +197,8 @@ def _site(fold: Fold, site_id: str) -> Site:
     return site
 
 
-def _why(why: str) -> str:
+def checked_why(why: str) -> str:
+    """Raises RefusedError where nobody would know tomorrow."""
     why = " ".join(why.split())
     if not why:
         raise RefusedError("why: say why, for whoever reads this tomorrow")

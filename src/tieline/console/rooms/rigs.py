@@ -19,7 +19,11 @@ from starlette.responses import Response
 from tieline.clock import micros
 from tieline.console.door import Row
 from tieline.console.events import Hub
-from tieline.console.forms import answer, failed
+from tieline.console.forms import answer, failed, read_form
+from tieline.console.rooms import bulk
+from tieline.console.rooms.operator import RefusedError
+from tieline.console.views import unit_now
+from tieline.console.zones import zone_at
 from tieline.edge.rigs.history import ASLEEP, DISOBEYS, HEARD, RigFigures, Rows, figures, read_keys, read_rows
 from tieline.edge.rigs.register import Register, RigHistory
 from tieline.fleet import RigGroup, Site
@@ -55,17 +59,42 @@ class RigPages:
         """Path, method, the right it needs, handler."""
         return [
             ("/api/rigs", "GET", Right.SEE, self.listed),
+            ("/api/rigs/preview", "POST", Right.COMMAND, self.preview),
+            ("/api/rigs/said", "GET", Right.SEE, self.said),
             ("/api/rigs/{site_id}/{key}", "GET", Right.SEE, self.one),
         ]
 
     async def listed(self, request: Request) -> Response:
         """All rigs as rows of COLUMNS."""
+        return answer(await self._table())
+
+    async def _table(self) -> Json:
         async with self._making:
             loop_now = asyncio.get_running_loop().time()
             if self._made is None or loop_now - self._made[0] >= KEEP_S:
                 rigs = await asyncio.to_thread(table, self.hub.fleet.sites, self.folder, self.hub.clock.now())
                 self._made = (loop_now, rigs)
-        return answer(self._made[1])
+            return self._made[1]
+
+    async def preview(self, request: Request) -> Response:
+        """What a word to many rigs would move, in megawatts; nothing is sent."""
+        form = await read_form(request, bulk.BulkForm)
+        rows = [dict(zip(COLUMNS, row, strict=True)) for row in (await self._table())["rows"]]
+        watts = {(row["group"], row["address"]): row["watts"] for row in rows}
+        fold, live, now = self.hub.fold, self.hub.fresh(), self.hub.clock.now()
+        try:
+            told = bulk.preview(fold, form, watts, lambda unit: unit_now(fold, live, unit, now).power_w)
+        except RefusedError as error:
+            return failed(400, str(error))
+        return answer(told)
+
+    async def said(self, request: Request) -> Response:
+        """What sites have said of single rigs since then (seconds since 1970)."""
+        try:
+            since = float(request.query_params.get("since", "0"))
+        except ValueError:
+            return failed(400, "since: give seconds since 1970")
+        return answer({"said": bulk.said_since(self.hub.fold, since)})
 
     async def one(self, request: Request) -> Response:
         """One rig with its history over `span`."""
@@ -78,14 +107,15 @@ class RigPages:
         view = await asyncio.to_thread(rig_view, site, self.folder, key, SPANS[span], self.hub.clock.now())
         if view is None:
             return failed(404, f"no rig {key!r} at {site.id}")
-        return answer({**view, "span": span, "site": site.name, "site_id": site.id, **self._asked(site, view["group"])})
+        return answer({**view, "span": span, "site": site.name, "site_id": site.id, **self._asked(site, view)})
 
-    def _asked(self, site: Site, unit_id: str) -> Json:
-        """Why its group does what it does, and what it was told."""
+    def _asked(self, site: Site, rig: Json) -> Json:
+        """Why its group does what it does, and what the group and this rig were told; the newest first."""
+        unit_id, names = rig["group"], {rig["key"], rig["address"]}
         fold = self.hub.fold
         outcome, plan = fold.outcomes.get(unit_id), fold.plans.get(site.id)
         asked = next((s for s in plan[1].setpoints if s.unit_id == unit_id), None) if plan else None
-        commands = []
+        commands: list[Json] = []
         for _, held in fold.overrides.values():
             if held.unit_id == unit_id:
                 said = f"held at {(held.target_w or 0) / 1e6:g} MW by {held.by}: {held.why}"
@@ -93,7 +123,14 @@ class RigPages:
         if outcome is not None:
             said = f"the group's last answer: {outcome[1].result} {outcome[1].detail}".strip()
             commands.append({"at": outcome[1].at.timestamp(), "what": said})
-        return {"reason": None if asked is None else asked.reason.text, "commands": commands}
+        for _, word in fold.actions:
+            told = {word.detail, *(part.rstrip(":") for part in word.detail.split())}
+            if word.target == unit_id and names & told:
+                said = f"{word.what}, by {word.by}" + ("" if word.detail in names else f": {word.detail}")
+                commands.append({"at": word.at.timestamp(), "what": said})
+        commands.sort(key=lambda one: one["at"], reverse=True)
+        reason = None if asked is None else asked.reason.text
+        return {"reason": reason, "commands": commands, "zone": zone_at(site)}
 
 
 def table(sites: tuple[Site, ...], folder: Path | None, now: datetime) -> Json:

@@ -23,6 +23,7 @@ from tieline.console.views import (
     strike_of,
     unit_now,
 )
+from tieline.console.zones import zone_at
 from tieline.fleet import NodeGroup, RigGroup, Site
 from tieline.records import Shortfall
 
@@ -34,6 +35,7 @@ def site_view(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime, s
         "now": now.timestamp(),
         "speed": speed,
         "site": site_now(fold, live, site, now),
+        "zone": zone_at(site),
         "cooling": site.cooling,
         "safe_default": site.safe_default,
         "interconnect_operator": site.interconnect.operator,
