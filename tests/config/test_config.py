@@ -1,5 +1,6 @@
 """A configuration file either becomes a fleet or one error that says where and what to write."""
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -234,6 +235,42 @@ def test_what_is_rented_reaches_the_door_and_binds_dispatch() -> None:
     assert (rental.usd_per_replica_hour, rental.region) == (Decimal("2.50"), "r")
     (bound,) = settings_of(found).reserved
     assert (bound.model, bound.region, bound.replicas) == ("m", "r", 2)
+
+
+PARTNERS = """
+[[partner]]
+id = "acme-power"
+name = "Acme Power"
+sites = ["a"]
+mining_share = "0.7"
+floor_usd_per_mwh = 60
+hours = "22-06"
+"""
+
+
+def test_a_partner_has_sites_a_floor_and_hours_of_its_own() -> None:
+    (partner,) = config.loads(SMALL + PARTNERS, "fleet.toml").fleet.partners
+    assert (partner.mining_share, partner.inference_share) == (Decimal("0.7"), Decimal(1))
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    assert [partner.open_at(day + timedelta(hours=hour)) for hour in (5, 6, 21, 22)] == [True, False, False, True]
+    assert not partner.shut(day + timedelta(hours=5), day + timedelta(hours=6)), "up to the hour it shuts at"
+    assert partner.shut(day + timedelta(hours=5, minutes=55), day + timedelta(hours=6, minutes=1))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "field"),
+    [
+        ('id = "acme-power"', 'id = "Acme"', "partner[1].id"),
+        ('sites = ["a"]', 'sites = ["t"]', "partner[1].sites"),
+        ('sites = ["a"]', 'sites = ["a", "a"]', "partner[1].sites"),
+        ('"0.7"', '"1.2"', "partner[1].mining_share"),
+        ('"22-06"', '"22-22"', "partner[1].hours"),
+        ('"22-06"', '"25-06"', "partner[1].hours"),
+        ("floor_usd_per_mwh = 60", "floor_usd_per_mwh = -60", "partner[1].floor_usd_per_mwh"),
+    ],
+)
+def test_a_partner_that_cannot_be_is_named(right: str, wrong: str, field: str) -> None:
+    assert field in mistake(SMALL + PARTNERS.replace(right, wrong)).field
 
 
 @pytest.mark.parametrize(

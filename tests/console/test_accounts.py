@@ -19,7 +19,7 @@ from tieline.console.app import SignIn, make_app
 from tieline.fleet import Fleet
 from tieline.people import ROLES, Account, People
 from tieline.people.accounts import Who
-from tieline.people.rights import TENANT_ROLES, rights
+from tieline.people.rights import PARTNER_ROLES, TENANT_ROLES, rights
 from tieline.records import Action
 from tieline.store import Store
 from tieline.store.people import PeopleStore
@@ -86,7 +86,12 @@ def test_every_route_with_every_role_and_with_none(app: Any, people: People) -> 
             assert answer.status_code in (401, 303), (path, answer.status_code)
     wrong = []
     for role in ROLES:
-        join(people, f"a-{role}", role, tenant="acme" if role in TENANT_ROLES else "")
+        join(
+            people,
+            f"a-{role}",
+            role,
+            tenant="acme" if role in TENANT_ROLES else "partner/x" if role in PARTNER_ROLES else "",
+        )
         client = signed_in(app, f"a-{role}")
         for path, method, right, _ in table:
             if path in ("/api/me/password", "/api/sessions/revoke"):

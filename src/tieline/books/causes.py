@@ -39,6 +39,7 @@ RATING_VARIES = 0.05
 _BY_RULE: dict[str, Cause] = {
     "instruction": "order",
     "override": "override",
+    "partner": "none",
     "derate": "weather",
     "fault": "fault",
     "fallback": "fault",

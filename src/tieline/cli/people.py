@@ -18,7 +18,7 @@ from tieline.cli.outcome import NothingThereError
 from tieline.cli.rights import caller_name
 from tieline.clock import wall_now
 from tieline.people import ROLES, Account, People, PeopleError, Role
-from tieline.people.accounts import Who
+from tieline.people.accounts import PARTNER, Who
 from tieline.store import StoreError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
@@ -60,13 +60,23 @@ def list_(data_dir: Path, as_json: bool) -> None:
 @_PLACE
 @click.option("--name", default="", help="As it stands on records; they may set it themselves.")
 @click.option("--tenant", default="", help="For a tenant's roles: owner, developer, billing.")
+@click.option("--partner", default="", help="For the role partner: which organisation of the configuration.")
 @data_dir
 @_JSON
 def add(
-    id_: str, roles: tuple[str, ...], places: tuple[str, ...], name: str, tenant: str, data_dir: Path, as_json: bool
+    id_: str,
+    roles: tuple[str, ...],
+    places: tuple[str, ...],
+    name: str,
+    tenant: str,
+    partner: str,
+    data_dir: Path,
+    as_json: bool,
 ) -> None:
     """Make an account and print its one-time link, good for a day."""
-    account = Account(id_, name or id_, _roles(roles), places, tenant)
+    if tenant and partner:
+        raise click.UsageError("--tenant and --partner: an account is of one of them")
+    account = Account(id_, name or id_, _roles(roles), places, PARTNER + partner if partner else tenant)
     with _open(data_dir) as known:
         _print_link(known.add(account, _me(), wall_now()), data_dir, as_json)
 

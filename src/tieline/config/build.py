@@ -18,6 +18,7 @@ from tieline.config.text import AreaText, ContractText, FileText, GpusText, Rigs
 from tieline.fleet.currency import CURRENCY
 from tieline.fleet.markets import zone_of
 from tieline.fleet.models import FIRMWARES, GPU_MODELS, RIG_MODELS, RigModel
+from tieline.fleet.partners import Partner
 from tieline.fleet.physics import GPU_AUX
 from tieline.fleet.sites import (
     Contract,
@@ -62,6 +63,7 @@ def build(raw: FileText, base: Path = Path()) -> Config:
         fleet=Fleet(
             name=raw.fleet.name,
             sites=tuple(sites),
+            partners=tuple(_partners(raw, seen)),
             market_table=tuple(tables.own_markets.values()),
             peak_table=tuple(tables.own_rules.values()),
             reserve_table=tuple(tables.own_products.values()),
@@ -72,6 +74,48 @@ def build(raw: FileText, base: Path = Path()) -> Config:
         **{section: getattr(raw, section) for section in Sections.__struct_fields__ if section != "notice"},
         notice=tuple(_beside(one, base) for one in raw.notice),
     )
+
+
+_HOURS = re.compile(r"([01][0-9]|2[0-3])-([01][0-9]|2[0-4])")
+
+
+def _partners(raw: FileText, sites: set[str]) -> Iterable[Partner]:
+    """Each site is of one partner at most, and no partner is named as a tenant is."""
+    taken = {tenant.id: "a tenant" for tenant in raw.tenant}
+    whose: dict[str, str] = {}
+    for n, one in enumerate(raw.partner):
+        at: Where = ("partner", n)
+        if not _ID.fullmatch(one.id):
+            raise MistakeError(
+                (*at, "id"), f"{one.id!r} is no id", "use lower-case letters, digits, - and _, at most 63"
+            )
+        if one.id in taken:
+            raise MistakeError((*at, "id"), f"{one.id!r} is {taken[one.id]}'s already", "give each its own id")
+        taken[one.id] = "a partner"
+        for site in one.sites:
+            if site not in sites:
+                raise MistakeError((*at, "sites"), f"no site {site!r}", did_you_mean(site, sites))
+            if site in whose:
+                raise MistakeError((*at, "sites"), f"{site!r} is a site of {whose[site]!r}", "a site is of one partner")
+            whose[site] = one.id
+        for field in ("mining_share", "inference_share"):
+            if not 0 <= getattr(one, field) <= 1:
+                raise MistakeError((*at, field), f"{getattr(one, field)}", "give a part from 0 to 1")
+        yield Partner(
+            id=one.id, name=one.name, sites=one.sites, mining_share=one.mining_share,
+            inference_share=one.inference_share, floor_usd_per_mwh=one.floor_usd_per_mwh, hours=_hours(one.hours, at),
+        )  # fmt: skip
+
+
+def _hours(text: str | None, at: Where) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = _HOURS.fullmatch(text)
+    if match is None or match[1] == match[2]:
+        raise MistakeError(
+            (*at, "hours"), f"{text!r} are no hours", 'give two different ones of the day in UTC: "06-22"'
+        )
+    return int(match[1]), int(match[2])
 
 
 def _beside(notice: NoticeSource, base: Path) -> NoticeSource:

@@ -121,6 +121,19 @@ class Rental(Strict, frozen=True, kw_only=True):
     usd_per_replica_hour: Money = Decimal("0")
 
 
+class PartnerTerms(Strict, frozen=True, kw_only=True):
+    """An organisation with sites of its own in the fleet, and its part of what they bring. `floor_usd_per_mwh`: the
+    least that a megawatt-hour there has to earn. `hours`: of the day in UTC, as "06-22"; unset: all day."""
+
+    id: str
+    name: Printed
+    sites: tuple[str, ...]
+    mining_share: Money = Decimal("1")
+    inference_share: Money = Decimal("1")
+    floor_usd_per_mwh: Factor | None = None
+    hours: str | None = None
+
+
 class StoreServer(Strict, frozen=True, kw_only=True):
     """Where the records lie. `url` unset: in a file of the data folder. Else on PostgreSQL:
     postgresql://user@host:port/database, beyond this machine over TLS; `password_file` names a file that only its owner

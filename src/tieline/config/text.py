@@ -17,6 +17,7 @@ from tieline.config.sections import (
     Login,
     Model,
     NoticeSource,
+    PartnerTerms,
     Pool,
     Rental,
     Sections,
@@ -152,12 +153,13 @@ class FileText(Sections, frozen=True, kw_only=True):
     model: tuple[Model, ...] = ()
     tenant: tuple[Tenant, ...] = ()
     rental: tuple[Rental, ...] = ()
+    partner: tuple[PartnerTerms, ...] = ()
 
 
 _STRUCTS: tuple[type[Strict], ...] = (
     FileText, FleetText, AreaText, SiteText, ContractText, RigsText, GpusText, RigModelText,
-    Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, LinkDoor, Intake, StoreServer,
-    Alerts, AlertChannel, Login, NoticeSource,
+    Pool, Treasury, Model, Tenant, Key, Rental, PartnerTerms, Dispatch, Feeds, Console, Gateway, LinkDoor, Intake,
+    StoreServer, Alerts, AlertChannel, Login, NoticeSource,
 )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from tieline.console.rooms.books import MoneyPages
 from tieline.console.rooms.disclosed import Published, network_ticks, shipped_book
 from tieline.console.rooms.inference import inference_view
 from tieline.console.rooms.observed import ObservedPage
+from tieline.console.rooms.partners import PartnerRoom
 from tieline.console.rooms.rigs import RigPages
 from tieline.console.rooms.signin.accounts import Accounts, forward
 from tieline.console.rooms.signin.oidc import Provider, SignInElsewhere
@@ -260,6 +261,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         *room.rigs.rows(),
         *room.observed.rows(),
         *room.portal.rows(),
+        *PartnerRoom(room.hub).rows(),
         ("/api/chat", "POST", Right.ASK, room.talk),
         ("/api/override", "POST", Right.COMMAND, room.override),
         ("/api/override/end", "POST", Right.COMMAND, room.end_override),
@@ -319,9 +321,11 @@ class ConsoleHandlers:
         self.rigs, self.observed = RigPages(hub, None), ObservedPage(hub, 1.0)
 
     async def page(self, request: Request) -> Response:
-        """An operator's page; a tenant's person is sent to their own."""
+        """An operator's page; a tenant's or partner's person is sent to their own."""
         account: Account | None = request.state.account
-        return RedirectResponse("/my", 303) if account is not None and account.tenant else page.document()
+        if account is not None and account.tenant:
+            return RedirectResponse("/partner" if account.partner else "/my", 303)
+        return page.document()
 
     async def own_page(self, request: Request) -> Response:
         return page.document()

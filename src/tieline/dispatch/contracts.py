@@ -40,6 +40,13 @@ class PowerCost:
         above, below = self.price_usd_per_mwh, self.below_usd_per_mwh
         return PowerCost(above + adder_usd_per_mwh, below + adder_usd_per_mwh, self.take_w)
 
+    def at_least(self, floor_usd_per_mwh: float | None) -> PowerCost:
+        """No cheaper than the floor that whoever owns the site sets."""
+        if floor_usd_per_mwh is None or min(self.price_usd_per_mwh, self.below_usd_per_mwh) >= floor_usd_per_mwh:
+            return self
+        floor = floor_usd_per_mwh
+        return PowerCost(max(floor, self.price_usd_per_mwh), max(floor, self.below_usd_per_mwh), self.take_w)
+
     def marginal(self, load_w: float) -> float:
         return self.below_usd_per_mwh if load_w < self.take_w else self.price_usd_per_mwh
 

@@ -187,7 +187,8 @@ class Controller:
         """What the plan is decided at: the contract's cost with its demand charge and odds of peaks, USD/MWh."""
         if cost is None:
             return None
-        return with_demand(cost, self.demands.of(site, interval.start)).plus(adder)
+        whole = with_demand(cost, self.demands.of(site, interval.start)).plus(adder)
+        return whole.at_least(_floor(self.fleet, site))
 
     def _late(self, interval: Interval) -> str:
         """Why the strike decides instead of look-ahead, where that was asked for and failed."""
@@ -304,7 +305,8 @@ class Controller:
         for site in self.fleet.sites:
             cost = self._cost(site, views[site.id], moment)
             if cost is not None:
-                price |= {node.id: cost.price_usd_per_mwh for node in site.node_groups}
+                least = cost.at_least(_floor(self.fleet, site)).price_usd_per_mwh
+                price |= {node.id: least for node in site.node_groups}
         bids = {
             place: replica_bid_usd_per_mwh(self.table, self.settings, self.outlook.inputs_per_output(place))
             for place in {(room.model, room.region) for room in rooms}
@@ -363,6 +365,7 @@ class Controller:
             for (_, region), lost in sorted(serving.short.items())
             if region == site.region and site.node_groups
         ]
+        notes += _floor_words(self.fleet, site, cost)
         mine = [c for c in self._promises.get(site.id, ()) if c.at <= interval.start]
         notes += unmet(mine, interval.start, interval.end, decision.load_w, view.limit_note, view.limit_w)
         models = {node.model for node in site.node_groups}
@@ -384,6 +387,20 @@ class Controller:
             note="; ".join(notes),
             fence=self.store.fence_number,
         )
+
+
+def _floor(fleet: Fleet, site: Site) -> float | None:
+    """What a megawatt-hour drawn there has to earn at least, USD, by the word of whoever owns it."""
+    partner = fleet.partner_of(site.id)
+    return None if partner is None else partner.floor_usd_per_mwh
+
+
+def _floor_words(fleet: Fleet, site: Site, cost: PowerCost | None) -> list[str]:
+    """That a floor stands in for what power costs, where it does."""
+    partner, floor = fleet.partner_of(site.id), _floor(fleet, site)
+    if partner is None or floor is None or cost is None or cost.price_usd_per_mwh >= floor:
+        return []
+    return [f"{partner.name}'s floor of {floor:g} USD/MWh stands in for {cost.price_usd_per_mwh:.2f}"]
 
 
 def mode_of(site: Site) -> Mode:

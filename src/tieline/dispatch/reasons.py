@@ -36,6 +36,8 @@ def shares_words(shares: Mapping[str, float]) -> str:
 
 
 def rest_reason(view: SiteView, bid: GroupBid, price: float, target: GroupTarget | None) -> Reason:
+    if view.limit_rule == "partner":
+        return Reason(rule="partner", text=f"{view.limit_note}: {bid.rest}", price_usd_per_mwh=rounded(price))
     if not bid.steps:
         hot = f" at {view.temp_c:.0f} C" if view.temp_c is not None else ""
         return Reason(rule="derate", text=f"too hot to run{hot}: {bid.rest}", price_usd_per_mwh=rounded(price))

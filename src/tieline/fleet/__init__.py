@@ -5,6 +5,7 @@ Watts inside; configuration files say `_mw` and are converted at the door (`conf
 
 from tieline.fleet.markets import Market, load_markets, shipped
 from tieline.fleet.models import RIG_MODELS, GpuModel, RigModel
+from tieline.fleet.partners import Partner
 from tieline.fleet.sites import (
     Contract,
     Feeder,
@@ -25,6 +26,7 @@ __all__ = [
     "Interconnect",
     "Market",
     "NodeGroup",
+    "Partner",
     "RigGroup",
     "RigModel",
     "Site",

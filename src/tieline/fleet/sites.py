@@ -16,6 +16,7 @@ from tieline.fleet.currency import RateBook
 from tieline.fleet.markets import Market, shipped, zone_of
 from tieline.fleet.models import GPU_MODELS, RIG_MODELS, Cooling, GpuModel, RigModel
 from tieline.fleet.network import NetworkBand, NetworkNow, network_at
+from tieline.fleet.partners import Partner
 from tieline.fleet.peaks import PeakRule, shipped_rules
 from tieline.fleet.positions import Leg
 from tieline.fleet.reserves import ReserveProduct, shipped_reserves
@@ -237,10 +238,11 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """All sites of one operator. `market_table`, `peak_table`, `reserve_table`: what is not as the package's own tables
-    have it."""
+    have it. `partners`: whose sites are not the operator's own."""
 
     name: str
     sites: tuple[Site, ...]
+    partners: tuple[Partner, ...] = ()
     market_table: tuple[Market, ...] = ()
     peak_table: tuple[PeakRule, ...] = ()
     reserve_table: tuple[ReserveProduct, ...] = ()
@@ -259,6 +261,10 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
             if site.id == site_id:
                 return site
         raise KeyError(f"no site {site_id!r} in fleet {self.name!r}")
+
+    def partner_of(self, site_id: str) -> Partner | None:
+        """Whose site it is; None: the operator's own."""
+        return next((one for one in self.partners if site_id in one.sites), None)
 
     def market(self, name: str | None) -> Market | None:
         """What is known of a market by its name; None: nothing."""

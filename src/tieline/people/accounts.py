@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from tieline.people.rights import ROLES, TENANT_ROLES, Right, Role, may
+from tieline.people.rights import PARTNER_ROLES, ROLES, TENANT_ROLES, Right, Role, may
 from tieline.store.people import AccountRow, PasskeyRow, PeopleStore, SessionRow, TrailRow
 
 # One working shift; the next one signs in under their own name.
@@ -45,9 +45,14 @@ class ThrottledError(PeopleError):
         super().__init__(f"too many tries; wait {wait_s:.0f} s")
 
 
+# What stands before an organisation's name where an account says whose it is: no tenant's name has a slash.
+PARTNER: Final = "partner/"
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A person as the house knows them. `places` narrows a site's rights to sites or regions; none: all."""
+    """A person as the house knows them. `places` narrows a site's rights to sites or regions; none: all. `tenant`:
+    whose people they are, a tenant's or, after `PARTNER`, an organisation's with sites of its own."""
 
     id: str
     name: str
@@ -57,6 +62,11 @@ class Account:
     email: str = ""
     has_password: bool = False
     disabled: bool = False
+
+    @property
+    def partner(self) -> str:
+        """The organisation with sites of its own that they are of; "": of none."""
+        return self.tenant.removeprefix(PARTNER) if self.tenant.startswith(PARTNER) else ""
 
     def may(self, right: Right, site: str = "", region: str = "") -> bool:
         return not self.disabled and may(self.roles, right, self.places, site, region)
@@ -382,8 +392,16 @@ def _check(account: Account) -> None:
     unknown = [role for role in account.roles if role not in ROLES]
     if unknown or not account.roles:
         raise PeopleError(f"roles: {', '.join(unknown) or 'none given'}; use {', '.join(ROLES)}")
+    _check_whose(account)
+
+
+def _check_whose(account: Account) -> None:
+    """A tenant's and a partner's people are of one, and nobody else is."""
     tenants = [role for role in account.roles if role in TENANT_ROLES]
-    if bool(tenants) != bool(account.tenant):
+    partners = [role for role in account.roles if role in PARTNER_ROLES]
+    if bool(partners) != bool(account.partner) or (partners and len(partners) != len(account.roles)):
+        raise PeopleError("partner: the role partner needs an organisation and stands alone, and only it has one")
+    if bool(tenants) != bool(account.tenant and not partners):
         raise PeopleError("tenant: a tenant's roles (owner, developer, billing) need a tenant, and only they do")
     if tenants and len(tenants) != len(account.roles):
         raise PeopleError("roles: a tenant's people cannot be the operator's as well")

@@ -1,7 +1,8 @@
 """One table of rights: which role may do what. Pure; page, API and command line all ask
 `may`.
 
-Operators' roles are for the fleet and its books; a tenant's roles are for that tenant alone. A right at a site may be
+Operators' roles are for the fleet and its books; a tenant's roles are for that tenant alone, a partner's for its own
+sites. A right at a site may be
 narrowed to some sites or regions: an account without any is for all of them.
 """
 
@@ -11,10 +12,12 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, Literal, get_args
 
-Role = Literal["viewer", "operator", "treasurer", "approver", "admin", "owner", "developer", "billing"]
+Role = Literal["viewer", "operator", "treasurer", "approver", "admin", "owner", "developer", "billing", "partner"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 # A tenant's people; the others are the operator's.
 TENANT_ROLES: Final = frozenset({"owner", "developer", "billing"})
+# People of an organisation that has sites of its own in the fleet.
+PARTNER_ROLES: Final = frozenset({"partner"})
 
 
 class Right(StrEnum):
@@ -34,6 +37,7 @@ class Right(StrEnum):
     TENANT_KEYS = "make, rotate and revoke one's own tenant's keys"
     TENANT_MONEY = "see one's own tenant's spend and invoices"
     TENANT_PEOPLE = "invite people to one's own tenant"
+    PARTNER_SEE = "see one's own organisation's sites and statements"
 
 
 _EVERY_OPERATOR: Final = frozenset({Right.SEE, Right.OWN_ACCOUNT, Right.ASK})
@@ -50,6 +54,7 @@ TABLE: Final[Mapping[Role, frozenset[Right]]] = {
     "owner": _EVERY_TENANT | {Right.TENANT_KEYS, Right.TENANT_MONEY, Right.TENANT_PEOPLE},
     "developer": _EVERY_TENANT | {Right.TENANT_KEYS},
     "billing": _EVERY_TENANT | {Right.TENANT_MONEY},
+    "partner": frozenset({Right.PARTNER_SEE, Right.OWN_ACCOUNT}),
 }
 # Rights that are about one site, and so narrowed by an account's sites.
 AT_A_SITE: Final = frozenset({Right.COMMAND})

@@ -23,6 +23,7 @@ from tieline.cli.money.fetch import fetch
 from tieline.cli.money.invoices import invoice, issue
 from tieline.cli.money.keep import in_json, keeper_of
 from tieline.cli.money.owed import OWED
+from tieline.cli.money.partner import partner
 from tieline.cli.money.peaks import peaks
 from tieline.clock import parse_utc
 from tieline.settlement.month import END, books_of, emissions_in, hashes_by_site, invoices_of, margins_in, span_of
@@ -34,7 +35,7 @@ def books() -> None:
     """Entries, balances, lots and invoices: read, add to, close and verify. All of it is a fold of the records."""
 
 
-for _command in (add, fetch, close, seal, statement, verify, issue, invoice, policy, peaks):
+for _command in (add, fetch, close, seal, statement, verify, issue, invoice, policy, peaks, partner):
     books.add_command(_command)
 for _command in OWED:
     add.add_command(_command)

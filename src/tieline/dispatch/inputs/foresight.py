@@ -19,7 +19,7 @@ from tieline.dispatch.inputs.backlog import Lot
 from tieline.dispatch.inputs.demand import asked_paths
 from tieline.dispatch.inputs.forecast import Forecaster, analog_days
 from tieline.dispatch.inputs.heat_errors import USUAL_C, heat_errors
-from tieline.dispatch.inputs.horizon import Grid
+from tieline.dispatch.inputs.horizon import Grid, end_of
 from tieline.dispatch.inputs.outlook import Outlook
 from tieline.dispatch.inputs.series import Slots
 from tieline.dispatch.inputs.taking import drawable_w, free_w
@@ -149,6 +149,10 @@ class FromOutlook:
         for over in self.outlook.overrides.values():
             if over.unit_id is None and over.target_w is not None:
                 cap(over.site_id, over.at, over.until, over.target_w)
+        for partner in self.fleet.partners:
+            for at, until in partner.closings(steps.start, end_of(steps)):
+                for site_id in partner.sites:
+                    cap(site_id, at, until, 0.0)
         self._keep_free(steps, out)
         return out
 

@@ -376,7 +376,7 @@ class Outlook:
         ]
 
     def _limit(self, site: Site, start: datetime, end: datetime, faults: list[Fault]) -> tuple[float, str, str]:
-        """The lowest limit on a site by its interconnect, orders and faults, in watts; which it is, and why."""
+        """The lowest limit on a site by its interconnect, orders, faults and its owner's hours, W; which, and why."""
         limit_w, rule, why = site.interconnect.limit_w, "interconnect", "interconnect limit"
         for order in self.instructions.values():
             if order.site_id == site.id and order.at < end and order.until > start and order.limit_w < limit_w:
@@ -390,7 +390,14 @@ class Outlook:
         if free > 0.0 and (most_w := drawable_w(site, self.temperature(site, start)) - free) < limit_w:
             limit_w, rule = max(0.0, most_w), "commitment"
             why = f"{free / 1e6:.1f} MW must be free to be drawn when they are called"
-        return limit_w, rule, why
+        return self._shut(site, start, end) or (limit_w, rule, why)
+
+    def _shut(self, site: Site, start: datetime, end: datetime) -> tuple[float, str, str] | None:
+        """The limit outside its owner's hours; None: open."""
+        partner = self.fleet.partner_of(site.id)
+        if partner is None or not partner.shut(start, end):
+            return None
+        return 0.0, "partner", f"{partner.name} opens its sites from {partner.asks}"
 
     def view(self, site: Site, start: datetime, end: datetime) -> SiteView:
         """What bears on a site in [start, end). An order that begins inside the interval binds all of it."""

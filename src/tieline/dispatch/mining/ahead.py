@@ -84,7 +84,7 @@ def surroundings(
     aux, derate = heat(arrays.air, temps[:, arrays.site])
     return SiteConditions(
         steps=steps,
-        prices=_with_demand(prices(sight, fleet, steps, settings), demand or {}),
+        prices=_floored(_with_demand(prices(sight, fleet, steps, settings), demand or {}), fleet),
         aux=aux,
         derate=derate,
         limit_w=sight.limits(steps),
@@ -132,6 +132,16 @@ def _with_demand(prices: Prices, demand: Demanded) -> Prices:
         below[:, n], take_w[n], split[n] = prices.above[:, n], sunk_w, True
         above[:, n] += adder[:, None]
     return Prices(above, below, take_w, split)
+
+
+def _floored(prices: Prices, fleet: Fleet) -> Prices:
+    """The same, no cheaper than the floors that partners set at their sites."""
+    floors = [None if (one := fleet.partner_of(site.id)) is None else one.floor_usd_per_mwh for site in fleet.sites]
+    if all(floor is None for floor in floors):
+        return prices
+    least = np.array([-np.inf if floor is None else floor for floor in floors])[None, :, None]
+    below = None if prices.below is None else np.maximum(prices.below, least)
+    return Prices(np.maximum(prices.above, least), below, prices.take_w, prices.split)
 
 
 def _paths(

@@ -135,7 +135,11 @@ class Portal:
 
     async def page(self, request: Request) -> Response:
         account: Account | None = request.state.account
-        return page.document() if account is not None and account.tenant else RedirectResponse("/", 303)
+        return (
+            page.document()
+            if account is not None and account.tenant and not account.partner
+            else RedirectResponse("/", 303)
+        )
 
     async def elsewhere(self, request: Request, account: Account) -> Response:
         rest = request.path_params["rest"]

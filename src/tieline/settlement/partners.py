@@ -1,0 +1,142 @@
+"""A partner's month out of the store, and the records behind each of its lines.
+
+What is opened says nothing of anybody else: of a request neither tenant nor key, of a payout no other site's hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any
+
+from tieline.books import month_span
+from tieline.books.keeper import newest_of
+from tieline.books.reports.partner import PartnerStatement, SitesOfMonth, by_site, parted
+from tieline.fleet import Fleet, Partner
+from tieline.records import MeterReading, Payout, PowerBill, Sample, Shortfall, Usage
+from tieline.settlement.month import BEGINNING, SOON, span_of
+from tieline.store import Store
+
+LINES = ("energy", "hashes", "mining", "inference", "heard", "faults")
+
+
+class NoPartnerError(ValueError):
+    """There is none of that name; one line says which there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineOpened:
+    """Which line: `what` of a day, at one site, or of one payout."""
+
+    what: str
+    site: str
+    day: date | None = None
+    payout: str = ""
+
+
+def partner_named(fleet: Fleet, name: str) -> Partner:
+    """Raises NoPartnerError."""
+    found = next((one for one in fleet.partners if one.id == name), None)
+    if found is None:
+        named = ", ".join(one.id for one in fleet.partners) or "none; add a [[partner]] to the configuration"
+        raise NoPartnerError(f"no partner {name!r}; there are: {named}")
+    return found
+
+
+def sites_of_month(store: Store, month: str, now: datetime, zone: tzinfo = UTC) -> SitesOfMonth:
+    """What a month's records say of all sites. Raises ValueError for a month of which nothing is known."""
+    start, end = span_of(store, month, now, zone)
+    whole = SitesOfMonth(zone)
+    payouts = _payouts(store, start, end)
+    whole.expects(payouts)
+    since = min((payout.span_start for payout in payouts), default=start)
+    for sample in store.each(Sample, min(since, start), end):
+        whole.take(sample, within=sample.at >= start)
+    for bill in newest_of(store.between(PowerBill, start, end)):
+        whole.take(bill)
+    for usage in store.each(Usage, start, end):
+        whole.take(usage)
+    for reading in store.each(MeterReading, start, end):
+        whole.take(reading)
+    for short in store.each(Shortfall, start, end):
+        whole.take(short)
+    return whole
+
+
+def partner_statement(
+    store: Store, fleet: Fleet, partner: Partner, month: str, now: datetime, zone: tzinfo = UTC
+) -> PartnerStatement:
+    """Raises ValueError for a month of which nothing is known."""
+    start, end = month_span(month, zone)
+    return sites_of_month(store, month, now, zone).statement(partner, month, start, end, now)
+
+
+def opened(store: Store, of: LineOpened, month: str, zone: tzinfo = UTC) -> Iterator[dict[str, Any]]:
+    """The records behind one line, with what each adds to it. Raises ValueError for a line that is none."""
+    if of.what not in LINES:
+        raise ValueError(f"no line {of.what!r}; there are: {', '.join(LINES)}")
+    start, end = month_span(month, zone)
+    if of.what == "mining":
+        yield from _mining(store, of, start, end)
+        return
+    if of.day is None:
+        raise ValueError("name the day of the line: YYYY-MM-DD")
+    first = max(start, datetime.combine(of.day, time(), zone).astimezone(UTC))
+    last = min(end, datetime.combine(of.day + timedelta(days=1), time(), zone).astimezone(UTC))
+    if of.what == "inference":
+        for usage in store.each(Usage, first, last):
+            if (found := by_site(usage).get(of.site)) is not None:
+                yield _row(usage.at, usage.request_id, nano_usd=found[0], tokens=found[1], model=usage.model)
+        return
+    if of.what == "energy":
+        for bill in newest_of(store.between(PowerBill, first, last)):
+            if bill.site_id == of.site:
+                named = {"mining_wh": bill.mining_wh, "inference_wh": bill.inference_wh, "aux_wh": bill.aux_wh}
+                yield _row(bill.at, bill.key, **named, metered=bill.kind)
+        return
+    yield from _of_site(store, of, first, last)
+
+
+def _mining(store: Store, of: LineOpened, start: datetime, end: datetime) -> Iterator[dict[str, Any]]:
+    for payout in _payouts(store, start, end):
+        if payout.payout_id != of.payout:
+            continue
+        hashes: dict[str, int] = {}
+        for sample in store.each(Sample, payout.span_start, payout.span_end):
+            if sample.hashrate_hs is not None and sample.hashrate_hs >= 0:
+                made = round(sample.hashrate_hs * sample.length_s)
+                hashes[sample.site_id] = hashes.get(sample.site_id, 0) + made
+        yield _row(
+            payout.at, payout.payout_id, pool=payout.pool, span_start=payout.span_start.isoformat(),
+            span_end=payout.span_end.isoformat(), hashes=hashes.get(of.site, 0),
+            sats=parted(payout.sats, hashes).get(of.site, 0), kind=payout.kind,
+        )  # fmt: skip
+
+
+def _of_site(store: Store, of: LineOpened, first: datetime, last: datetime) -> Iterator[dict[str, Any]]:
+    if of.what == "hashes":
+        for sample in store.each(Sample, first, last):
+            if sample.site_id == of.site and sample.hashrate_hs is not None and sample.hashrate_hs >= 0:
+                yield _row(
+                    sample.at, sample.key, unit=sample.unit_id, hashes=round(sample.hashrate_hs * sample.length_s)
+                )
+    elif of.what == "heard":
+        for reading in store.each(MeterReading, first, last):
+            if reading.site_id == of.site:
+                yield _row(reading.at, reading.key, seconds=reading.length_s if reading.readings else 0)
+    else:
+        for one in store.each(Shortfall, first, last):
+            if one.site_id == of.site:
+                yield _row(one.at, one.key, wh=one.short_wh.get("fault", 0), full_wh=one.full_wh)
+
+
+def _payouts(store: Store, start: datetime, end: datetime) -> list[Payout]:
+    """Those of the month, each in its newest word. One at the month's first instant pays for the month before, as in
+    the monthly update."""
+    paid = newest_of(store.between(Payout, BEGINNING if start < BEGINNING else start, end + SOON))
+    return [one for one in paid if start < one.at <= end and one.kind != "forecast"]
+
+
+def _row(at: datetime, key: str, **more: Any) -> dict[str, Any]:
+    return {"at": at.isoformat(), "record": key, **more}
