@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 from tests.disclosures.read.reading import read
 
+from tieline.disclosures.read import read as read_release
 from tieline.disclosures.tables.joined_cells import solve
 
 
@@ -336,3 +337,36 @@ Bitcoin Holdings at Month End 72.0  142.3  140.5
     expect(got, "2024-07", btc_produced="36.9", btc_sold="55.0", btc_held_end="72.0")
     assert got == {}
     assert read(text.replace("One Month", "Three Months")).facts == ()
+
+
+ONE_LINE = (
+    "Heron Mining July 2025 Production Update\n\nComparison (%) Metric July 2025 June 2025 July 2024 Month/Month Year/Year "
+    "Bitcoin Produced 41 40 36 3% 14% Bitcoin Held 1 300 280 201 7% 49% Deployed Hash Rate 1 3.9 EH/s 2 3.8 EH/s 2 "
+    "2.9 EH/s 3% 34% Bitcoin Sales - Net Proceeds $1.4 million $1.3 million $0.9 million 8% 56% 1. As of month end. "
+    "2. Exahash per second."
+)
+
+
+def test_a_table_printed_as_one_line_is_set_out_again() -> None:
+    got = {
+        (f.period, f.field): str(f.value)
+        for f in read_release(ONE_LINE, issuer="HRN", published="2025-08-05", source_kind="issuer").facts
+    }
+    assert got == {
+        **{("2025-07", f): v for f, v in zip(OF_ROWS, ("41", "300", "3.9", "1400000"), strict=True)},
+        **{("2025-06", f): v for f, v in zip(OF_ROWS, ("40", "280", "3.8", "1300000"), strict=True)},
+        **{("2024-07", f): v for f, v in zip(OF_ROWS, ("36", "201", "2.9", "900000"), strict=True)},
+    }
+
+
+OF_ROWS = ("btc_produced", "btc_held_end", "deployed_ehs", "sale_proceeds_usd")
+
+
+@pytest.mark.parametrize("row", ["4 5 6 7 3% 14%", "41 40 3% 14%", "41 40 39 36 3% 14%"])
+def test_a_row_of_such_a_line_whose_cells_fit_two_ways_is_left(row: str) -> None:
+    text = ONE_LINE.replace("41 40 36 3% 14%", row)
+    assert not [
+        f
+        for f in read_release(text, issuer="HRN", published="2025-08-05", source_kind="issuer").facts
+        if f.field == "btc_produced"
+    ]

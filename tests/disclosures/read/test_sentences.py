@@ -2,10 +2,13 @@
 
 # ruff: noqa: E501 - a printed line is one line
 
+import time
 from decimal import Decimal
 
 import pytest
 from tests.disclosures.read.reading import read
+
+from tieline.disclosures.read import read as read_release
 
 PUBLISHED = "2025-06-05"
 
@@ -366,3 +369,15 @@ def test_the_networks_coins_and_single_purchases_are_no_months() -> None:
     got = figures(text)
     assert got["2025-05", "btc_produced"] == "10"
     assert ("2025-05", "btc_purchased") not in got
+
+
+def test_a_long_headline_in_capitals_is_split_at_once() -> None:
+    line = "HERON REPORTS A RECORD OF ITS BITCOINS MINED IN ADDITION TO A GROWTH IN PRODUCTION AND A RESTATEMENT OF IT"
+    begin = time.process_time()
+    read(f"{line}!\n{line} 328% x\nIn May 2025 the company mined 41 BTC.", published=PUBLISHED)
+    assert time.process_time() - begin < 1
+
+
+def test_a_fiscal_quarter_is_no_calendar_quarter() -> None:
+    text = "Heron Q3 FY2026 Update (quarter ended September 30, 2025)\nBitcoin mined: 171"
+    assert not read_release(text, issuer="HRN", published="2025-10-03", source_kind="issuer").facts

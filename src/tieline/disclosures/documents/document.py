@@ -17,6 +17,7 @@ from itertools import groupby
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from tieline.disclosures.documents.unrolled import unrolled
 from tieline.disclosures.facts.fact import Kind
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -116,7 +117,7 @@ def normalise(text: str) -> str:
     )  # a layout table's bar before a sentence
     if "\n|-\n" in text and ("||" in text or "!!" in text):
         text = re.sub(r"(?m)^!", "|", text).replace("!!", "|").replace("||", "|")  # a table in a wiki's markup
-    text = _BOLD.sub(r"\1", text)
+    text = unrolled(_BOLD.sub(r"\1", text))
     text = _MARK_BEHIND.sub(lambda m: " " * len(m[0]), text)
     text = _separated(text)
     text = re.sub(r"[^\S\n]{2,}", "  ", text)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tieline.disclosures.documents.context import is_dateline
 from tieline.disclosures.lexicon.periods import Period, periods
+from tieline.disclosures.rules.naming import classify
 from tieline.disclosures.rules.vocabulary import (
     COLUMNS,
     DATED,
@@ -23,7 +24,6 @@ from tieline.disclosures.rules.vocabulary import (
     strange,
 )
 from tieline.disclosures.sentences.frame import Frame
-from tieline.disclosures.tables.labels import classify
 
 SPAN = re.compile(
     r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) (?:months|weeks|days)|quarter|"

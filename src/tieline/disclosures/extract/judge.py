@@ -21,7 +21,7 @@ from tieline.disclosures.facts.periods import window
 from tieline.disclosures.finding import WEAK, Finding
 from tieline.disclosures.lexicon.commons import words_of
 from tieline.disclosures.lexicon.periods import periods
-from tieline.disclosures.rules.labels import PROVES
+from tieline.disclosures.rules.naming import clean, stray_words
 from tieline.disclosures.rules.vocabulary import (
     POISON,
     names_somebody,
@@ -30,7 +30,6 @@ from tieline.disclosures.rules.vocabulary import (
 from tieline.disclosures.sentences.closed import accounted_for
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.template import template
-from tieline.disclosures.tables.labels import clean
 from tieline.disclosures.terms import unit_of
 
 _FLOWS = words_of("btc_produced btc_sold btc_purchased blocks_won avg_btc_per_day sale_proceeds_usd revenue_usd")
@@ -76,16 +75,7 @@ def _row_lacks(text: str, c: Finding, frame: Frame, ctx: Context, apart: bool) -
 def _label_lacks(c: Finding) -> Lack | None:
     """What the words of a row's label leave open: each must be one that proves the field."""
     label = clean(c.label)
-    label = re.sub(r"[^\w\s/.'%-]", " ", undated(label, periods(label))).lower()
-    proves = PROVES.get(c.field, frozenset())
-    words = [word.strip(".'-/") for word in label.split()]
-    stray = [
-        word
-        for word in words
-        if not proves.issuperset((word,))
-        and not proves.issuperset(filter(None, word.split("/")))
-        and not (c.scope and word in c.scope.lower())
-    ]
+    stray = stray_words(undated(label, periods(label)), c.field, c.scope)
     if not stray:
         return None
     phrase = " ".join(stray)

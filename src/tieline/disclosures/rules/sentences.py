@@ -8,14 +8,17 @@ release on July 2025; the tests read them all.
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
+
+Kind = Literal["flow", "stock", "mean", "ytd", "event"]
 
 
 class SentenceRule(NamedTuple):
     """One row."""
 
     field: str
-    kind: Literal["flow", "stock", "mean", "ytd", "event"]
+    kind: Kind
     pattern: str
     reads: str
     never: str
@@ -50,48 +53,29 @@ ROWS: tuple[SentenceRule, ...] = (
     _R("btc_produced", "flow", "{HEAD}{MINED} {ABOUT}<b>(?! (?:per|a|/) ?day| daily| each)", "In July 2025, Heron mined 41 BTC.", "In July 2025 miners mined 41 BTC."),
     _R("btc_produced", "flow", "(?:{HEAD}(?:produces|mines|earns)|, producing(?: a record #b in @m and)?) {ABOUT}<b> (?=in @[mq])", "Heron produces 41 BTC in July 2025.", "Heron produces 41 BTC a month."),
     _R("btc_produced", "flow", "(?:^|[;:] |, |and )(?:[-*•·] )?(?:{OPENER} )?{ABOUT}<b> (?:were |was )?(?:self-)?(?:mined|produced|earned)(?! per| daily| by| on average)", "- 41 BTC mined during July 2025.", "41 BTC mined by customers in July 2025."),
-    _R("btc_produced", "flow", "(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:{COIN} )?(?:self-mining |mining )?(?:production|output) {WHEN}{BE} {ABOUT}<b>(?! (?:per|a|/) ?day| daily)", "Bitcoin production for July 2025 was 41 BTC.", "Network production for July 2025 was 41 BTC."),
-    _R("btc_produced", "flow", "(?:^|[;:,] |and )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}{COIN} (?:production|output) {WHEN}{BE} {ABOUT}<x>(?= in @m|[.,;]|$)", "In July 2025, our BTC production was 41 in July 2025.", "In July 2025, our share production was 41 in July 2025."),
     _R("btc_produced", "flow", "{HEAD}(?:increased|grew|expanded|raised) {OWN}(?:{COIN} )?(?:production|output) {PCT}(?:to|to a record of) {ABOUT}<b>", "In July 2025 Heron increased production 3% to 41 BTC.", "In July 2025 Heron aims at production of 41 BTC."),
-    _R("btc_produced", "flow", "(?:^|[;:] )(?:[-*•·] )?{OWN}(?:total )?(?:{COIN} )(?:self-mined|mined|produced|earned) {WHEN}{BE} {ABOUT}<b>", "Bitcoin mined in July 2025 was 41 BTC.", "Bitcoin mined since 2021 was 41 BTC."),
     _R("btc_per_avg_ehs", "mean", "(?:representing )?an average of <b> per (?:exahash|eh/s)", "Heron mined 41 BTC in July 2025, representing an average of 11 BTC per exahash.", "Heron mined up to 11 BTC per exahash in July 2025."),
-    _R("ytd_btc", "ytd", "(?:year-to-date|ytd|calendar year-to-date) (?:{COIN} )?(?:production|mined|self-mined)?(?: through @[me])? ?{BE} {ABOUT}<b>", "Year-to-date production was 241 BTC.", "Year-to-date hosting was 241 BTC."),
     # the mean of a day
     _R("avg_btc_per_day", "mean", "(?:an average of|average of|averaging|averaged|average rate of|average production rate of|average daily production of|average daily production rate of) {ABOUT}<bx>(?: (?:mined|produced|earned))? (?:per day|a day|daily|/ day|each day|per calendar day)", "In July 2025 Heron mined an average of 1.3 BTC per day.", "Heron mined up to 1.3 BTC per day in July 2025."),
     _R("avg_btc_per_day", "mean", "(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:an |the )?(?:average daily|daily average) (?:{COIN} )?(?:production|output|production rate|{COIN} (?:mined|produced|earned)|(?:mined|produced) {COIN}) ?{WHEN}{AV} {ABOUT}<bx>", "Average daily production in July 2025 was 1.3 BTC.", "Peak daily production in July 2025 was 1.3 BTC."),
-    _R("avg_btc_per_day", "mean", r"(?:^|[;:,] |and |with |while )(?:[-*•·] )?{OWN}(?:average|avg\.?) (?:{COIN} )?(?:mined|produced|earned|production) (?:per day|/ day) ?{WHEN}{AV} {ABOUT}<bx>", "Average bitcoin produced per day in July 2025 was 1.3 BTC.", "Maximum bitcoin produced per day in July 2025 was 1.3 BTC."),
     _R("avg_btc_per_day", "mean", r"#b (?:{WHEN})?(?:,|\(|, or|or) (?:approximately |about |roughly )?<b> (?:per day|a day|daily)", "In July 2025 Heron mined 41 BTC, or about 1.3 BTC per day.", "In July 2025 Heron mined 41 BTC, at best 3 BTC per day."),
     _R("avg_btc_per_day", "mean", "^(?:[-*•·] )?<b> (?:mined |produced |earned )(?:on average per day|per day on average)", "- 1.3 BTC earned on average per day in July 2025.", "- 3 BTC mined on the best day of July 2025."),
     _R("avg_btc_per_day", "mean", "(?:averaging|averaged|with|at) (?:a |an )?(?:average )?daily (?:output|production|rate|average) of {ABOUT}<b>", "In July 2025 Heron mined 41 BTC, averaging a daily output of 1.3 BTC.", "In July 2025 Heron mined 41 BTC, with a peak daily output of 3 BTC."),
-    _R("avg_btc_per_day", "mean", "^(?:[-*•·] )?(?:@m )?(?:average )?daily {COIN} (?:mined|produced) averaged {ABOUT}<bx>", "July daily bitcoin mined averaged 1.3.", "July daily bitcoin mined reached 3.0."),
     _R("avg_btc_per_day", "mean", "(?:^|[;:,] |and )(?:[-*•·] )?(?:{OPENER} )?on average ,? ?(?:{SUBJ} )?{MINED} {ABOUT}<bx>(?: (?:per day|a day|daily|each day))", "On average we mined 1.3 BTC per day in July 2025.", "On average we sold 1.3 BTC per day in July 2025."),
     # coins held
     _R("btc_held_end", "stock", "{HEAD}(?:held|holds|hold|owned|owns|had) {ABOUT}<b>(?! (?:pledged|as collateral|under|restricted|for|in collateral|on loan))", "As of July 31, 2025, Heron held 300 BTC.", "As of July 31, 2025, customers held 300 BTC."),
-    _R("btc_held_end", "stock", "(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:{COIN} )?(?:{STASH}|held|{STASH} of {COIN}|{COIN} held|{COIN} holdings) {WHEN}{BE} {ABOUT}<b>", "Bitcoin holdings at July 31, 2025 were 300 BTC.", "Customer holdings at July 31, 2025 were 300 BTC."),
     _R("btc_held_end", "stock", "{HEAD}(?:ended|closed|finished) (?:the month|@m|the month of @m) with (?:a (?:treasury|treasury balance|balance|total) of )?{ABOUT}<b>", "Heron ended July 2025 with 300 BTC.", "Heron ended July 2025 with loans of 300 BTC."),
-    _R("btc_held_end", "stock", "(?:{HEAD}|, )(?:increased|grew|expanded|raised|bringing|increasing|growing|taking|lifting|raising) {OWN}(?:{COIN} )?{STASH} (?:of {COIN} )?(?:by {ABOUT}#[bp] )?(?:from {ABOUT}#[bx] )?to {ABOUT}<b>", "In July 2025 Heron mined 41 BTC, bringing its bitcoin holdings to 300 BTC as of July 31, 2025.", "In July 2025 Heron aims at bringing its holdings to 300 BTC."),
     _R("btc_held_end", "stock", "#b (?:{WHEN})?,? ?(?:resulting in|bringing|for) (?:a |{OWN})?(?:total )?(?:{COIN} )?(?:holdings?|balance) (?:of|to) {ABOUT}<b>", "In July 2025 Heron mined 41 BTC, resulting in total holdings of 300 BTC at the end of July.", "In July 2025 Heron mined 41 BTC, resulting in total sales of 300 BTC at the end of July."),
-    _R("restricted_or_pledged_btc", "stock", "#b (?:{WHEN})?,? ?(?:of which|including|which includes|which included) {ABOUT}<b> (?:(?:was|were|is|are|that (?:was|were|is|are)|in|as) )?(?:pledged|restricted|posted as|held as|collateral)(?: (?:as|for|collateral))*", "Heron held 300 BTC on July 31, 2025, of which 100 BTC was pledged as collateral.", "Heron held 300 BTC on July 31, 2025, of which 100 BTC was mined."),
-    _R("btc_held_end", "stock", "(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}{COIN} (?:{STASH}|held|balance held in reserve) {WHEN}{BE} {ABOUT}<x>(?= [.,;()]|$| of which| in | as | at | and )", "At July 31, 2025, our bitcoin holdings stood at 3,140.", "At July 31, 2025, our share holdings stood at 3,140."),
     _R("restricted_or_pledged_btc", "stock", "(?:includes|including|of which|out of which) {ABOUT}<b> (?:(?:was|were|is|are) )?(?:pledged|posted|allocated|held) as collateral", "Heron held 300 BTC on July 31, 2025, including 100 BTC pledged as collateral.", "Heron held 300 BTC on July 31, 2025, including 100 BTC of customers."),
     # coins sold
     _R("btc_sold", "flow", "{HEAD}(?:sold|monetized|monetised|liquidated) {ABOUT}<b>(?! (?:mined|produced)? ?and (?:its|our|the|another|#b))", "In July 2025 Heron sold 12 BTC.", "A bank sold 12 BTC in July 2025."),
-    _R("btc_sold", "flow", "(?:^|[;:] |, |and )(?:[-*•·] )?(?:{OPENER} )?{ABOUT}<b> (?:were |was )?(?:sold|monetized|liquidated)(?! by)", "- 12 BTC sold during July 2025.", "- 12 BTC sold by customers during July 2025."),
-    _R("btc_sold", "flow", "(?:^|[;:,] |and )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:{COIN} (?:sold|sales)|sales of {COIN}) {WHEN}{BE} {ABOUT}<b>", "Bitcoin sold in July 2025 was 12 BTC.", "Bitcoin sold since June 2025 was 12 BTC."),
     _R("btc_sold", "flow", "{HEAD}funded (?:(?:growth|operations|its|our|expansion|and) )+through the sale of {ABOUT}<b>", "Heron funded growth and operations through the sale of 12 BTC in July 2025.", "Heron will fund growth and operations through the sale of 12 BTC in July 2025."),
     _R("btc_purchased", "flow", "{HEAD}(?:purchased|bought|acquired) (?:an additional )?{ABOUT}<b>", "In July 2025 Heron purchased 12 BTC.", "In July 2025 a fund purchased 12 BTC."),
     # money
     _R("sale_proceeds_usd", "flow", "{SOLD}(?:{PRICED}#u{EACH} (?:, )?(?:and )?)?{GAINED}<u>(?! per| a coin| each| /)", "In July 2025 Heron sold 12 BTC for proceeds of $1.4 million.", "In July 2025 Heron sold 12 BTC at $1.4 million per bitcoin."),
-    _R("sale_proceeds_usd", "flow", "(?:^|[;:,] |and )(?:[-*•·] )?{OWN}(?:net |gross |total )*proceeds (?:from|of) (?:the )?(?:{COIN} (?:sales|sold)|sales? of {COIN}) {WHEN}{BE} {ABOUT}<u>", "Net proceeds from bitcoin sales in July 2025 were $1.4 million.", "Net proceeds of the offering in July 2025 were $1.4 million."),
     _R("sale_proceeds_usd", "flow", "^(?:[-*•·] )?(?:the )?sales? of (?:btc|bitcoin) (?:equated to|resulted in|generated) (?:net |gross |total )*proceeds of {ABOUT}<u>", "Sales of BTC equated to proceeds of $1.4 million.", "Sales of shares equated to proceeds of $1.4 million."),
     _R("avg_sale_price_usd", "flow", "{SOLD}(?:{GAINED}#u (?:, )?(?:and )?)?{PRICED}<u>{EACH}(?! million)", "In July 2025 Heron sold 12 BTC at an average price of $117,000 per BTC.", "In July 2025 Heron sold 12 BTC at a spot price of $117,000."),
-    _R("avg_sale_price_usd", "flow", "(?:^|[;:,] |and )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:the )?average (?:(?:net |selling |sale |sales )*(?:price realized|realized (?:selling |sale |sales )?price|sales? price|selling price)) (?:of {COIN} sold |per (?:bitcoin|btc|coin)(?: sold)? )?{WHEN}{BE} {ABOUT}<u>(?! million| billion)", "The average price realized in July 2025 was $117,000 per bitcoin.", "The average price realized by our peers in July 2025 was $117,000 per bitcoin."),
     _R("sold_share_pct", "flow", "(?:sold|monetized) {ABOUT}<p> of (?:the |its |our )?(?:{COIN} (?:it |we )?(?:mined|produced)|(?:monthly )?(?:production|output))", "In July 2025 Heron sold 71% of the BTC it produced.", "In July 2025 Heron sold 71% of its shares."),
-    _R("energy_cost_usd_per_btc", "mean", "(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:average )?(?:power|electricity|energy) costs? {WHEN}(?:{AV} {ABOUT}<u> per (?:bitcoin|btc|coin))", "Power cost in July 2025 averaged $41,000 per bitcoin.", "Hosting cost in July 2025 averaged $41,000 per bitcoin."),
-    _R("energy_cost_usd_per_btc", "mean", "(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:the )?(?:average )?(?:power|electricity|energy) costs? per (?:bitcoin|btc|coin)(?: mined| produced| self-mined)? {WHEN}{AV} {ABOUT}<u>", "Energy cost per bitcoin mined in July 2025 was $41,000.", "Cash cost per bitcoin mined in July 2025 was $41,000."),
-    _R("cash_cost_usd_per_btc", "mean", "(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:average )?(?:cash-based self-mining|self-mining cash|cash) costs? per (?:bitcoin|btc) {WHEN}{AV} {ABOUT}<u>", "Average cash cost per BTC in July 2025 was $59,000.", "Average electricity cost per BTC in July 2025 was $59,000."),
-    _R("cash_cost_usd_per_btc", "mean", "(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:average )?(?:self-mining )?cash costs? (?:to mine )?{WHEN}{AV} {ABOUT}<u> per (?:bitcoin|btc|coin)", "Average cash cost in July 2025 was $59,000 per bitcoin.", "Average cost in July 2025 was $59,000 per bitcoin."),
-    _R("revenue_usd", "flow", "(?:^|[;:,] |and )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:{COIN} )?(?:self-mining|mining) revenues? {WHEN}{BE} {ABOUT}<u>", "Mining revenue in July 2025 was $4.8 million.", "Hosting revenue in July 2025 was $4.8 million."),
     # hashrate, machines, power
     _R("deployed_ehs", "stock", "(?:^|[;:,] |and |with |while |had |reached |increased |grew )(?:[-*•·] )?(?:{OPENER} )?(?:{SUBJ} (?:has |had |reached |increased |grew )?)?{OWN}(?:a |an |the )?(?:total |self-mining |mining )?{RATED} (?:self-mining |mining )?{HASH}(?: capacity)? {WHEN}{BE} {ABOUT}<e>", "Deployed hashrate at July 31, 2025 was 3.9 EH/s.", "Contracted hashrate at July 31, 2025 was 3.9 EH/s."),
     _R("deployed_ehs", "stock", "(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} )?{SUBJ} (?:has|had) {ABOUT}<e> of (?:total |self-mining )?{RATED} (?:{HASH}|capacity)", "As of July 31, 2025, Heron had 3.9 EH/s of installed hashrate.", "As of July 31, 2025, Heron had 3.9 EH/s of new machines."),
@@ -101,12 +85,10 @@ ROWS: tuple[SentenceRule, ...] = (
     _R("avg_operating_ehs", "mean", r"(?:^|[;:,] |and |with |while |at )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:an |the )?(?:average|avg\.?) (?:monthly )?(?:operating |operational |realized |active |self-mining |mining )*{HASH} {WHEN}{AV} {ABOUT}<e>", "Average operating hashrate in July 2025 was 3.5 EH/s.", "Average network hashrate in July 2025 was 900 EH/s."),
     _R("avg_operating_ehs", "mean", "(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:operating |operational |realized |self-mining )+{HASH} averaged {ABOUT}<e>", "Operating hashrate averaged 3.5 EH/s in July 2025.", "Installed hashrate averaged 3.5 EH/s in July 2025."),
     _R("avg_operating_ehs", "mean", "(?:ended the month with {ABOUT}#e of (?:installed|deployed|energized) (?:capacity|{HASH}) and )averaged {ABOUT}<e> (?:during|in|for|over) the month", "Heron ended the month with 3.9 EH/s of installed capacity and averaged 3.5 EH/s during the month.", "Heron ended the month with 3.9 EH/s of installed capacity and averaged 3.5 EH/s in tests."),
-    _R("efficiency_j_th", "stock", "(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:average |mining |fleet |energy |month-end )*efficiency {WHEN}{BE} {ABOUT}<j>", "Fleet efficiency at July 31, 2025 was 18.2 J/TH.", "The S21 efficiency in July 2025 was 17.5 J/TH."),
     _R("deployed_miners", "stock", "(?:^|[;:,] |and )(?:[-*•·] )?(?:{OPENER} )?{SUBJ} (?:has|had) a {RATED} fleet of {ABOUT}<m>", "At July 31, 2025, Heron had a deployed fleet of 12,000 miners.", "At July 31, 2025, Heron had an ordered fleet of 12,000 miners."),
     _R("deployed_ehs", "stock", "a {RATED} fleet of {ABOUT}#m , with a (?:total )?{HASH} of {ABOUT}<e>", "At July 31, 2025, Heron had a deployed fleet of 12,000 miners, with a hash rate capacity of 3.9 EH/s.", "At July 31, 2025, Heron had a fleet of 12,000 miners, with a hash rate capacity of 3.9 EH/s."),
     _R("deployed_miners", "stock", "(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} )?{SUBJ} (?:has|had) {ABOUT}<m> (?:were |was )?(?:deployed|installed|energized|online)(?! by)", "As of July 31, 2025, Heron had 12,000 miners deployed.", "As of July 31, 2025, Heron had 12,000 miners ordered."),
     _R("power_cost_usd_per_kwh", "mean", "(?:power|electricity|energy) costs? {WHEN}{AV} {ABOUT}#u per (?:bitcoin|btc|coin)(?: self-mined| mined)? ?,? or {ABOUT}<w>", "Power cost averaged $41,000 per bitcoin self-mined, or approximately $0.045/kWh in July 2025.", "Power sold averaged $41,000 per bitcoin self-mined, or approximately $0.045/kWh in July 2025."),
-    _R("power_cost_usd_per_kwh", "mean", "(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:all-in |average |net )*(?:power|electricity|energy) (?:costs?|prices?|rates?) {WHEN}(?:per kwh )?{AV} {ABOUT}<w>", "Average power cost in July 2025 was $0.045 per kWh.", "Contracted power in July 2025 was $0.045 per kWh."),
     # sales, loans and shares, each of its day
     _R("btc_held_after_sale", "event", "(?:^|[;,] |and )(?:following|after) (?:the|this|that|these|its) (?:sales?|transactions?|disposals?) ,? ?{SUBJ} (?:(?:now|still|currently|continues to) )?(?:holds?|held|retains?|retained|has|owns?|owned) {ABOUT}<b>", "On July 8, 2025, Heron sold 12 BTC. Following the sale, Heron holds 300 BTC.", "On July 8, 2025, Heron sold 12 BTC. Following the sale, Heron holds loans of 300 BTC."),
     _R("btc_held_after_sale", "event", "(?:sold|sale of) {ABOUT}#b (?:for (?:proceeds of )?{ABOUT}#u ,? ?)?,? ?leaving (?:it|us|the company|~own) with {ABOUT}<b>", "On July 8, 2025, Heron sold 12 BTC, leaving it with 300 BTC.", "On July 8, 2025, Heron sold 12 BTC, leaving its lender with 300 BTC."),
@@ -131,3 +113,10 @@ NO_SALE = (
     r"(?:^|[;:,] |and )all (?:{COIN} |of the {COIN} )(?:mined|produced) (?:was|were) (?:hodl|held|retained)",
     r"(?:^|[;:,] |and )(?:no {COIN} (?:was|were) sold|sold (?:none|no {COIN}|zero {COIN}))",
 )
+
+
+def expand(pattern: str) -> str:
+    """A row's pattern with its macros written out and its number named `n`."""
+    while (m := re.search(r"\{([A-Z]+)\}", pattern)) is not None:
+        pattern = pattern.replace(m[0], MACROS[m[1]])
+    return re.sub(r"(?<!\?P)<([a-z]+)>", r"(?P<n>#[\1])(?= |$)", pattern)

@@ -79,13 +79,17 @@ _REFERS = re.compile(
     r"|(?:these|those|all|each|every|such|its) (?:of the )?(?:\w+ )?(?:figures?|numbers?|amounts|data)\b)",
     re.IGNORECASE,
 )
-_AS_IT_IS = re.compile(r"unaudited|preliminary|round(?:ed|ing)|approximat|in U\.?S\.?(?: dollars|$)", re.IGNORECASE)
+_AS_IT_IS = re.compile(
+    r"unaudited|preliminary|round(?:ed|ing)|approximat|in (?:U\.?S\.?(?:$| dollars)|USD|United States dollars|U\.?S\.? ?\$)",
+    re.IGNORECASE,
+)
 _PREFACE = COLUMNS.union(
     words_of("""
     exhibit ex press release news immediate distribution not for to in or wire services united states dissemination
     source contact date dated corporation company nasdaq nyse tsx lse aim asx otc announcement investors relations
     globe newswire prnewswire business htm html document form k pdf produces mines earns achieves exceeds digital technologies holdings platforms et rns number
-    january february march april may june july august september october november december
+    january february march april may june july august september october november december jan feb mar apr jun jul aug sep sept oct nov dec
+    no. description exhibits
     """)
 )
 """Words of the lines that may stand before a title."""

@@ -19,8 +19,9 @@ from tieline.disclosures.finding import Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import resolve, shift
 from tieline.disclosures.rules.forms import FORMS
-from tieline.disclosures.rules.sentences import COMPARED, MACROS, NO_SALE, ROWS, SentenceRule
+from tieline.disclosures.rules.sentences import COMPARED, NO_SALE, ROWS, SentenceRule, expand
 from tieline.disclosures.sentences.frame import Frame
+from tieline.disclosures.sentences.named import named
 from tieline.disclosures.sentences.passage import WINDOW, Passage, is_compared, is_heading
 from tieline.disclosures.sentences.template import Template, template
 
@@ -138,6 +139,12 @@ class _Sentence:
                 alike = before is not None and before.field == rule.field
                 self.read[i] = rule if rule.kind == "event" else before if alike or _is_event(before) else None
                 self._explain(m.start(), m.end() + 1)
+        for i, rule, start, end in named(self.tpl):
+            if i not in self.read:
+                self.read[i] = rule
+                self._explain(start, end + 1)
+            elif (before := self.read[i]) is not None and before.field == rule.field:
+                self._explain(start, end + 1)
 
     def _explain(self, start: int, end: int) -> None:
         self.explained.update(range(self.tpl.index(start), self.tpl.index(end)))
@@ -340,10 +347,3 @@ def _compared() -> re.Pattern[str]:
 @cache
 def _no_sale() -> tuple[re.Pattern[str], ...]:
     return tuple(re.compile(expand(pattern)) for pattern in NO_SALE)
-
-
-def expand(pattern: str) -> str:
-    """A row's pattern with its macros written out and its number named `n`."""
-    while (m := re.search(r"\{([A-Z]+)\}", pattern)) is not None:
-        pattern = pattern.replace(m[0], MACROS[m[1]])
-    return re.sub(r"(?<!\?P)<([a-z]+)>", r"(?P<n>#[\1])(?= |$)", pattern)

@@ -75,7 +75,9 @@ def _quarter(text: str, title: str | None, ctx: Context) -> str | None:
     for zone in (title or "", text.split("\n", 1)[0]):
         zone = first_sentence(zone)
         keys = {key_of(p, ctx) for p in _own(zone) if p.kind == "quarter"}
-        if len(keys) == 1 and not re.search(r"\b(?:year|half|(?:six|nine|twelve) months)\b", zone, re.IGNORECASE):
+        if len(keys) == 1 and not re.search(
+            r"\b(?:year|half|fiscal|FY ?(?:20)?\d\d|(?:six|nine|twelve) months)\b", zone, re.IGNORECASE
+        ):
             return keys.pop()
     return None
 

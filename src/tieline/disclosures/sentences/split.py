@@ -21,7 +21,7 @@ COMPARISON = re.compile(
 
 
 _HEADING = re.compile(
-    r"\s*(?:-\s+)?(?:(?:[A-Z][\w'’/&-]*|[$(]?\d[\d,.]*%?\)?|[JEP]/?[TH]?H?/s|and|of|the|for|in|to|on|at|as|with|a|by|from)[,;]?\s*){2,20}"
+    r"\s*(?:-\s+)?(?:(?:[A-Z][\w'’/&-]*|[$(]?\d[\d,.]*%?\)?|[JEP]/?[TH]?H?/s|and|of|the|for|in|to|on|at|as|with|a|by|from)[,;]?(?:\s+|\Z)){2,20}"
 )
 """A line of capitals and numbers: `Power Sales and Treasury Management`, a headline, a title."""
 

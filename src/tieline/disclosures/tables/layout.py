@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from tieline.disclosures.finding import convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import Period, periods
+from tieline.disclosures.rules.naming import classify
 from tieline.disclosures.tables.cells import footnoted, items_of
-from tieline.disclosures.tables.labels import classify
 from tieline.disclosures.tables.spans import CHANGE, Item, PeriodColumn, Value
 
 MAX_PENDING = 24

@@ -14,7 +14,7 @@ from tieline.disclosures.finding import STRONG, WEAK, Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities
 from tieline.disclosures.lexicon.periods import Period, as_heading, periods
 from tieline.disclosures.rules.labels import PERCENTAGES
-from tieline.disclosures.tables.labels import classify, period_in
+from tieline.disclosures.rules.naming import classify, period_in
 from tieline.disclosures.tables.spans import CHANGE
 
 _PAIR = re.compile(

@@ -15,7 +15,7 @@ from tieline.disclosures.documents.context import Context
 from tieline.disclosures.finding import Finding
 from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.tables.labels import clean
+from tieline.disclosures.rules.naming import clean
 from tieline.disclosures.tables.layout import Row
 
 PLAUSIBLE = (Decimal(1_000), Decimal(1_000_000))

@@ -16,8 +16,8 @@ from tieline.disclosures.finding import FLOWS, STRONG, WEAK, Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber, exact
 from tieline.disclosures.lexicon.periods import as_heading
 from tieline.disclosures.rules.labels import PERCENTAGES
+from tieline.disclosures.rules.naming import Label, classify, period_in, unit_in
 from tieline.disclosures.tables import joined_cells
-from tieline.disclosures.tables.labels import Label, classify, period_in, unit_in
 from tieline.disclosures.tables.layout import Row
 from tieline.disclosures.tables.pairs import pairs
 from tieline.disclosures.tables.spans import PeriodColumn, Value

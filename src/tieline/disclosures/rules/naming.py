@@ -13,7 +13,7 @@ from functools import lru_cache
 from tieline.disclosures.lexicon import words as w
 from tieline.disclosures.lexicon.commons import COMMON
 from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.rules.labels import BUSINESS, MINING, ROWS, LabelRule
+from tieline.disclosures.rules.labels import BUSINESS, MINING, PROVES, ROWS, LabelRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,27 @@ def classify(label: str, value_unit: str | None = None, section: str = "") -> La
     if row is None or row.field is None:
         return None
     return Label(row.field, _scope(text, row.field), unit_in(text), f"label:{row.rule}", row.weak)
+
+
+def stray_words(label: str, field: str, scope: str | None = None) -> list[str]:
+    """The words of a label, its dates taken out, that do not prove the field: each may name something else."""
+    proves = PROVES.get(field, frozenset())
+    words = [word.strip(".'-/") for word in re.sub(r"[^\w\s/.'%-]", " ", label).lower().split()]
+    return [
+        word
+        for word in words
+        if not proves.issuperset((word,))
+        and not proves.issuperset(filter(None, word.split("/")))
+        and not (scope and word in scope.lower())
+    ]
+
+
+def proven_field(name: str, unit: str | None) -> str | None:
+    """The field that words beside a number prove; None where they fit only for want of another, or name a part."""
+    label = classify(name, unit)
+    if label is None or label.weak or label.scope is not None or stray_words(name, label.field):
+        return None
+    return label.field
 
 
 def _scope(text: str, name: str) -> str | None:

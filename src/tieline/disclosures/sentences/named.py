@@ -1,0 +1,82 @@
+"""Figures that a sentence names as a table's row does: `month-end operating hash rate was 3.6 EH/s`, `3.9 EH/s installed`.
+
+Knows nothing of how a sentence is made: a name stands right before or behind its number, and proves a field by the
+same words as a row's label.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from tieline.disclosures.lexicon.commons import words_of
+from tieline.disclosures.rules.naming import proven_field
+from tieline.disclosures.rules.sentences import Kind, SentenceRule, expand
+from tieline.disclosures.sentences.template import Template
+
+_OPENS = r"(?:^|[;:,(] |and |with |while |but )(?:[-*•·] )?(?:{OPENER} |@m )?"
+_WORD = r"(?:[a-z][a-z'/.-]*|[()])"
+_COIN_OR_DAY = "(?: (?:per|a|/|each) (?:bitcoin|btc|coin|day|calendar day)| daily)"
+_BEFORE = (
+    rf"{_OPENS}{{OWN}}(?P<name>(?:{_WORD} ){{1,9}}?){{WHEN}}{{AV}} {{ABOUT}}<bxeujwmpk>"
+    rf"(?P<each>(?: mined| produced| earned)?{_COIN_OR_DAY})?"
+)
+_MOVES = (
+    "(?:increased|grew|expanded|raised|improved|lifted|boosted|reduced|lowered|decreased|brought|"
+    "bringing|increasing|growing|raising|taking)"
+)
+_TO = (
+    rf"{_OPENS}(?:{{SUBJ}} (?:has |have |also )*)?{_MOVES} {{OWN}}(?P<name>(?:{_WORD} ){{1,6}}?)(?:by )?"
+    "(?:{ABOUT}#[bpe] (?:month-over-month |year-over-year |m/m |y/y |mom |yoy )?)?"
+    "(?:(?:in|during) @[mq] )?(?:from {ABOUT}#[bxe] )?to {ABOUT}<bxe>"
+)
+_BEHIND = (
+    rf"{_OPENS}{{ABOUT}}<beujmwk> (?P<name>(?:{_WORD} ){{0,5}}?{_WORD})"
+    r"(?= {WHEN}(?:[.,;:)]|and |$)| (?:in|during|for|as of|at) @|[.,;:)]|$)"
+)
+_DAILY = re.compile(r"\baverag")
+_STOCKS = words_of(
+    """
+    btc_held_end restricted_or_pledged_btc lent_btc free_btc deployed_ehs operating_month_end_ehs self_owned_ehs
+    managed_ehs total_energized_ehs_incl_hosting deployed_miners efficiency_j_th
+    """
+)
+_MEANS = words_of(
+    """
+    avg_btc_per_day avg_operating_ehs energy_cost_usd_per_btc cash_cost_usd_per_btc all_in_cost_usd_per_btc
+    revenue_usd_per_btc power_cost_usd_per_kwh btc_per_avg_ehs fee_share_pct
+    """
+)
+_FLOWS = words_of(
+    """
+    btc_produced btc_sold btc_purchased sale_proceeds_usd avg_sale_price_usd revenue_usd blocks_won sold_share_pct
+    power_credits_usd demand_response_credits_usd total_power_credits_usd btc_equivalent_not_coins
+    hosted_btc_customers jv_share_btc
+    """
+)
+
+
+def named(tpl: Template) -> Iterator[tuple[int, SentenceRule, int, int]]:
+    """Each number that words beside it name: its token, the rule, and the stretch of the template that is read."""
+    for pattern in _patterns():
+        for m in pattern.finditer(tpl.shapes):
+            i = tpl.at[m.start("n")]
+            number = tpl.tokens[i].number
+            each = m.groupdict().get("each") or ""
+            field = proven_field(m["name"].strip() + each, number.unit) if number is not None else None
+            if field == "avg_btc_per_day" and not _DAILY.search(m[0]):
+                continue  # `production was 41 a day` may be of one day
+            if field is not None and (kind := _kind(field)) is not None:
+                yield i, SentenceRule(field, kind, "", "", ""), m.start(), m.end()
+
+
+def _kind(field: str) -> Kind | None:
+    if field == "ytd_btc":
+        return "ytd"
+    return "stock" if field in _STOCKS else "mean" if field in _MEANS else "flow" if field in _FLOWS else None
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(expand(pattern)) for pattern in (_BEFORE, _TO, _BEHIND))
