@@ -177,6 +177,8 @@ def billed(invoice: Invoice) -> dict[str, Any]:
                 "prompt_tokens": line.prompt_tokens,
                 "output_tokens": line.output_tokens,
                 "replica_hours": line.replica_s / 3600,
+                "unit": line.unit,
+                "units": line.units,
                 "usd": float(line.amount_usd),
                 "exact_usd": line.nano_usd / 1e9,
             }

@@ -27,7 +27,7 @@ from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
 from tieline.gateway.settings import Key, SettingsError, Tenant, hash_key
 from tieline.gateway.wire.client import ClientConnection
-from tieline.gateway.wire.http1 import JSON_HEADERS, RequestHead
+from tieline.gateway.wire.http1 import JSON_HEADERS, RequestHead, presented_key
 from tieline.store import StoreError
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -78,7 +78,7 @@ class Admin:
 
     def _who(self, head: RequestHead, peer: str) -> KeyAccount | Refusal:
         """Always a key: a door that is open to requests is not open to changes."""
-        given = head.get(b"authorization:") or b""
+        given = presented_key(head) or b""
         if self._local and not self.changes.configured.keys and given[:7].lower() == b"bearer ":
             digest = hash_key(given[7:].strip().decode("latin-1"))
             if hmac.compare_digest(digest, self._local):

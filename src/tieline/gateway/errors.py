@@ -79,6 +79,21 @@ def unknown_model(model: str) -> Refusal:
     )
 
 
+# Where a model is asked for that is metered in something else than tokens.
+_ASKED_AT: Final = {
+    "": "chats, completions or embeddings",
+    "character": "/v1/audio/speech",
+    "second": "/v1/audio/transcriptions or /v1/audio/translations",
+    "image": "/v1/images/generations, /v1/images/edits or /v1/images/variations",
+}
+
+
+def other_unit(model: str, unit: str) -> Refusal:
+    """A model that is metered in another unit than what was asked of it is."""
+    words = f"the model {model!r} is not offered here; it is for {_ASKED_AT[unit]}"
+    return Refusal(400, words, "model_not_offered_here", param="model")
+
+
 def no_capacity(model: str) -> Refusal:
     return Refusal(503, f"no replica of {model!r} can take this request now", "no_capacity", retry_after_s=2)
 

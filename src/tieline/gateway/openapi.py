@@ -66,6 +66,32 @@ def _post(summary: str, required: list[str], properties: dict[str, Any], stream:
     }
 
 
+def _media() -> dict[str, Any]:
+    """Sound and pictures: JSON, or a form with files where one is sent."""
+    file = {"type": "string", "format": "binary"}
+    prompt = {"prompt": {"type": "string", "minLength": 1, "maxLength": 32_000}}
+    count = {"n": {"type": "integer", "nullable": True, "minimum": 1, "maximum": 10}}
+    text = {"input": {"type": "string", "minLength": 1, "maxLength": 4_096}}
+    forms: dict[str, tuple[str, list[str], dict[str, Any]]] = {
+        "/v1/audio/transcriptions": ("Write down a recording", ["file"], {"file": file}),
+        "/v1/audio/translations": ("Write down a recording in English", ["file"], {"file": file}),
+        "/v1/images/edits": ("Change a picture", ["image", "prompt"], {"image": file, "mask": file, **prompt, **count}),
+        "/v1/images/variations": ("Pictures like one", ["image"], {"image": file, **count}),
+    }
+    paths = {
+        "/v1/audio/speech": _post("Speak a text", ["input"], text, False),
+        "/v1/images/generations": _post("Pictures of a text", ["prompt"], {**prompt, **count}, False),
+    }
+    for path, (summary, required, properties) in forms.items():
+        paths[path] = call = _post(summary, required, properties, False)
+        content = call["post"]["requestBody"]["content"]
+        content["multipart/form-data"] = content.pop("application/json")
+    for path, call in paths.items():
+        if path.startswith("/v1/audio/"):  # a voice, or text in one of several forms
+            call["post"]["responses"]["200"]["content"]["*/*"] = {"schema": {}}
+    return paths
+
+
 def _get(summary: str, kind: str = "application/json") -> dict[str, Any]:
     schema = {"type": "object"} if kind == "application/json" else _TEXT
     success = {"description": summary, "content": {kind: {"schema": schema}}}
@@ -233,7 +259,9 @@ def _kept() -> dict[str, Any]:
     }  # fmt: skip
     turns = {"type": "array", "minItems": 1, "items": turn}
     limit = {"type": "integer", "minimum": 1, "maximum": 10_000_000}
-    count = _post("Tokens of a message's prompt", ["messages"], {"messages": turns, "system": blocks}, False)
+    count = _post(
+        "Tokens of a message's prompt", ["messages"], {"messages": turns, "system": {**blocks, "nullable": True}}, False
+    )
     items = {"type": "object", "properties": {"items": {"type": "array", "items": {"type": "object"}}}}
     body = {"required": False, "content": {"application/json": {"schema": items}}}
     at = {
@@ -253,7 +281,7 @@ def _kept() -> dict[str, Any]:
         "/v1/messages": _anthropic(
             _post(
                 "Messages, in Anthropic's form", ["messages", "max_tokens"],
-                {"messages": turns, "max_tokens": limit, "system": blocks}, True,
+                {"messages": turns, "max_tokens": limit, "system": {**blocks, "nullable": True}}, True,
             )
         ),
         "/v1/messages/count_tokens": _anthropic(count),
@@ -322,6 +350,7 @@ def document() -> bytes:
         "/readyz": _get("The same, with 503 also while no replica is ready."),
         "/metrics": _get("Prometheus metrics", "text/plain"),
         "/openapi.json": _get("This document"),
+        **_media(),
         **_own(),
         **_kept(),
         **_offline(),

@@ -20,9 +20,9 @@ from tieline.gateway.budgets.admit import KeyAccount, Scope
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.metering import history
 from tieline.gateway.service import Service
-from tieline.gateway.settings import NANO_PER_USD
+from tieline.gateway.settings import NANO_PER_USD, ModelOffer
 from tieline.gateway.wire.client import ClientConnection
-from tieline.gateway.wire.http1 import JSON_HEADERS, RequestHead
+from tieline.gateway.wire.http1 import JSON_HEADERS, RequestHead, presented_key
 from tieline.store import StoreError
 
 PATHS: Final = ("/v1/usage", "/v1/limits", "/v1/prices")
@@ -46,7 +46,7 @@ class TenantReading:
 
     def handle(self, connection: ClientConnection, head: RequestHead) -> None:
         """Called for every framed GET of PATHS."""
-        account = self.svc.book.identify(head.get(b"authorization:"), connection.peer, self.svc.clock.now())
+        account = self.svc.book.identify(presented_key(head), connection.peer, self.svc.clock.now())
         if isinstance(account, Refusal):
             connection.refuse(account)
         else:
@@ -139,7 +139,7 @@ class TenantReading:
         return limits
 
     def _prices(self, account: KeyAccount) -> list[dict[str, Any]]:
-        """USD per million tokens now, and what is already known of later."""
+        """USD per million tokens, or per unit, now, and what is already known of later."""
         now = self.svc.clock.now()
         prices = []
         for model in self.svc.settings.models:
@@ -152,9 +152,7 @@ class TenantReading:
                     "model": model.name,
                     "aliases": model.aliases,
                     "fallbacks": model.fallbacks,
-                    "input_usd_per_mtok": _per_mtok(offer.input_nano),
-                    "cached_usd_per_mtok": _per_mtok(offer.cached_nano),
-                    "output_usd_per_mtok": _per_mtok(offer.output_nano),
+                    **_price(offer),
                     "later": later,
                 }
             )
@@ -180,6 +178,16 @@ def _time(query: dict[str, str], name: str, otherwise: datetime) -> datetime | R
 
 def _usd(nano: int) -> str:
     return f"{Decimal(nano) / NANO_PER_USD:f}"
+
+
+def _price(offer: ModelOffer) -> dict[str, Any]:
+    if offer.unit:
+        return {"unit": offer.unit, "usd_per_unit": _usd(offer.input_nano)}
+    return {
+        "input_usd_per_mtok": _per_mtok(offer.input_nano),
+        "cached_usd_per_mtok": _per_mtok(offer.cached_nano),
+        "output_usd_per_mtok": _per_mtok(offer.output_nano),
+    }
 
 
 def _per_mtok(nano_per_token: int) -> str:

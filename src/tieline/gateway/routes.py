@@ -17,6 +17,7 @@ from tieline.gateway.errors import Refusal
 from tieline.gateway.requests import body as bodies
 from tieline.gateway.requests.body import Kind, Request
 from tieline.gateway.requests.exchange import Exchange
+from tieline.gateway.requests.media import asked
 from tieline.gateway.requests.ports import Client
 from tieline.gateway.routing.route import State
 from tieline.gateway.routing.standing import BAD
@@ -26,7 +27,7 @@ from tieline.gateway.surfaces import messages
 from tieline.gateway.surfaces.api import COUNT, SURFACES, Surfaces
 from tieline.gateway.wire import origins
 from tieline.gateway.wire.client import ClientConnection
-from tieline.gateway.wire.http1 import JSON_HEADERS, RequestHead
+from tieline.gateway.wire.http1 import JSON_HEADERS, RequestHead, presented_key
 
 _INFERENCE: Final[dict[str, Kind]] = {
     "/v1/chat/completions": "chat",
@@ -35,6 +36,7 @@ _INFERENCE: Final[dict[str, Kind]] = {
     "/v1/responses": "chat",
     "/v1/messages": "chat",
     "/v1/rerank": "rerank",
+    **asked.PATHS,
 }
 # Engines answer at `/health`, and so load tools ask there before they begin.
 _READY: Final = "/readyz"
@@ -69,6 +71,7 @@ class _Fields:
     trace: bytes
     client_s: float | None  # how long the client says it waits
     surface: str = ""  # another form of a chat
+    content_type: bytes | None = None  # of sound and pictures
 
 
 class Paths:
@@ -158,7 +161,7 @@ class Paths:
     def _identify(self, connection: ClientConnection, head: RequestHead, kind: Kind) -> _Fields | None:
         """Who asks, and what the head says of how; None: refused."""
         svc = self.svc
-        account = svc.book.identify(_key(head), connection.peer, svc.clock.now())
+        account = svc.book.identify(presented_key(head), connection.peer, svc.clock.now())
         if isinstance(account, Refusal):
             connection.refuse(account)
             return None
@@ -173,6 +176,7 @@ class Paths:
             kind, account, head.get(b"x-tieline-continuity:"), head.get(b"idempotency-key:"),
             b"traceparent: %b\r\n" % trace if trace is not None and len(trace) <= 128 else b"",
             _seconds(head.get(b"x-stainless-timeout:")), SURFACES.get(head.path, ""),
+            head.get(b"content-type:") if kind in asked.FORMS else None,
         )  # fmt: skip
 
     def _infer(self, connection: ClientConnection, fields: _Fields, body: bytes, call: Call | None = None) -> None:
@@ -180,6 +184,8 @@ class Paths:
         account = fields.account
         if fields.surface:
             request = self.surfaces.request(fields.surface, connection, account, body, fields.continuity)
+        elif fields.kind in asked.FORMS:
+            request = asked.read(fields.kind, body, fields.content_type)
         else:
             request = bodies.read(fields.kind, body, fields.continuity)
         offer = request if isinstance(request, Refusal) else self._offered(account, request)
@@ -322,7 +328,7 @@ class Paths:
                 200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", text, head_only=head_only
             )
             return
-        account = svc.book.identify(_key(head), connection.peer, svc.clock.now())
+        account = svc.book.identify(presented_key(head), connection.peer, svc.clock.now())
         if isinstance(account, Refusal):
             connection.refuse(account)
             return
@@ -357,14 +363,6 @@ class Paths:
             if label:
                 models[name]["description"] = label
         return models
-
-
-def _key(head: RequestHead) -> bytes | None:
-    """What a client presents as its key, in whichever field its library writes it."""
-    given = head.get(b"authorization:")
-    if given is None and (key := head.get(b"x-api-key:") or head.get(b"api-key:")) is not None:
-        return b"Bearer " + key
-    return given
 
 
 def _seconds(text: bytes | None) -> float | None:

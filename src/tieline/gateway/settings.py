@@ -34,6 +34,12 @@ PATIENCE_S: Final[dict[Patience, float]] = {"interactive": 0.02, "standard": 0.2
 Role = Literal["user", "billing", "admin"]
 
 
+# What a model is metered in that is not metered in tokens: characters of a text that is spoken, begun seconds of a
+# recording, pictures that were made.
+Unit = Literal["", "character", "second", "image"]
+_PER_MTOK: Final = ("input_usd_per_mtok", "output_usd_per_mtok", "cached_usd_per_mtok")
+
+
 # More than any budget, price or count is; what is above it is a slip, and would not fit a 64-bit sum of nano-dollars.
 MAX_USD: Final = Decimal(10**9)
 MAX_COUNT: Final = 10**12
@@ -200,17 +206,23 @@ class ImageRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Tariff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model costs from a moment on: requests that are admitted then or later."""
+    """What a model costs from a moment on: requests that are admitted then or later. By tokens, or by its unit."""
 
     since: datetime
-    input_usd_per_mtok: Decimal
-    output_usd_per_mtok: Decimal
+    input_usd_per_mtok: Decimal | None = None
+    output_usd_per_mtok: Decimal | None = None
     cached_usd_per_mtok: Decimal | None = None
+    usd_per_unit: Decimal | None = None
 
     def __post_init__(self) -> None:
         _check_zone("since", self.since)
-        for name in ("input_usd_per_mtok", "output_usd_per_mtok", "cached_usd_per_mtok"):
+        for name in _PER_MTOK:
             _check_usd(name, getattr(self, name), 1000)
+        _check_usd("usd_per_unit", self.usd_per_unit, NANO_PER_USD)
+        tokens = self.input_usd_per_mtok is not None, self.output_usd_per_mtok is not None
+        if all(tokens) if self.usd_per_unit is None else not any((*tokens, self.cached_usd_per_mtok is not None)):
+            return
+        raise ValueError("a tariff needs input_usd_per_mtok and output_usd_per_mtok, or usd_per_unit alone")
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -232,21 +244,37 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tariffs: tuple[Tariff, ...] = ()  # instead of the prices above, each from its moment on
     fields: tuple[str, ...] = ()  # further fields of a request that reach its engines
     media: tuple[str, ...] = ()  # beginnings of addresses that they may fetch, beside public https names
+    unit: Unit = ""  # what it is metered in, where not in tokens: /v1/audio and /v1/images
+    usd_per_unit: Decimal | None = None  # steps of 0.000000001
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.name) <= 256 or any(not 1 <= len(name) <= 256 for name in self.aliases):
             raise ValueError("a model's name and aliases have 1 to 256 characters")
         if len({tariff.since for tariff in self.tariffs}) < len(self.tariffs):
             raise ValueError(f"model {self.name!r} has two tariffs from the same moment on")
-        for name in ("input_usd_per_mtok", "output_usd_per_mtok", "cached_usd_per_mtok"):
+        for name in _PER_MTOK:
             _check_usd(name, getattr(self, name), 1000)
+        _check_usd("usd_per_unit", self.usd_per_unit, NANO_PER_USD)
+        self._check_unit()
         for name in ("max_output_tokens", "template_tokens", "image_tokens"):
             _check_range(name, getattr(self, name), 1 if name == "max_output_tokens" else 0, 1e9)
+
+    def _check_unit(self) -> None:
+        """One that is metered by a unit has prices of that alone, and one by tokens none of it. Raises ValueError."""
+        by_tokens = [name for name in _PER_MTOK if getattr(self, name)]
+        if self.unit and by_tokens:
+            raise ValueError(f"model {self.name!r} is metered by the {self.unit}; leave out {by_tokens[0]}")
+        if not self.unit and self.usd_per_unit is not None:
+            raise ValueError(f"model {self.name!r} has usd_per_unit; say of which unit: character, second or image")
+        if any((tariff.usd_per_unit is None) is bool(self.unit) for tariff in self.tariffs):
+            wanted = "usd_per_unit" if self.unit else "input_usd_per_mtok and output_usd_per_mtok"
+            raise ValueError(f"model {self.name!r}: each of its tariffs needs {wanted}")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOffer:
-    """A model as requests meet it: its tariff in whole nano-dollars per token."""
+    """A model as requests meet it: its tariff in whole nano-dollars per token, or per `unit` instead; a unit stands
+    where a prompt's token does."""
 
     name: str
     own_name: str  # what engines call it, where they do not say otherwise
@@ -261,6 +289,7 @@ class ModelOffer:
     fallbacks: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
+    unit: Unit = ""
 
     @classmethod
     def of(cls, model: Model, now: datetime | None = None) -> ModelOffer:
@@ -269,13 +298,19 @@ class ModelOffer:
         for tariff in sorted(model.tariffs, key=lambda one: one.since):
             if now is not None and tariff.since <= now:
                 price = tariff
-        cached = price.input_usd_per_mtok if price.cached_usd_per_mtok is None else price.cached_usd_per_mtok
+        input_nano, output_nano = (
+            int((price.input_usd_per_mtok or 0) * 1000),
+            int((price.output_usd_per_mtok or 0) * 1000),
+        )
+        cached_nano = input_nano if price.cached_usd_per_mtok is None else int(price.cached_usd_per_mtok * 1000)
+        if model.unit:
+            input_nano = cached_nano = int((price.usd_per_unit or 0) * NANO_PER_USD)
         return cls(
             model.name,
             model.upstream_name or model.name,
-            int(price.input_usd_per_mtok * 1000),
-            int(price.output_usd_per_mtok * 1000),
-            int(cached * 1000),
+            input_nano,
+            output_nano,
+            cached_nano,
             model.max_output_tokens,
             model.template_tokens,
             model.image_tokens,
@@ -284,6 +319,7 @@ class ModelOffer:
             model.fallbacks,
             model.fields,
             model.media,
+            model.unit,
         )
 
 

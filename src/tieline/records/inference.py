@@ -77,6 +77,7 @@ class Usage(Record, frozen=True, kw_only=True, subject="{tenant}", key="{request
     Costs are integer nano-dollars (1e-9 USD); rounding happens once per invoice line. `estimated` says that
     the engine reported no usage and the tokens were counted here. `user` and `tags` are what the request says of itself
     (`user` or `safety_identifier`, and `metadata`), where it is short and prints; a longer `user` is its SHA-256.
+    What is metered in another `unit` than tokens ("character", "second", "image") has `units` of it, and no tokens.
     """
 
     request_id: Label
@@ -98,6 +99,8 @@ class Usage(Record, frozen=True, kw_only=True, subject="{tenant}", key="{request
     total_ms: Milliseconds | None = None
     user: Text = ""
     tags: dict[Text, Text] = msgspec.field(default_factory=dict)
+    unit: Label = ""
+    units: Count = 0
 
 
 class Reserved(

@@ -139,7 +139,8 @@ InvoiceLineKind = Literal["usage", "reserved", "credit", "tax"]
 
 
 class IssuedLine(RecordPart, frozen=True, kw_only=True):
-    """One line of an invoice, rounded once. `text` says what a credit or a tax is for."""
+    """One line of an invoice, rounded once. `text` says what a credit or a tax is for. `units`: of what is metered in
+    another `unit` than tokens."""
 
     project: Label
     model: Label
@@ -151,6 +152,8 @@ class IssuedLine(RecordPart, frozen=True, kw_only=True):
     amount_usd: Money = Decimal(0)
     kind: InvoiceLineKind = "usage"
     text: Label = ""
+    unit: Label = ""
+    units: Count = 0
 
 
 class Issued(Record, frozen=True, kw_only=True, subject="{tenant}", key="{number}|{known_at}"):

@@ -255,6 +255,8 @@ def margins_in(
         tokens = sum(hop.output_tokens for hop in used.hops)
         for hop in used.hops:
             delivered[hop.site_id] += used.cost_nano_usd * hop.output_tokens // tokens if tokens else 0
+        if not tokens and used.hops:  # embeddings, sound, pictures: whoever answered
+            delivered[used.hops[-1].site_id] += used.cost_nano_usd
     made = hashes_by_site(store, start, min(end, now)) if hashes is None else hashes
     measured = SitesMeasured(made, delivered, energy)
     return margins_of(keeper, month, measured)

@@ -68,6 +68,7 @@ KIND: Final = Kind(
         """,
         used.SCHEMA,
         STEP,
+        used.UNITS,
     ),
     last="(SELECT max(id) FROM item)",
 )

@@ -52,10 +52,36 @@ INSERT INTO deed (at_us, body)
     WHERE json_valid(CAST(body AS TEXT)) AND CAST(body AS TEXT) ->> 'type' = 'Action' ORDER BY id;
 """
 
+# What is metered in another unit than tokens is summed by itself; "" is tokens.
+UNITS: Final = """
+ALTER TABLE used RENAME TO used_before;
+DROP INDEX used_hour;
+CREATE TABLE used (
+    tenant        TEXT    NOT NULL,
+    hour          INTEGER NOT NULL,
+    project       TEXT    NOT NULL,
+    key_id        TEXT    NOT NULL,
+    model         TEXT    NOT NULL,
+    unit          TEXT    NOT NULL,
+    requests      INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    units         INTEGER NOT NULL,
+    cost_nano_usd INTEGER NOT NULL,
+    PRIMARY KEY (tenant, hour, project, key_id, model, unit)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX used_hour ON used (hour);
+INSERT INTO used
+    SELECT tenant, hour, project, key_id, model, '', requests, prompt_tokens, output_tokens, 0, cost_nano_usd
+    FROM used_before;
+DROP TABLE used_before;
+"""
+
 _ADD: Final = """
-INSERT INTO used VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+INSERT INTO used VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     requests = requests + excluded.requests, prompt_tokens = prompt_tokens + excluded.prompt_tokens,
-    output_tokens = output_tokens + excluded.output_tokens, cost_nano_usd = cost_nano_usd + excluded.cost_nano_usd
+    output_tokens = output_tokens + excluded.output_tokens, units = units + excluded.units,
+    cost_nano_usd = cost_nano_usd + excluded.cost_nano_usd
 """
 
 
@@ -70,6 +96,8 @@ class _Row(msgspec.Struct, gc=False):
     model: str = ""
     prompt_tokens: int = 0
     output_tokens: int = 0
+    unit: str = ""
+    units: int = 0
     cost_nano_usd: int | None = None
 
 
@@ -93,7 +121,7 @@ class Deed(NamedTuple):
 
 def add(db: Database, bodies: Iterable[bytes]) -> None:
     """Count rows that are new here, within their transaction. Raises StoreError."""
-    sums: dict[tuple[str, int, str, str, str], list[int]] = {}
+    sums: dict[tuple[str, int, str, str, str, str], list[int]] = {}
     deeds: list[tuple[int, bytes]] = []
     for body in bodies:
         try:
@@ -102,11 +130,12 @@ def add(db: Database, bodies: Iterable[bytes]) -> None:
             continue  # no record of ours; it is not lost, only not counted
         if row.type == "Usage":
             hour = int(row.at.timestamp()) // HOUR_S * HOUR_S
-            sum_ = sums.setdefault((row.tenant, hour, row.project, row.key_id, row.model), [0, 0, 0, 0])
+            sum_ = sums.setdefault((row.tenant, hour, row.project, row.key_id, row.model, row.unit), [0, 0, 0, 0, 0])
             sum_[0] += 1
             sum_[1] += row.prompt_tokens
             sum_[2] += row.output_tokens
-            sum_[3] += row.cost_nano_usd or 0
+            sum_[3] += row.units
+            sum_[4] += row.cost_nano_usd or 0
         elif row.type == "Action":
             deeds.append((round(row.at.timestamp() * 1e6), body))
     if sums:
@@ -124,8 +153,9 @@ def fold_old(db: Database) -> None:
         return
     with db.write():
         rows = db.rows(
-            "SELECT tenant, hour / ? * ?, project, key_id, model, sum(requests), sum(prompt_tokens),"
-            " sum(output_tokens), sum(cost_nano_usd) FROM used WHERE hour >= ? AND hour < ? GROUP BY 1, 2, 3, 4, 5",
+            "SELECT tenant, hour / ? * ?, project, key_id, model, unit, sum(requests), sum(prompt_tokens),"
+            " sum(output_tokens), sum(units), sum(cost_nano_usd) FROM used WHERE hour >= ? AND hour < ?"
+            " GROUP BY 1, 2, 3, 4, 5, 6",
             (DAY_S, DAY_S, done, before),
         )
         db.run("DELETE FROM used WHERE hour >= ? AND hour < ?", (done, before))
@@ -138,11 +168,11 @@ def kept(db: Database) -> KeptUsage:
 
 
 def spent_by(db: Database, tenant: str, since: int, until: int) -> list[tuple[Any, ...]]:
-    """(project, key, model, requests, prompt tokens, output tokens, nano-dollars) of a tenant within whole hours, or
-    within whole days where they are kept by the day."""
+    """(project, key, model, unit, requests, prompt tokens, output tokens, units, nano-dollars) of a tenant within whole
+    hours, or within whole days where they are kept by the day."""
     return db.rows(
-        "SELECT project, key_id, model, sum(requests), sum(prompt_tokens), sum(output_tokens), sum(cost_nano_usd)"
-        " FROM used WHERE tenant = ? AND hour >= ? AND hour < ? GROUP BY 1, 2, 3",
+        "SELECT project, key_id, model, unit, sum(requests), sum(prompt_tokens), sum(output_tokens), sum(units),"
+        " sum(cost_nano_usd) FROM used WHERE tenant = ? AND hour >= ? AND hour < ? GROUP BY 1, 2, 3, 4",
         (tenant, since, until),
     )
 

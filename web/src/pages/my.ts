@@ -12,12 +12,12 @@ interface Sum { name: string; requests: number; failed: number; prompt_tokens: n
 interface Usage { month: string; tenant: string; now: number; total: Sum; by_key: Sum[]; by_project: Sum[]; by_model: Sum[]; by_day: Sum[] }
 interface Budget { scope: string; name: string; period: string; budget_usd: string; spent_usd: string; steps: { share: number; day: string | null }[] }
 interface Limits { limits: Record<string, number | string | null>; left_usd?: string | null; spent_usd?: string; budgets?: Budget[]; disabled: boolean }
-interface Price { model: string; label: string; input_usd_per_mtok: string; output_usd_per_mtok: string; cached_usd_per_mtok: string | null; later: { since: string; input_usd_per_mtok: string; output_usd_per_mtok: string }[] }
+interface Price { model: string; label: string; unit: string; usd_per_unit: string | null; input_usd_per_mtok: string; output_usd_per_mtok: string; cached_usd_per_mtok: string | null; later: { since: string; usd_per_unit: string | null; input_usd_per_mtok: string; output_usd_per_mtok: string }[] }
 interface Prices { base_url: string; models: Price[]; ready: string[] }
 interface Key { id: string; project: string; models: string[]; role: string; expires: string | null; budget_usd: string | null; former_until: string[]; last_used: number | null }
 interface Asked { at: number; request_id: string; project: string; key_id: string; model: string; status: number; outcome: string; prompt_tokens: number; output_tokens: number; first_token_ms: number | null; total_ms: number | null; usd?: string }
 interface Requests { requests: Asked[]; more: boolean; next: string | null }
-interface Line { project: string; model: string; requests: number; prompt_tokens: number; output_tokens: number; replica_s: number; exact_usd: string; usd: string }
+interface Line { project: string; model: string; requests: number; prompt_tokens: number; output_tokens: number; replica_s: number; unit: string; units: number; exact_usd: string; usd: string }
 interface Invoice { invoice: { month: string; total_usd: string; lines: Line[] } | null }
 interface Status { now: number; days: number; models: { model: string; ready: boolean }[]; interruptions: { model: string; since: number; until: number | null }[]; more: number }
 interface Person { id: string; name: string; roles: string[]; joined: boolean; disabled: boolean }
@@ -151,14 +151,14 @@ function budgetOf(b: Budget): HTMLElement {
 }
 
 function priceTable(p: Prices): Child[] {
-  return [table(["Model", "Input", "Cached", "Output", "Announced"], p.models.map((m) => [[h("b", {}, m.model), m.label ? h("span", { class: "note" }, ` ${m.label}`) : null], m.input_usd_per_mtok, m.cached_usd_per_mtok ?? m.input_usd_per_mtok, m.output_usd_per_mtok, m.later.length ? m.later.map((one) => `${one.input_usd_per_mtok} in, ${one.output_usd_per_mtok} out from ${one.since.slice(0, 16).replace("T", " ")}`).join("; ") : "none"]),
+  return [table(["Model", "Input", "Cached", "Output", "Announced"], p.models.map((m) => [[h("b", {}, m.model), m.label ? h("span", { class: "note" }, ` ${m.label}`) : null], m.unit ? `${m.usd_per_unit ?? 0} per ${m.unit}` : m.input_usd_per_mtok, m.unit ? "" : m.cached_usd_per_mtok ?? m.input_usd_per_mtok, m.unit ? "" : m.output_usd_per_mtok, m.later.length ? m.later.map((one) => `${m.unit ? one.usd_per_unit : `${one.input_usd_per_mtok} in, ${one.output_usd_per_mtok} out`} from ${one.since.slice(0, 16).replace("T", " ")}`).join("; ") : "none"]),
     p.ready.length ? `No price list is in force; ready now: ${p.ready.join(", ")}.` : "No model is on offer yet.")];
 }
 
 function invoice(i: Invoice, open: (narrow: Record<string, string>) => void): Child[] {
   if (!i.invoice) return [h("p", { class: "note" }, "Nothing was used in this month yet.")];
   return [h("p", { class: "big" }, `${i.invoice.total_usd} USD`, h("span", { class: "note" }, ` for ${i.invoice.month}, to date`)),
-    table(["Line", "Amount", "Exact", "Requests", "Tokens in", "Tokens out"], i.invoice.lines.map((l) => [l.project ? button(`${l.project}, ${l.model}`, () => open({ project: l.project, model: l.model }), "linklike") : `${l.model}: ${num(l.replica_s / 3600, 1)} replica hours`, `${l.usd} USD`, l.exact_usd, num(l.requests, 0), num(l.prompt_tokens, 0), num(l.output_tokens, 0)]), "")];
+    table(["Line", "Amount", "Exact", "Requests", "Tokens in", "Tokens out"], i.invoice.lines.map((l) => [l.project ? button(`${l.project}, ${l.model}`, () => open({ project: l.project, model: l.model }), "linklike") : `${l.model}: ${num(l.replica_s / 3600, 1)} replica hours`, `${l.usd} USD`, l.exact_usd, num(l.requests, 0), l.unit ? `${num(l.units, 0)} ${l.unit}s` : num(l.prompt_tokens, 0), l.unit ? "" : num(l.output_tokens, 0)]), "")];
 }
 
 function showRequests(el: HTMLElement, narrow: Record<string, string>, money: boolean, after = ""): void {

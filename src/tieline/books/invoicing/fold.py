@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -26,6 +26,8 @@ class InvoiceLine:
     output_tokens: int
     nano_usd: int
     replica_s: int = 0  # of rented replicas
+    units: int = 0
+    unit: str = field(default="", kw_only=True)  # what it is metered in where not in tokens
 
     @property
     def amount_usd(self) -> Decimal:
@@ -43,18 +45,16 @@ class Invoice:
         return sum((line.amount_usd for line in self.lines), Decimal("0.00"))
 
     def less(self, issued: Iterable[IssuedLine]) -> Invoice | None:
-        """What is left to invoice after these lines were; None: nothing. A line is known by its project and model."""
-        had: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
+        """What is left to invoice after these lines were; None: nothing. A line is known by its names."""
+        had: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0, 0])
         for line in issued:
-            counts = (line.requests, line.prompt_tokens, line.output_tokens, line.nano_usd, line.replica_s)
-            had[line.project, line.model] = [a + b for a, b in zip(had[line.project, line.model], counts, strict=True)]
+            name = line.project, line.model, line.unit
+            had[name] = [a + b for a, b in zip(had[name], _counts(line), strict=True)]
         left = []
         for one in self.lines:
-            before = had[one.project, one.model]
-            now = (one.requests, one.prompt_tokens, one.output_tokens, one.nano_usd, one.replica_s)
-            rest = [a - b for a, b in zip(now, before, strict=True)]
+            rest = [a - b for a, b in zip(_counts(one), had[one.project, one.model, one.unit], strict=True)]
             if any(rest):
-                left.append(InvoiceLine(one.project, one.model, *rest))
+                left.append(InvoiceLine(one.project, one.model, *rest, unit=one.unit))
         return Invoice(self.tenant, self.month, tuple(left)) if left else None
 
     def issue(self, number: str, at: datetime, kind: Kind = "measured") -> Issued:
@@ -67,6 +67,8 @@ class Invoice:
                 prompt_tokens=line.prompt_tokens,
                 output_tokens=line.output_tokens,
                 replica_s=line.replica_s,
+                unit=line.unit,
+                units=line.units,
                 nano_usd=line.nano_usd,
                 amount_usd=line.amount_usd,
                 kind="reserved" if line.replica_s else "usage",
@@ -85,6 +87,10 @@ class Invoice:
         )
 
 
+def _counts(line: InvoiceLine | IssuedLine) -> tuple[int, ...]:
+    return (line.requests, line.prompt_tokens, line.output_tokens, line.nano_usd, line.replica_s, line.units)
+
+
 class InvoiceFold:
     """Sums of one month by tenant, taken in record by record; `made` is what they come to so far.
 
@@ -96,7 +102,7 @@ class InvoiceFold:
         self.month = month
         self._year, self._month = (int(part) for part in month.split("-"))
         self._seen: set[str] | None = None if keyed else set()
-        self._used: dict[str, dict[tuple[str, str], list[int]]] = defaultdict(dict)
+        self._used: dict[str, dict[tuple[str, str, str], list[int]]] = defaultdict(dict)
         self._rented: dict[str, dict[tuple[str, str], list[int]]] = defaultdict(dict)
 
     def take(self, record: Usage | Reserved) -> None:
@@ -109,11 +115,12 @@ class InvoiceFold:
                 return
             self._seen.add(record.key)
         if isinstance(record, Usage):
-            line = self._used[record.tenant].setdefault((record.project, record.model), [0, 0, 0, 0])
+            line = self._used[record.tenant].setdefault((record.project, record.model, record.unit), [0, 0, 0, 0, 0, 0])
             line[0] += 1
             line[1] += record.prompt_tokens
             line[2] += record.output_tokens
             line[3] += record.cost_nano_usd
+            line[5] += record.units
         else:
             rented = self._rented[record.tenant].setdefault((record.model, record.region), [0, 0])
             rented[0] += record.cost_nano_usd
@@ -126,7 +133,10 @@ class InvoiceFold:
                 tenant,
                 self.month,
                 (
-                    *(InvoiceLine(p, m, *numbers) for (p, m), numbers in sorted(self._used.get(tenant, {}).items())),
+                    *(
+                        InvoiceLine(project, model, *counts, unit=unit)
+                        for (project, model, unit), counts in sorted(self._used.get(tenant, {}).items())
+                    ),
                     *(
                         InvoiceLine("", rented_name(model, region), 0, 0, 0, nano, seconds)
                         for (model, region), (nano, seconds) in sorted(self._rented.get(tenant, {}).items())

@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgspec
 
 from tieline.records import Issued
-from tieline.records.treasury import InvoiceParty
+from tieline.records.treasury import InvoiceParty, IssuedLine
 
 
 class InvoiceFormLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ def form_of(invoice: Issued) -> InvoiceForm:
         lines=tuple(
             InvoiceFormLine(
                 what=line.text or " ".join(part for part in (line.project, line.model) if part) or "use",
-                detail=_detail(line.requests, line.prompt_tokens, line.output_tokens, line.replica_s),
+                detail=_detail(line),
                 exact_usd=f"{Decimal(line.nano_usd).scaleb(-9):,.6f}" if line.nano_usd else "",
                 usd=f"{line.amount_usd:,.2f}",
             )
@@ -61,10 +61,14 @@ def form_of(invoice: Issued) -> InvoiceForm:
     )
 
 
-def _detail(requests: int, prompt: int, output: int, replica_s: int) -> str:
-    if replica_s:
-        return f"{replica_s / 3600:,.2f} replica-hours"
-    return f"{requests:,} requests, {prompt:,} tokens in, {output:,} out" if requests else ""
+def _detail(line: IssuedLine) -> str:
+    if line.replica_s:
+        return f"{line.replica_s / 3600:,.2f} replica-hours"
+    if not line.requests:
+        return ""
+    if line.unit:
+        return f"{line.requests:,} requests, {line.units:,} {line.unit}s"
+    return f"{line.requests:,} requests, {line.prompt_tokens:,} tokens in, {line.output_tokens:,} out"
 
 
 def as_json(invoice: Issued) -> bytes:

@@ -227,6 +227,8 @@ def invoices_command(data_dir: Path, as_json: bool, month: str | None) -> None:
             "prompt_tokens": line.prompt_tokens,
             "output_tokens": line.output_tokens,
             "replica_hours": round(line.replica_s / 3600, 2),
+            "unit": line.unit,
+            "units": line.units,
             "usd": str(line.amount_usd),
             "exact_usd": f"{Decimal(line.nano_usd) / 1_000_000_000:.9f}",
         }

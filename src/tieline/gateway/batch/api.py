@@ -13,7 +13,7 @@ from tieline.gateway.budgets.admit import KeyAccount
 from tieline.gateway.errors import Refusal
 from tieline.gateway.service import Service
 from tieline.gateway.wire.client import ClientConnection
-from tieline.gateway.wire.http1 import RequestHead
+from tieline.gateway.wire.http1 import RequestHead, presented_key
 from tieline.store import BatchStore, StoreError
 
 # Calls that use the disk at once; an upload among them holds its body in memory.
@@ -37,7 +37,7 @@ class BatchApi:
     def handle(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Called for every framed request of these paths."""
         svc = self.svc
-        account = svc.book.identify(head.get(b"authorization:"), connection.peer, svc.clock.now())
+        account = svc.book.identify(presented_key(head), connection.peer, svc.clock.now())
         if isinstance(account, Refusal):
             connection.refuse(account)
         elif account.key.role == "billing":

@@ -18,7 +18,7 @@ import msgspec
 from tieline.gateway import errors
 from tieline.gateway.budgets.lease import CONCURRENT, REQUESTS, TOKENS
 from tieline.gateway.errors import Refusal
-from tieline.gateway.settings import PATIENCE_S, Key, Limits, ModelOffer, Settings, Tenant
+from tieline.gateway.settings import PATIENCE_S, Key, Limits, ModelOffer, Settings, Tenant, Unit
 
 OPEN_TENANT = "local"
 _LEFT = b"x-ratelimit-limit-%b: %%d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%.3fs\r\n"
@@ -199,6 +199,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     prompt_bound: int
     max_output: int | None
     choices: int = 1
+    unit: Unit = ""
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -341,6 +342,8 @@ class KeyAccounts:
         `granted`: what the coordinator has just granted for this very request."""
         if account.models and model.name not in account.models:
             return errors.unknown_model(model.name)
+        if model.unit != ask.unit and (model.unit or model.input_nano or model.output_nano):
+            return errors.other_unit(model.name, model.unit)
         scopes = account.scopes
         refusal = _limited(scopes, now) if scopes else None
         if refusal is not None:

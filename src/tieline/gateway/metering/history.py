@@ -20,26 +20,33 @@ from tieline.store import used
 from tieline.store.spool import look
 
 MAX_PAGE: Final = 1_000
-NUMBERS: Final = ("requests", "prompt_tokens", "output_tokens", "cost_nano_usd")
+NUMBERS: Final = ("requests", "prompt_tokens", "output_tokens", "cost_nano_usd")  # units of models are not added up
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 # A time after all deeds.
 _LAST: Final = (2**62, "", 0)
 
 
 class UsageLine(msgspec.Struct, frozen=True, order=True):
-    """What one key used of one model."""
+    """What one key used of one model: tokens, or `units` of another `unit`."""
 
     project: str
     key_id: str
     model: str
+    unit: str
     requests: int
     prompt_tokens: int
     output_tokens: int
+    units: int
     cost_nano_usd: int
 
     @property
+    def place(self) -> tuple[str, str, str]:
+        """Its place among all lines. A unit is a word, and a model's name may have a slash: it is the last one."""
+        return self.project, self.key_id, f"{self.unit}/{self.model}"
+
+    @property
     def cursor(self) -> str:
-        return f"{self.project}/{self.key_id}/{self.model}"  # a model's name may have a slash; it is the last one
+        return "/".join(self.place)
 
 
 class TenantUsage(msgspec.Struct):
@@ -64,7 +71,7 @@ def usage(
             why = f"{name} must be a whole hour, such as 2026-12-01T15:00:00Z"
             return bad_request(why, "invalid_value", name)
     complete: int | None = None
-    sums: dict[tuple[str, str, str], list[int]] = {}
+    sums: dict[tuple[str, str, str, str], list[int]] = {}
     for folder in folders:
         with look(folder / "usage.db") as db:
             if db is None:
@@ -75,10 +82,10 @@ def usage(
                 return refusal
             if records.since is not None and records.since > first:
                 complete = max(complete or 0, records.since)
-            for project, key_id, model, *numbers in used.spent_by(db, tenant, first, last):
-                before = sums.setdefault((project, key_id, model), [0] * len(NUMBERS))
-                sums[project, key_id, model] = [a + b for a, b in zip(before, numbers, strict=True)]
-    lines = sorted(UsageLine(*name, *numbers) for name, numbers in sums.items())
+            for project, key_id, model, unit, *numbers in used.spent_by(db, tenant, first, last):
+                before = sums.setdefault((project, key_id, model, unit), [0] * len(numbers))
+                sums[project, key_id, model, unit] = [a + b for a, b in zip(before, numbers, strict=True)]
+    lines = sorted((UsageLine(*name, *numbers) for name, numbers in sums.items()), key=lambda line: line.place)
     return TenantUsage(since, until, None if complete is None else datetime.fromtimestamp(complete, UTC), lines)
 
 
@@ -94,7 +101,7 @@ def _apart(first: int, last: int, by_day: int) -> Refusal | None:
 
 def page(lines: list[UsageLine], after: str, limit: int) -> tuple[list[UsageLine], str | None]:
     """(lines beyond the cursor, the next cursor; None: there are no more)."""
-    rest = [line for line in lines if (line.project, line.key_id, line.model) > tuple(after.split("/", 2))]
+    rest = [line for line in lines if line.place > tuple(after.split("/", 2))]
     return rest[:limit], rest[limit - 1].cursor if len(rest) > limit else None
 
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from tieline import __version__
-from tieline.gateway.metering.usage_lines import ENDPOINTS, Metered
+from tieline.gateway.metering.usage_lines import ENDPOINTS, Metered, tokens_of
 from tieline.gateway.settings import OpenTelemetry, SettingsError
 from tieline.records import Hop
 
@@ -159,8 +159,8 @@ class Span:
             "tieline.cost_usd": request.cost_nano / 1e9,
             "gen_ai.response.id": request.id,
             "gen_ai.response.model": request.offer.name,
-            "gen_ai.usage.input_tokens": request.prompt_tokens or 0,
-            "gen_ai.usage.output_tokens": request.output_tokens or 0,
+            "gen_ai.usage.input_tokens": tokens_of(request)[0],
+            "gen_ai.usage.output_tokens": tokens_of(request)[1],
         }
         if request.request.limit:
             attributes["gen_ai.request.max_tokens"] = request.request.limit

@@ -16,7 +16,7 @@ from tieline import records
 from tieline.clock import Clock, wall_now
 from tieline.gateway.budgets.admit import KeyAccounts, cost_nano, owed_nano
 from tieline.gateway.metering.stats import Stats
-from tieline.gateway.metering.usage_lines import Bill, Forms, Metered, moment
+from tieline.gateway.metering.usage_lines import Bill, Forms, Metered, moment, tokens_of
 from tieline.intake import IntakeError, read
 from tieline.link import Link, QueuedItem, push_always
 from tieline.records import Action, Record, Usage
@@ -52,7 +52,7 @@ class UsageMeter:
         prompt, output = request.prompt_tokens or 0, request.output_tokens or 0
         ticket = request.ticket
         cost = owed_nano(request.offer, ticket, prompt, request.cached_tokens, output)
-        self.book.settle(ticket, cost, prompt + output)
+        self.book.settle(ticket, cost, 0 if request.request.unit else prompt + output)
         request.cost_nano = cost
         at = self._at if now == self._at_s else self._moment(now)
         bill = Bill(request, cost, at, round((now - request.began) * 1e3), on_disk)
@@ -147,7 +147,7 @@ class UsageMeter:
 
     def _count(self, bill: Bill) -> None:
         stats, request = self.stats, bill.request
-        prompt, output = request.prompt_tokens or 0, request.output_tokens or 0
+        prompt, output = tokens_of(request)
         model, tenant = request.offer.name, request.account.tenant.id
         stats.count(model, request.status, prompt, output, bill.cost)
         stats.count_tenant(tenant, model, prompt, output, bill.cost)

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from tieline.gateway.budgets.admit import KeyAccount, Ticket
-from tieline.gateway.settings import Key, ModelOffer
+from tieline.gateway.settings import Key, ModelOffer, Unit
 from tieline.records import Hop, Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -28,7 +28,7 @@ _HOLES: Final = {
     "at": b"%b", "known_at": b"%b", "request_id": b'"%b"', "status": b"%d", "prompt_tokens": b"%d",
     "output_tokens": b"%d", "cached_tokens": b"%d", "cost_nano_usd": b"%d", "estimated": b"%b", "finish": b"%b",
     "hops": b"%b", "first_token_ms": b"%b", "total_ms": b"%d",
-    "user": b"%b", "tags": b"%b",
+    "user": b"%b", "tags": b"%b", "units": b"%d",
 }  # fmt: skip
 ENDPOINTS: Final = {
     "chat": "/v1/chat/completions",
@@ -37,6 +37,12 @@ ENDPOINTS: Final = {
     "responses": "/v1/responses",
     "rerank": "/v1/rerank",
     "messages": "/v1/messages",
+    "speech": "/v1/audio/speech",
+    "transcriptions": "/v1/audio/transcriptions",
+    "translations": "/v1/audio/translations",
+    "images": "/v1/images/generations",
+    "image_edits": "/v1/images/edits",
+    "image_variations": "/v1/images/variations",
 }
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -55,6 +61,9 @@ class RequestOrigin(Protocol):
 
     @property
     def answers(self) -> int: ...
+
+    @property
+    def unit(self) -> Unit: ...
 
     @property
     def user(self) -> str: ...
@@ -117,6 +126,13 @@ class Metered(Protocol):
     def hops(self) -> Sequence[Hop]: ...
 
 
+def tokens_of(request: Metered) -> tuple[int, int]:
+    """(prompt, output) tokens that it used; of what is metered in another unit none."""
+    if request.request.unit:
+        return 0, 0
+    return request.prompt_tokens or 0, request.output_tokens or 0
+
+
 class Bill(msgspec.Struct, gc=False):
     """What an ended request owes, before it is a record."""
 
@@ -146,9 +162,12 @@ class Forms:
             form = usual[4]
         else:
             given = (account.key.id, offer.name, request.surface, request.stream)
-            form = self._forms.get(given) or self._form(account.key, *given)
+            form = self._forms.get(given) or self._form(account.key, request.unit, *given)
             self._usual = (account, offer, request.surface, request.stream, form)
         first, cached = ended.first_token_at, ended.cached_tokens
+        units = 0
+        if request.unit:  # they stand where a prompt's tokens do
+            units, prompt = prompt, 0
         return form % (
             bill.at,
             bill.at,
@@ -165,14 +184,15 @@ class Forms:
             bill.total_ms,
             self._words.get(request.user) or self._word(request.user),
             _encode(request.tags) if request.tags else b"{}",
+            units,
         )
 
-    def _form(self, key: Key, key_id: str, model: str, kind: str, streamed: bool) -> bytes:
+    def _form(self, key: Key, unit: Unit, key_id: str, model: str, kind: str, streamed: bool) -> bytes:
         """The line of a record with holes where requests differ."""
         sample = Usage(
             at=_EPOCH, known_at=_EPOCH, source=self._source, kind="measured", request_id="", tenant=key.tenant,
             project=key.project, key_id=key_id, model=model, endpoint=ENDPOINTS[kind], status=0, prompt_tokens=0,
-            output_tokens=0, streamed=streamed,
+            output_tokens=0, streamed=streamed, unit=unit,
         )  # fmt: skip
         parts = [b'"type":"Usage"']
         for name in Usage.__struct_fields__:

@@ -13,6 +13,8 @@ from tieline.gateway.requests import chunks, counting, failover
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.body import complaint
 from tieline.gateway.requests.frames import MAX_REASON
+from tieline.gateway.requests.media import answered
+from tieline.gateway.requests.media.asked import MediaRequest
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.wire import loose, sse
 from tieline.gateway.wire.decoding import UNREADABLE
@@ -124,7 +126,7 @@ def read(
     if status == 200:
         if state.request.stream:
             return Wrong("the engine answered a stream request without a stream")
-        return _whole(state, attempt, body)
+        return _whole(state, attempt, head, body)
     if status in _BUSY or status >= 500 or status < 400 or status in _OUR_FAULT:
         fault = complaint(state.request) if status == 500 else None
         if fault is not None:
@@ -139,8 +141,25 @@ def read(
     return ClientFault(_relayed(status, body), well=True)
 
 
-def _whole(state: RequestState, attempt: Attempt, body: bytes) -> Whole | Wrong:
+def _media(
+    request: MediaRequest, state: RequestState, attempt: Attempt, head: ResponseHead, body: bytes
+) -> Whole | Wrong:
+    """Sound, pictures, or what a recording says: counted here, whatever its engine says of it."""
+    kind = answered.content_type(head.get(b"content-type:"))
+    try:
+        units = answered.units(request, kind, body)
+    except answered.WrongAnswerError as error:
+        return Wrong(str(error))
+    state.content_type = kind
+    state.prompt_tokens, state.output_tokens, state.finish = units, 0, "stop"
+    state.first_token_at = attempt.first_at
+    return Whole(body)
+
+
+def _whole(state: RequestState, attempt: Attempt, head: ResponseHead, body: bytes) -> Whole | Wrong:
     engine, request = attempt.backend.engine, state.request
+    if isinstance(request, MediaRequest):
+        return _media(request, state, attempt, head, body)
     try:
         answer, body = _read_answer(body)
     except (msgspec.DecodeError, UnicodeDecodeError):

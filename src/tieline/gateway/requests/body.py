@@ -16,10 +16,13 @@ from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.requests import allowed, labels
 from tieline.gateway.requests.images import Image, images_in
 from tieline.gateway.requests.images import bound as image_bound
-from tieline.gateway.settings import ModelOffer
+from tieline.gateway.settings import ModelOffer, Unit
 from tieline.gateway.wire.decoding import UNREADABLE, as_decode_error, read_json
 
-Kind = Literal["chat", "completions", "embeddings", "rerank"]
+Kind = Literal[
+    "chat", "completions", "embeddings", "rerank",
+    "speech", "transcriptions", "translations", "images", "image_edits", "image_variations",
+]  # fmt: skip
 Continuity = Literal["token", "text", "regenerate", "none"]
 CONTINUITIES: Final[dict[bytes, Continuity]] = {word.encode(): word for word in get_args(Continuity)}
 
@@ -106,6 +109,12 @@ class Request(msgspec.Struct, gc=False):
     media: bool = False  # it may name addresses that an engine would fetch
     user: str = ""  # whom it says that it is for, and what else it says of itself
     tags: dict[str, str] | None = None
+    unit: Unit = ""  # what it is metered in, and how much of it there is; else by tokens
+    units: int = 0
+
+    @property
+    def content_type(self) -> str:
+        return "application/json"
 
     @property
     def plain(self) -> bool:

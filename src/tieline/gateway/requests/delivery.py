@@ -31,6 +31,7 @@ SSE_HEADERS: Final = (
     b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
 )
 WHOLE_HEADERS: Final = JSON_HEADERS + b"x-tieline-continuity: regenerate\r\n"
+MEDIA_HEADERS: Final = b"content-type: %b\r\nx-tieline-continuity: regenerate\r\n"
 
 
 def uncounted(state: RequestState) -> bool:
@@ -192,7 +193,9 @@ class Delivery(ABC):
                 self._open(b"")
             self.client.finish_stream(state.tail)
         else:
-            head = WHOLE_HEADERS + b"x-tieline-cost-usd: %d.%09d\r\n" % divmod(state.cost_nano, NANO_PER_USD)
+            kind = state.content_type
+            head = MEDIA_HEADERS % kind if kind else WHOLE_HEADERS
+            head += b"x-tieline-cost-usd: %d.%09d\r\n" % divmod(state.cost_nano, NANO_PER_USD)
             body = self.client.translated(state.tail)
             if self.idempotency is not None and not self.idempotency.done():
                 self.idempotency.set_result((200, head, body))

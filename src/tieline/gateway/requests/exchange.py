@@ -118,7 +118,9 @@ class Exchange(Moving):
         self.attempt.start(self.shared.settings.clocks.connect_s)
 
     def ask(self, backend: Backend, path: str, body: bytes) -> Attempt:
-        return Attempt(self, backend, backend.head("POST", path, len(body), self.state.id, self.trace) + body)
+        state = self.state
+        head = backend.head("POST", path, len(body), state.id, self.trace, state.request.content_type)
+        return Attempt(self, backend, head + body)
 
     def _ask_for_ids(self, engine: str, body: bytes) -> bytes:
         """Ask this engine for token ids too, if a stream can go on from them."""

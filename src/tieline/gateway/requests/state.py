@@ -112,6 +112,7 @@ class RequestState:
     prompt_tokens: int | None = None
     cached_tokens = 0
     output_tokens: int | None = None
+    content_type = b""  # of an answer that is no JSON of ours
     reasoning_tokens: int | None = None  # of the output, where the engine says so
     estimated = False
     cost_nano = 0

@@ -87,6 +87,14 @@ class RequestHead:
         return _field(self.fields, self.raw, name)
 
 
+def presented_key(head: RequestHead) -> bytes | None:
+    """What a client presents as its key, in whichever field its library writes it."""
+    given = head.get(b"authorization:")
+    if given is None and (key := head.get(b"x-api-key:") or head.get(b"api-key:")) is not None:
+        return b"Bearer " + key
+    return given
+
+
 @dataclass(slots=True)
 class ResponseHead:
     status: int

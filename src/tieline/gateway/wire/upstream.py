@@ -90,14 +90,16 @@ class Backend(Replica):
         while self.idle:
             self.idle.pop().abort()
 
-    def head(self, method: str, path: str, length: int, request_id: str, extra: bytes = b"") -> bytes:
+    def head(
+        self, method: str, path: str, length: int, request_id: str, extra: bytes = b"", kind: str = "application/json"
+    ) -> bytes:
         """A request head of our own making; nothing of the client's travels but what is named here."""
         start = self.heads.get((method, path))
         if start is None:
             auth = f"authorization: Bearer {self.key}\r\n" if self.key else ""
             start = self.heads[method, path] = (
                 f"{method} {self.base}{path} HTTP/1.1\r\nhost: {self.authority}\r\n"
-                f"content-type: application/json\r\naccept: */*\r\n{auth}"
+                f"content-type: {kind}\r\naccept: */*\r\n{auth}"
             ).encode()
         return b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (start, length, request_id.encode(), extra)
 

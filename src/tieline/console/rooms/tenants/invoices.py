@@ -146,7 +146,7 @@ def _file(body: bytes, media: str, number: str, ending: str) -> Response:
 
 _HEADS: Final = (
     "invoice", "month", "kind", "text", "project", "model", "requests", "prompt_tokens", "output_tokens", "replica_s",
-    "exact_usd", "amount_usd",
+    "unit", "units", "exact_usd", "amount_usd",
 )  # fmt: skip
 
 
@@ -158,6 +158,6 @@ def invoice_csv(one: Issued) -> str:
     for line in one.lines:
         words = (line.kind, line.text, line.project, line.model)
         names = [f"'{text}" if text and text[0] in "=+-@" else text for text in words]
-        counts = [line.requests, line.prompt_tokens, line.output_tokens, line.replica_s]
+        counts = [line.requests, line.prompt_tokens, line.output_tokens, line.replica_s, line.unit, line.units]
         writer.writerow([one.number, one.month, *names, *counts, usd(line.nano_usd), line.amount_usd])
     return out.getvalue()

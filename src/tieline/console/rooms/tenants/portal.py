@@ -53,7 +53,7 @@ _SECRET: Final = re.compile(r"[!-~]{8,200}")
 # Of a request, what its own tenant is told: not where it ran.
 _TOLD: Final = (
     "request_id", "project", "key_id", "model", "endpoint", "status", "prompt_tokens", "output_tokens", "cached_tokens",
-    "streamed", "finish", "first_token_ms", "total_ms", "estimated",
+    "streamed", "finish", "first_token_ms", "total_ms", "estimated", "unit", "units",
 )  # fmt: skip
 
 
@@ -414,6 +414,12 @@ def _price(model: Json, now: datetime) -> Json:
     tariffs = sorted(model["tariffs"], key=lambda one: str(one["since"]))
     begun = [one for one in tariffs if datetime.fromisoformat(one["since"]) <= now]
     force = begun[-1] if begun else model
-    names = ("input_usd_per_mtok", "output_usd_per_mtok", "cached_usd_per_mtok")
+    names = ("input_usd_per_mtok", "output_usd_per_mtok", "cached_usd_per_mtok", "usd_per_unit")
     later = [{"since": one["since"], **{n: one.get(n) for n in names}} for one in tariffs if one not in begun]
-    return {"model": model["name"], "label": model["label"], **{n: force.get(n) for n in names}, "later": later}
+    return {
+        "model": model["name"],
+        "label": model["label"],
+        "unit": model.get("unit", ""),
+        **{n: force.get(n) for n in names},
+        "later": later,
+    }

@@ -124,6 +124,8 @@ class SpendFold(InvoiceFold):
                 "prompt_tokens": line.prompt_tokens,
                 "output_tokens": line.output_tokens,
                 "replica_s": line.replica_s,
+                "unit": line.unit,
+                "units": line.units,
                 "nano_usd": line.nano_usd,
                 "exact_usd": usd(line.nano_usd),
                 "usd": str(line.amount_usd),

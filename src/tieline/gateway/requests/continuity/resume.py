@@ -27,16 +27,18 @@ from typing import Final
 import msgspec
 
 from tieline.gateway.requests.body import Request
+from tieline.gateway.requests.media.asked import FORMS
 from tieline.gateway.wire.decoding import read_json
 
 _write = msgspec.json.Encoder().encode
 
 
-PATHS: Final = {
+PATHS: Final[dict[str, str]] = {
     "chat": "/v1/chat/completions",
     "completions": "/v1/completions",
     "embeddings": "/v1/embeddings",
     "rerank": "/v1/rerank",
+    **{kind: form.path for kind, form in FORMS.items()},
 }
 
 
