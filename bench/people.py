@@ -1,4 +1,5 @@
-"""What people wait for: a tenant's page over a month of many requests, the table of rigs, a first file, first words.
+"""What people wait for: a tenant's page over a month of many requests, the table of rigs, a first file, first words,
+and to be called.
 
     ROWS=1000000 make bench-people
 
@@ -30,18 +31,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
 from tests.serving import running
 
+import alerts
 from console import world
 from tieline import config, records
 from tieline.clock import SimClock
 from tieline.console import page
 from tieline.console.app import make_app
-from tieline.console.rooms.rigs import table
+from tieline.console.rooms.rigs import COLUMNS, table
 from tieline.console.rooms.tenants.spend import SpendFold
 from tieline.edge.rigs.history import HEARD, RawHistory, RawRow
 from tieline.records import Sample, Usage
 from tieline.store import Store
 
 ROWS, TENANTS, RIGS, RECORDS = int(os.environ.get("ROWS", "1000000")), 1_000, 10_000, 200_000
+CHROMIUM = os.environ.get("TIELINE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu"]
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 
 
@@ -163,6 +167,7 @@ def back() -> None:
             more = f", {time.process_time() - before:.1f} s of CPU, the asking included"
             said(f"a console back in full on {have:,} records", time.perf_counter() - began, 5.0, more)
             first_numbers(url)
+            filtered(url)
         store.close()
 
 
@@ -173,9 +178,8 @@ NUMBERS = """new MutationObserver((_, watch) => {
 
 
 def first_numbers(url: str) -> None:
-    chromium = os.environ.get("TIELINE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         times = []
         for _ in range(7):
             page = browser.new_page()
@@ -188,9 +192,57 @@ def first_numbers(url: str) -> None:
     said("first numbers on screen, median of 7", statistics.median(times), 0.3, f", slowest {1000 * max(times):.0f} ms")
 
 
+# From the keystroke until the next frame has been painted.
+FILTER = """async (text) => {
+  const box = document.getElementById("rig-filter"), start = performance.now();
+  box.value = text;
+  box.dispatchEvent(new Event("input"));
+  await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  return performance.now() - start;
+}"""
+
+
+def filtered(url: str) -> None:
+    """The table of RIGS rigs, filtered as one types."""
+    rest = [200.0, 3500.0, 17.5, 60.0, 1.0, "pool"]
+    rows = [
+        [
+            f"m-{n:05}",
+            f"10.0.{n // 256}.{n % 256}",
+            f"site-{n % 7}",
+            "g",
+            "S21",
+            "luxos",
+            "mining",
+            200.0 - n % 50,
+            *rest,
+        ]
+        for n in range(RIGS)
+    ]
+    body = msgspec.json.encode({"now": 0.0, "columns": COLUMNS, "rows": rows, "elsewhere": [], "modelled": 0})
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        tab = browser.new_page(viewport={"width": 1400, "height": 900})
+        tab.route("**/api/rigs", lambda route: route.fulfill(body=body, content_type="application/json"))
+        tab.goto(f"{url}/rigs")
+        tab.wait_for_selector(".rows .rig")
+        times = [tab.evaluate(FILTER, text) / 1000 for text in ("s", "site-3", "10.0.1", "nothing such", "") * 4]
+        browser.close()
+    said(f"the table of {RIGS:,} rigs filtered, median of 20", statistics.median(times), 0.1,
+         f", slowest {1000 * max(times):.0f} ms")  # fmt: skip
+
+
+def called() -> None:
+    """From something that stands until a webhook has it, by the alerts' own loop over a database on disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        longest = alerts.timed_alone(Path(folder))
+    said("an alert at its webhook, longest of 10", longest, 5.0)
+
+
 if __name__ == "__main__":
     first_words()
     first_file()
     rigs()
     back()
+    called()
     portal()

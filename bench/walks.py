@@ -160,6 +160,7 @@ class Hands:
 
 def pictures(page: Page, to: Path, name: str) -> None:
     seen = page.viewport_size
+    page.wait_for_function("() => !document.body.innerText.includes('Reading…')", timeout=1e3 * SEEN_S)
     for width, height in SIZES:
         page.set_viewport_size({"width": width, "height": height})
         for scheme in ("light", "dark"):

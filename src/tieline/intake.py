@@ -90,6 +90,8 @@ Megawatts = Annotated[float, Meta(ge=-1e5, le=1e5)]
 # One machine, as its maker rates it: a rack-sized hydro unit draws 11 kW.
 Terahashes = Annotated[float, Meta(gt=0, le=10_000)]
 RigWatts = Annotated[float, Meta(ge=50, le=100_000)]
+# From one card in a desktop to a rack of 72.
+NodeWatts = Annotated[float, Meta(ge=20, le=500_000)]
 Machines = Annotated[int, Meta(ge=-1, le=10_000_000)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Factor = Annotated[float, Meta(ge=0, le=1e6)]

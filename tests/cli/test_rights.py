@@ -18,8 +18,8 @@ from tieline.cli import main, rights
 from tieline.cli.outcome import CALLER, AnswerIsNoError
 from tieline.cli.rights import FREE, MORE, NEEDS, Caller, gated, needed
 from tieline.people import ROLES, Account, People, Right
-from tieline.people.accounts import Who
-from tieline.people.rights import TABLE, TENANT_ROLES
+from tieline.people.accounts import PARTNER, Who
+from tieline.people.rights import PARTNER_ROLES, TABLE, TENANT_ROLES
 
 WORDS = "correct horse battery"
 OWN = ("approvals approve", "approvals propose", "approvals reject", "approvals withdraw")
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = people_of(data)
     people, now = People(store), datetime.now(UTC)
     for role in ("admin", *(one for one in ROLES if one != "admin")):
-        tenant = "acme" if role in TENANT_ROLES else ""
+        tenant = "acme" if role in TENANT_ROLES else f"{PARTNER}acme" if role in PARTNER_ROLES else ""
         people.accept(people.add(Account(role, role, (role,), (), tenant), Who("t"), now), WORDS, role, "t", now)
     narrowed = Account("bob", "bob", ("operator",), ("na-tx-01", "south_america"))
     people.accept(people.add(narrowed, Who("t"), now), WORDS, "bob", "t", now)
@@ -119,6 +119,15 @@ def test_whoever_commands_some_sites_commands_only_there(folder: Path, callers: 
     assert call("alerts take", callers["bob"], data_dir=folder)
 
 
+def test_a_place_is_one_of_the_fleet_as_the_fleet_spells_it(tmp_path: Path) -> None:
+    data = ("--data-dir", tmp_path)
+    asked = ("people", "add", "bob", "--role", "operator", "--place")
+    assert tieline(*asked, "South America", *data).exit_code == 0
+    assert json.loads(tieline("people", "list", "--json", *data).stdout)[0]["places"] == ["south_america"]
+    refused = tieline("people", "role", "bob", "--role", "operator", "--place", "Atlantis", *data)
+    assert (refused.exit_code, "no site or region 'Atlantis'" in refused.output) == (2, True)
+
+
 def tieline(*words: object, **more: Any) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words], **more)
 
@@ -162,7 +171,12 @@ def test_a_claim_to_be_somebody_else_is_overruled(folder: Path, callers: dict[st
 
 def test_every_right_is_asked_by_some_door() -> None:
     asked = {*NEEDS.values(), *MORE.values()}
-    elsewhere = {Right.ASK, Right.DESK, Right.OWN_ACCOUNT, *(one for one in Right if one.name.startswith("TENANT_"))}
+    elsewhere = {
+        Right.ASK,
+        Right.DESK,
+        Right.OWN_ACCOUNT,
+        *(one for one in Right if one.name.startswith(("TENANT_", "PARTNER_"))),
+    }
     assert asked | elsewhere == set(Right)
     assert not asked & elsewhere
     assert {names([path])[0] for path in LEAVES} >= set(OWN)

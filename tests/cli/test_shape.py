@@ -86,14 +86,36 @@ def test_a_folder_that_there_is_not_is_3_and_is_not_made(path: tuple[str, ...], 
     assert not (tmp_path / "none").exists()
 
 
-def test_a_month_is_2_where_it_is_none_and_3_where_nothing_is_known(tmp_path: Path) -> None:
-    sheet = tmp_path / "coins.csv"
-    sheet.write_text("date,location,btc,cost_usd\n2026-01-02,Treasury,1,50000\n")
-    made = run("import", "coins", str(sheet), "--data-dir", str(tmp_path))
+@pytest.fixture(scope="module")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with one lot of coins in 2026, before the time that the tests run at."""
+    folder = tmp_path_factory.mktemp("books")
+    (folder / "coins.csv").write_text("date,location,btc,cost_usd\n2026-01-02,Treasury,1,50000\n")
+    made = run("import", "coins", str(folder / "coins.csv"), "--data-dir", str(folder / "data"))
     assert made.exit_code == 0, made.output
-    asked = [("update",), ("books", "statement")]
-    assert [run(*one, "2026-99", "--data-dir", str(tmp_path)).exit_code for one in asked] == [2, 2]
-    assert run("update", "1999-01", "--data-dir", str(tmp_path)).exit_code == 3
+    return folder / "data"
+
+
+BY_MONTH = [path for path, command in LEAVES.items() if any(param.name == "month" for param in command.params)]
+# What is entered of a month may be of any; a month's bill is of a site that buys a day ahead.
+ANY_MONTH = {("books", "add", "hashrate"), ("bid", "bill")}
+
+
+@pytest.mark.parametrize("path", BY_MONTH, ids=names(BY_MONTH))
+def test_a_month_is_2_where_it_is_none_and_3_where_nothing_is_known(path: tuple[str, ...], books: Path) -> None:
+    def code(month: str) -> int:
+        words: list[str] = []
+        for param in LEAVES[path].params:
+            value = month if param.name == "month" else "CANG" if param.required else None
+            if value is not None:
+                words += [value] if isinstance(param, click.Argument) else [param.opts[0], value]
+            elif param.name == "data_dir":
+                words += ["--data-dir", str(books)]
+        return run(*path, *words).exit_code
+
+    assert [code("2026-99"), code("month")] == [2, 2]
+    if path not in ANY_MONTH:
+        assert [code("1999-01"), code("2099-01")] == [3, 3]
 
 
 def test_a_command_without_a_shape_of_its_own_says_its_lines_as_json(tmp_path: Path) -> None:

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from tieline import config
 from tieline import config as configuration
 from tieline.cli.config import config as command
+from tieline.dispatch.inference.gpu import load_table
+from tieline.dispatch.inputs.taking import drawable_w
 from tieline.dispatch.settings import settings_of
+from tieline.fleet import Fleet
+from tieline.fleet.physics import aux_share, derate
+from tieline.sim.world import World
 
 SMALL = """
 [fleet]
@@ -391,3 +396,59 @@ def test_a_site_without_a_station_has_the_weather_of_its_place() -> None:
     assert configuration.loads(ONE_SITE).fleet.stations == ("a",)
     nowhere = ONE_SITE.replace("lat = 31.0", "lat = 0").replace("lon = -102.0", "lon = 0")
     assert configuration.loads(nowhere).fleet.stations == ()
+
+
+OWN_NODE = """
+[[gpu_model]]
+name = "72xGB200"
+gpus = 72
+rated_w = 132000
+idle_w = 30000
+source = "maker's sheet"
+
+[[model]]
+name = "m"
+engine = "llama.cpp"
+path = "selftest"
+"""
+
+
+def test_a_file_declares_a_gpu_node_that_the_package_does_not_know() -> None:
+    text = ONE_SITE + 'gpus = [{ node = "72xGB200", count = 2, model = "m" }]\n' + OWN_NODE
+    (group,) = configuration.loads(text).fleet.sites[0].node_groups
+    assert (group.rated_w, group.gpu.gpus, group.gpu.idle_w) == (264_000.0, 72, 30_000.0)
+    for wrong, right, says in (
+        ('"72xGB200"', '"8xH100"', "'8xH100' is rated already"),
+        ("idle_w = 30000", "idle_w = 132000", "is not below what it draws at most"),
+        ("rated_w = 132000", "rated_w = 10", "out of all bounds"),
+    ):
+        with pytest.raises(configuration.ConfigError, match=says):
+            configuration.loads(text.replace(wrong, right))
+    with pytest.raises(configuration.ConfigError, match=r"no GPU node '8xH200'.* 8xH100.*\[\[gpu_model\]\]"):
+        configuration.loads(text.replace('node = "72xGB200"', 'node = "8xH200"'))
+
+
+def test_one_site_mixes_air_and_hydro_and_each_group_has_its_own_heat() -> None:
+    """At 42 C (the derating of air begins at 35 C) what is cooled by water gives all, and its pumps draw less."""
+    rigs = '{ model = "Antminer S21", count = 100 }, { model = "Antminer S21 Hyd", count = 100 }'
+    site = configuration.loads(ONE_SITE + f"rigs = [{rigs}]\n").fleet.sites[0]
+    air, hydro = site.rig_groups
+    assert (site.cooling_of(air), site.cooling_of(hydro)) == ("air", "hydro")
+    assert derate(site.cooling_of(air), 42.0) < derate(site.cooling_of(hydro), 42.0) == 1.0
+    cooled = {group.id: (1 + aux_share(site.cooling_of(group), 42.0)) for group in site.rig_groups}
+    wanted = air.rated_w * derate("air", 42.0) * cooled[air.id] + hydro.rated_w * cooled[hydro.id]
+    assert drawable_w(site, 42.0) == pytest.approx(wanted)
+    world = World(Fleet(name="f", sites=(site,)), load_table("llama-3.1-70b_4xh100"), 128)
+    world.set_weather({site.id: 42.0})
+    assert list(world.derate) == [pytest.approx(derate("air", 42.0)), 1.0]
+    assert list(world.aux) == [pytest.approx(cooled[air.id] - 1), pytest.approx(cooled[hydro.id] - 1)]
+
+
+@pytest.mark.parametrize(
+    ("market", "says"),
+    [("ERCOT_HB_WSET", "ERCOT_HB_WSET.*did you mean ERCOT_HB_WEST"), ("HOUSTON", "HOUSTON")],
+)
+def test_a_market_that_there_is_not_is_named_with_what_was_meant(market: str, says: str) -> None:
+    spot = ONE_SITE.replace('basis = "fixed", fixed_usd_per_mwh = 40.0', f'basis = "spot", market = "{market}"')
+    with pytest.raises(configuration.ConfigError, match=says):
+        configuration.loads(spot)

@@ -244,7 +244,8 @@ def site_text(name: str, rigs: Sequence[FoundRig], ground: Ground) -> str:
         )
     cooling = {RIG_MODELS[rig.model].cooling for rig in rigs}
     if cooling != {"air"}:
-        lines.append(f"cooling = {written(sorted(cooling)[0])}")
+        most = Counter(RIG_MODELS[rig.model].cooling for rig in rigs).most_common(1)[0][0]
+        lines.append(f"cooling = {written(most)}")
     lines.append("rigs = [")
     groups: dict[tuple[str, str], list[str]] = {}
     for rig in rigs:

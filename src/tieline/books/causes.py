@@ -84,19 +84,20 @@ def add_interval(
     `before` remembers why each unit was last below its rating: load that comes back in stages is short for that."""
     samples = {s.unit_id: s for s in log.samples if s.site_id == site.id and s.power_w is not None}
     supply = 1.0 - _outage_share(site.id, interval, log.faults)
-    aux, hot = aux_share(site.cooling, temp_c), derate(site.cooling, temp_c)
     asked = {} if plan is None else {point.unit_id: point for point in plan.setpoints}
     acted = plan is not None and plan.mode == "act"
     called = _lowest(site.id, interval, log.orders)
     # More rigs than the interconnect carries is how a site was built, not a shortfall.
-    all_w = sum(group.rated_w for group in site.rig_groups) * (1.0 + aux)
+    at_meter = {group.id: 1.0 + aux_share(site.cooling_of(group), temp_c) for group in site.rig_groups}
+    all_w = sum(group.rated_w * at_meter[group.id] for group in site.rig_groups)
     fits = min(1.0, site.interconnect.limit_w / all_w) if all_w > 0 else 1.0
     for group in site.rig_groups:
         sample = samples.get(group.id)
         if sample is None or sample.power_w is None:
             total.unheard_s += interval.length.total_seconds()
             continue
-        rated_w = group.rated_w * (1.0 + aux) * fits
+        rated_w = group.rated_w * at_meter[group.id] * fits
+        hot = derate(site.cooling_of(group), temp_c)
         drawn_w = max(0.0, sample.power_w)
         levels: list[tuple[Cause, float]] = [("weather", rated_w * hot), ("fault", rated_w * hot * supply)]
         if acted and group.id in asked:

@@ -13,7 +13,7 @@ import click
 
 from tieline.app.machines.beside import people_of
 from tieline.app.runtime import Runtime
-from tieline.cli.folder import data_dir
+from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.outcome import NothingThereError
 from tieline.cli.rights import caller_name
 from tieline.clock import wall_now
@@ -76,7 +76,9 @@ def add(
     """Make an account and print its one-time link, good for a day."""
     if tenant and partner:
         raise click.UsageError("--tenant and --partner: an account is of one of them")
-    account = Account(id_, name or id_, _roles(roles), places, PARTNER + partner if partner else tenant)
+    account = Account(
+        id_, name or id_, _roles(roles), _places(places, data_dir), PARTNER + partner if partner else tenant
+    )
     with _open(data_dir) as known:
         _print_link(known.add(account, _me(), wall_now()), data_dir, as_json)
 
@@ -102,7 +104,9 @@ def role(id_: str, roles: tuple[str, ...], places: tuple[str, ...], data_dir: Pa
         before = known.account(id_)
         if before is None:
             raise NothingThereError(f"no account {id_!r}; see: tieline people list")
-        known.change(dataclasses.replace(before, roles=_roles(roles), places=places), _me(), wall_now())
+        known.change(
+            dataclasses.replace(before, roles=_roles(roles), places=_places(places, data_dir)), _me(), wall_now()
+        )
     click.echo(f"{id_}: {', '.join(roles)}")
 
 
@@ -156,6 +160,18 @@ def _print_once(link: str, as_json: bool) -> None:
 
 def _roles(given: tuple[str, ...]) -> tuple[Role, ...]:
     return tuple(role for role in ROLES if role in given)
+
+
+def _places(given: tuple[str, ...], data_dir: Path) -> tuple[str, ...]:
+    """Sites and regions as the fleet spells them: a person writes "South America" for south_america."""
+    sites = config_and_now(data_dir)[0].fleet.sites if given else ()
+    known = {word for site in sites for word in (site.id, site.region)}
+    spelt = {place: place if place in known else place.strip().lower().replace(" ", "_") for place in given}
+    if unknown := [place for place, one in spelt.items() if one not in known]:
+        raise click.ClickException(
+            f"no site or region {unknown[0]!r} in this fleet; see: tieline site list, or its file"
+        )
+    return tuple(spelt.values())
 
 
 def _me() -> Who:

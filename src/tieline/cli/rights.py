@@ -128,6 +128,12 @@ def _let_in(path: str, params: Mapping[str, Any]) -> Account | None:
         return None
     account = caller.proved.get(folder) or _proved(folder, caller.name)
     caller.proved[folder] = account
+    _allow(account, right, path, folder, params)
+    return account
+
+
+def _allow(account: Account, right: Right, path: str, folder: Path, params: Mapping[str, Any]) -> None:
+    """Raises AnswerIsNoError for whoever may not."""
     site = params.get("site") or params.get("site_id") or ""
     if path.startswith(OF_NO_SITE):
         site = next(iter(account.places), "")
@@ -135,7 +141,6 @@ def _let_in(path: str, params: Mapping[str, Any]) -> Account | None:
         narrowed = right in AT_A_SITE and account.may(right, next(iter(account.places), ""))
         where = f" here; {account.id} may at {', '.join(account.places)}" if narrowed else ""
         raise AnswerIsNoError(f"{account.id} may not {right.value}{where}")
-    return account
 
 
 def owns(folder: Path) -> bool:

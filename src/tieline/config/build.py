@@ -17,7 +17,7 @@ from tieline.config.tables import Tables
 from tieline.config.text import AreaText, ContractText, FileText, GpusText, RigsText, SiteText
 from tieline.fleet.currency import CURRENCY
 from tieline.fleet.markets import zone_of
-from tieline.fleet.models import FIRMWARES, GPU_MODELS, RIG_MODELS, RigModel
+from tieline.fleet.models import FIRMWARES, GPU_MODELS, RIG_MODELS, GpuModel, RigModel
 from tieline.fleet.partners import Partner
 from tieline.fleet.physics import GPU_AUX
 from tieline.fleet.sites import (
@@ -293,6 +293,20 @@ def _rig_models(raw: FileText) -> dict[str, RigModel]:
     return known
 
 
+def _gpu_models(raw: FileText) -> dict[str, GpuModel]:
+    """The nodes that a file may name: those of the package, and its own."""
+    known = dict(GPU_MODELS)
+    for n, own in enumerate(raw.gpu_model):
+        at: Where = ("gpu_model", n)
+        if own.name in known:
+            raise MistakeError((*at, "name"), f"{own.name!r} is rated already", "give yours another name")
+        if own.idle_w >= own.rated_w:
+            fix = f"give less than rated_w, {own.rated_w:g}"
+            raise MistakeError((*at, "idle_w"), f"{own.idle_w:g} W is not below what it draws at most", fix)
+        known[own.name] = GpuModel(own.name, own.gpus, own.rated_w, own.idle_w, own.source)
+    return known
+
+
 def _rig_group(known: Mapping[str, RigModel], site: SiteText, text: RigsText, n: int, at: Where) -> RigGroup:
     what = f"site {site.id!r} "
     rig = _rig_of(known, site, text, at, what)
@@ -311,11 +325,12 @@ def _rig_group(known: Mapping[str, RigModel], site: SiteText, text: RigsText, n:
         addresses=addresses,
         wake=text.wake,
         spec=None if text.model in RIG_MODELS else rig,
+        cooling=None if rig.cooling == site.cooling else rig.cooling,
     )
 
 
 def _rig_of(known: Mapping[str, RigModel], site: SiteText, text: RigsText, at: Where, what: str) -> RigModel:
-    """The model of a group, which must be known, run a known firmware and be cooled as its site is."""
+    """The model of a group, which must be known and run a known firmware."""
     rig = known.get(text.model)
     if rig is None:
         near = did_you_mean(text.model, known)
@@ -323,11 +338,6 @@ def _rig_of(known: Mapping[str, RigModel], site: SiteText, text: RigsText, at: W
     if text.firmware not in FIRMWARES:
         near = did_you_mean(text.firmware, FIRMWARES)
         raise MistakeError((*at, "firmware"), f"no firmware {text.firmware!r}", near, what)
-    if rig.cooling != site.cooling:
-        raise MistakeError(
-            (*at, "model"), f"{rig.name} is cooled by {rig.cooling}, the site by {site.cooling}",
-            f'write cooling = "{rig.cooling}", or another model', what,
-        )  # fmt: skip
     return rig
 
 
@@ -345,13 +355,16 @@ def _hardware(text: RigsText, addresses: tuple[str, ...], rigs: int, at: Where, 
 
 
 def _node_group(raw: FileText, site: SiteText, text: GpusText, n: int, at: Where, what: str) -> NodeGroup:
-    if text.node not in GPU_MODELS:
-        raise MistakeError((*at, "node"), f"no GPU node {text.node!r}", did_you_mean(text.node, GPU_MODELS), what)
+    gpus = _gpu_models(raw)
+    gpu = gpus.get(text.node)
+    if gpu is None:
+        near = did_you_mean(text.node, gpus)
+        raise MistakeError((*at, "node"), f"no GPU node {text.node!r}", f"{near} or declare it: [[gpu_model]]", what)
     model = text.model or raw.fleet.model
     names = [m.name for m in raw.model]
     if model is None or model not in names:
         raise MistakeError((*at, "model"), f"no [[model]] named {model!r}", did_you_mean(model or "", names), what)
-    nodes = _count(text.mw, text.count, GPU_MODELS[text.node].rated_w * (1 + GPU_AUX), at, what)
+    nodes = _count(text.mw, text.count, gpu.rated_w * (1 + GPU_AUX), at, what)
     if not 0 <= text.replicas_real <= min(nodes * text.replicas_per_node, 16):
         raise MistakeError(
             (*at, "replicas_real"), f"{text.replicas_real} real replicas",
@@ -370,6 +383,7 @@ def _node_group(raw: FileText, site: SiteText, text: GpusText, n: int, at: Where
         replicas_per_node=text.replicas_per_node,
         replicas_real=text.replicas_real,
         hardware=text.hardware,
+        spec=None if text.node in GPU_MODELS else gpu,
     )
 
 

@@ -41,6 +41,7 @@ from tieline.intake import (
     Machines,
     Megawatts,
     Milliseconds,
+    NodeWatts,
     Printed,
     RigWatts,
     Terahashes,
@@ -67,6 +68,16 @@ class RigModelText(Strict, frozen=True, kw_only=True):
     cooling: Cooling = "air"
     vendor: str = ""
     release_year: Machines = 0
+    source: str = ""
+
+
+class GpuModelText(Strict, frozen=True, kw_only=True):
+    """A GPU server that the package does not know: watts at the wall, before the site's cooling."""
+
+    name: Printed
+    gpus: Machines
+    rated_w: NodeWatts
+    idle_w: NodeWatts
     source: str = ""
 
 
@@ -149,6 +160,7 @@ class FileText(Sections, frozen=True, kw_only=True):
     fleet: FleetText
     area: dict[str, AreaText] = msgspec.field(default_factory=dict)
     rig_model: tuple[RigModelText, ...] = ()
+    gpu_model: tuple[GpuModelText, ...] = ()
     site: tuple[SiteText, ...] = ()
     model: tuple[Model, ...] = ()
     tenant: tuple[Tenant, ...] = ()
@@ -157,7 +169,7 @@ class FileText(Sections, frozen=True, kw_only=True):
 
 
 _STRUCTS: tuple[type[Strict], ...] = (
-    FileText, FleetText, AreaText, SiteText, ContractText, RigsText, GpusText, RigModelText,
+    FileText, FleetText, AreaText, SiteText, ContractText, RigsText, GpusText, RigModelText, GpuModelText,
     Pool, Treasury, Model, Tenant, Key, Rental, PartnerTerms, Dispatch, Feeds, Console, Gateway, LinkDoor, Intake,
     StoreServer, Alerts, AlertChannel, Login, NoticeSource,
 )  # fmt: skip

@@ -429,7 +429,7 @@ class Fold:
 
     def split(self, unit: Unit, power_w: float) -> tuple[float, float]:
         """(load, auxiliary) watts of a unit's power at the meter."""
-        share = aux_share(unit.site.cooling, self.temp_c(unit.site)) if unit.mining else GPU_AUX
+        share = aux_share(unit.site.cooling_of(unit.group), self.temp_c(unit.site)) if unit.mining else GPU_AUX
         load = power_w / (1.0 + share)
         return load, power_w - load
 

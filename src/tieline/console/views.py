@@ -391,7 +391,7 @@ def strike_of(fold: Fold, unit: Unit) -> tuple[float, str] | None:
     if price is None or not isinstance(unit.group, RigGroup):
         return None
     model = unit.group.rig
-    aux = aux_share(unit.site.cooling, fold.temp_c(unit.site))
+    aux = aux_share(unit.site.cooling_of(unit.group), fold.temp_c(unit.site))
     return strike(price, Efficiency(model.efficiency_j_th), 0.0, aux).value, "formula"
 
 

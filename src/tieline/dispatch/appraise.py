@@ -184,7 +184,7 @@ class _Ground:
             notes.append(f"{no_hashprice}: what the floor costs is not known")
         elif needs_market and not has_price:
             notes.append(f"no price of {site.contract.market} is known: what the floor costs is not known")
-        if site.cooling == "air" and (site.weather_station or "") not in outlook.temp_slots:
+        if site.has_air and (site.weather_station or "") not in outlook.temp_slots:
             notes.append("no weather is known here: no loss to heat is counted")
         priced = hashprice_usd is not None and (has_price or not needs_market)
         begins_s = steps.offset_s.astype(float)

@@ -114,9 +114,8 @@ class SiteProblem:
     def unknown(self) -> bool:
         return self.cost is None or self.hashprice_usd is None
 
-    @property
-    def aux(self) -> float:
-        return aux_share(self.view.site.cooling, self.view.temp_c)
+    def aux(self, group: RigGroup) -> float:
+        return _aux(self.view, group)
 
     def target(self, group_id: str) -> GroupTarget | None:
         return None if self.targets is None else self.targets.get(group_id)
@@ -153,7 +152,7 @@ def _immovable(problem: SiteProblem, room: _Room) -> tuple[dict[str, Setpoint], 
         if (held := _held(view, unit)) is not None:
             points[unit.id] = held
             room.take(unit.feeder, held.target_w)
-    stuck = {g.id: _stuck_w(view, g, problem.aux) for g in site.rig_groups if g.id not in points}
+    stuck = {g.id: _stuck_w(view, g, problem.aux(g)) for g in site.rig_groups if g.id not in points}
     for group in site.rig_groups:
         room.take(group.feeder, stuck.get(group.id, 0.0))
     return points, stuck
@@ -190,8 +189,8 @@ def _bids(problem: SiteProblem, groups: list[RigGroup]) -> dict[str, GroupBid]:
             group,
             problem.hashprice_usd or 0.0,
             keeps=settings.keeps,
-            aux=problem.aux,
-            derate=derate(site.cooling, view.temp_c),
+            aux=problem.aux(group),
+            derate=derate(site.cooling_of(group), view.temp_c),
             share=1.0 - view.stuck_share,
             rest=settings.rest_mode if target is None else target.rest,
         )
@@ -266,7 +265,7 @@ def _overridden(
         per_node = unit.gpu.rated_w * (1.0 + GPU_AUX)
         replicas = min(unit.nodes, int(power_w / per_node + 1e-9)) * unit.replicas_per_node
         return Setpoint(unit_id=unit.id, target_w=_down(power_w), reason=reason, replicas=replicas)
-    aux, hot = aux_share(view.site.cooling, view.temp_c), derate(view.site.cooling, view.temp_c)
+    aux, hot = _aux(view, unit), derate(view.site.cooling_of(unit), view.temp_c)
     bid = rig_group_bid(unit, 1.0, keeps=1.0, aux=aux, derate=hot, rest=settings.rest_mode)
     shares = {m: round(s, 6) for m, s in bid.shares_at(power_w).items()}
     return Setpoint(unit_id=unit.id, target_w=_down(power_w), reason=reason, shares=shares)
@@ -546,7 +545,7 @@ def _refused_w(view: SiteView, group: RigGroup) -> float | None:
 
 
 def _aux(view: SiteView, unit: RigGroup | NodeGroup) -> float:
-    return GPU_AUX if isinstance(unit, NodeGroup) else aux_share(view.site.cooling, view.temp_c)
+    return GPU_AUX if isinstance(unit, NodeGroup) else aux_share(view.site.cooling_of(unit), view.temp_c)
 
 
 def _down(power_w: float) -> float:

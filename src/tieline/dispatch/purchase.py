@@ -156,8 +156,9 @@ def _worth(
     """What each part of a site's load is worth at its meter, USD/MWh; None: it runs whatever power costs."""
     serving = sum(node.rated_w * (1.0 + GPU_AUX) for node in site.node_groups) if inference_w is None else inference_w
     points = [CurvePoint(serving, None, "inference")] if serving > 0 else []
-    aux, hot = aux_share(site.cooling, temp_c), derate(site.cooling, temp_c)
     for group in site.rig_groups:
+        cooling = site.cooling_of(group)
+        aux, hot = aux_share(cooling, temp_c), derate(cooling, temp_c)
         bid = rig_group_bid(group, hashprice_usd, keeps=settings.keeps, aux=aux, derate=hot, rest=settings.rest_mode)
         if bid.rest_w > 0:
             points.append(CurvePoint(bid.rest_w, None, "rigs at rest"))

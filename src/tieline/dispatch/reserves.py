@@ -115,19 +115,20 @@ def _at_heat(
     site: Site, settings: Settings, hashprice_usd: float, temp: float | None, limit_w: float
 ) -> list[tuple[float, float, float]]:
     """(bid, watts, USD to start a MW) of every step, best first; too hot to run, a step draws nothing."""
-    aux, hot = aux_share(site.cooling, temp), derate(site.cooling, temp)
-    found: list[tuple[float, float, float]] = []
+    found: list[tuple[float, float, float, float]] = []
     left = limit_w
     for group in site.rig_groups:
+        cooling = site.cooling_of(group)
+        aux, hot = aux_share(cooling, temp), derate(cooling, temp)
         bid = rig_group_bid(
             group, hashprice_usd, keeps=settings.keeps, aux=aux, derate=hot or 1.0, rest=settings.rest_mode
         )
         left -= bid.rest_w
         for step in bid.steps:
             wear_usd = group.rated_w / 1e3 * settings.wear_usd_per_kw_start if step.lower == bid.rest else 0.0
-            found.append((step.bid_usd_per_mwh, step.power_w, wear_usd / max(1e-3, step.power_w / 1e6)))
+            found.append((step.bid_usd_per_mwh, step.power_w, wear_usd / max(1e-3, step.power_w / 1e6), hot))
     steps = []
-    for bid_usd, watts, start in sorted(found, reverse=True):
+    for bid_usd, watts, start, hot in sorted(found, reverse=True):
         steps.append((bid_usd, max(0.0, min(watts, left)) if hot > 0 else 0.0, start))
         left -= watts
     return steps

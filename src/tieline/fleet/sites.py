@@ -54,6 +54,7 @@ class RigGroup(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     wake: Literal["fast", "slow"] = "fast"
     spec: RigModel | None = None  # of a model that the operator's own file declares
+    cooling: Cooling | None = None  # where it is not cooled as its site is
 
     @property
     def rig(self) -> RigModel:
@@ -82,10 +83,11 @@ class NodeGroup(msgspec.Struct, frozen=True, kw_only=True):
     replicas_per_node: int = 2
     replicas_real: int = 0
     hardware: Hardware = "modelled"
+    spec: GpuModel | None = None  # of a node that the operator's own file declares
 
     @property
     def gpu(self) -> GpuModel:
-        return GPU_MODELS[self.node]
+        return GPU_MODELS[self.node] if self.spec is None else self.spec
 
     @property
     def rated_w(self) -> float:
@@ -212,6 +214,16 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     safe_default: Literal["mining_off", "hold", "all_off"] = "mining_off"
     # Reserve products that it is qualified for, by name; what it is not qualified for is never offered.
     reserves: tuple[str, ...] = ()
+
+    def cooling_of(self, unit: RigGroup | NodeGroup) -> Cooling:
+        """How a group is cooled: as the site is, where it says nothing else."""
+        own = unit.cooling if isinstance(unit, RigGroup) else None
+        return self.cooling if own is None else own
+
+    @property
+    def has_air(self) -> bool:
+        """Whether any of its rigs feels the weather."""
+        return any(self.cooling_of(group) == "air" for group in self.rig_groups)
 
     def intake_c(self, temp_c: float, wet_bulb_c: float | None) -> float:
         """Temperature of the air that cools the rigs, from its station's dry and wet bulb. An unknown wet bulb

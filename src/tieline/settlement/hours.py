@@ -307,7 +307,8 @@ class Settler:
     def _bill(self, site: Site, hour: Interval, samples: list[Sample], whole: bool, truth: Truth) -> PowerBill | None:
         """At the prices that held, which for a real-time market are known later than the plan was made."""
         nodes = frozenset(unit.id for unit in site.units if isinstance(unit, NodeGroup))
-        cooling = aux_share(site.cooling, truth.temperatures(hour.start)[site.id])
+        temp_c = truth.temperatures(hour.start)[site.id]
+        cooling = {group.id: aux_share(site.cooling_of(group), temp_c) for group in site.rig_groups}
         resale_discount = self._settings.resale_discount
 
         def usd_per_h(moment: datetime, load_w: float) -> float | None:
@@ -317,7 +318,7 @@ class Settler:
             return None if power is None else cost_usd(power, load_w, 1.0)
 
         def aux(unit_id: str) -> float:
-            return GPU_AUX if unit_id in nodes else cooling
+            return GPU_AUX if unit_id in nodes else cooling.get(unit_id, aux_share(site.cooling, temp_c))
 
         bill = power_bill(site.id, hour, samples, usd_per_h, nodes, aux, source=f"site:{site.id}")
         if bill is None:

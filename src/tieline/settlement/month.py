@@ -215,7 +215,7 @@ def span_of(store: Store, month: str, now: datetime, zone: tzinfo = UTC) -> tupl
 
 def recorded_from(store: Store) -> datetime | None:
     """When the first record of money or of machines holds; None where there is none."""
-    types: tuple[type[Record], ...] = (*MONEY, Sample)
+    types: tuple[type[Record], ...] = (*MONEY, Sample, Usage)
     first = [stored.record for type_ in types for stored in store.page(Selection(type_, BEGINNING, END), 1).items]
     begun = [record.span_start if isinstance(record, Payout) else record.at for record in first if _holds(record)]
     return min(begun, default=None)

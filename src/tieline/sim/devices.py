@@ -135,5 +135,5 @@ def _as_found(site: Site) -> list[Setpoint]:
 
 
 def _highest_w(site: Site, unit: RigGroup | NodeGroup) -> float:
-    aux = aux_share(site.cooling, None) if isinstance(unit, RigGroup) else GPU_AUX
+    aux = aux_share(site.cooling_of(unit), None) if isinstance(unit, RigGroup) else GPU_AUX
     return unit.rated_w * (1 + aux)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from tieline.dispatch.inference.gpu import GpuTable
 from tieline.fleet import Fleet, NodeGroup, RigGroup
+from tieline.fleet.models import Cooling
 from tieline.fleet.physics import GPU_AUX, REBOOT_S, RIG_MODES, WAKE_S, aux_share, derate
 from tieline.records import Setpoint
 
@@ -49,6 +50,11 @@ class Drawn:
         return self.load_w + self.aux_w
 
 
+def _cooled(fleet: Fleet) -> list[tuple[Cooling, str]]:
+    """(how it is cooled, site's id) of each unit."""
+    return [(site.cooling_of(unit), site.id) for site in fleet.sites for unit in site.units]
+
+
 class World:
     """A modelled fleet and the state it is in."""
 
@@ -60,6 +66,7 @@ class World:
         self.index = {unit_id: n for n, unit_id in enumerate(self.units)}
         groups = [(s, unit) for s, site in enumerate(fleet.sites) for unit in site.units]
         count = len(groups)
+        self._cooled = _cooled(fleet)
         self.site_of = np.array([s for s, _ in groups], dtype=np.intp)
         self.is_rig = np.array([isinstance(unit, RigGroup) for _, unit in groups], dtype=bool)
         self.rated_w = np.array([unit.rated_w for _, unit in groups], dtype=float)
@@ -97,12 +104,9 @@ class World:
 
     def set_weather(self, temp_c: Mapping[str, float | None]) -> None:
         """Dry bulb by site id; a site that is absent has no known temperature."""
-        cooling = [site.cooling for site in self.fleet.sites]
-        temps = [temp_c.get(site.id) for site in self.fleet.sites]
-        aux = np.array([aux_share(c, t) for c, t in zip(cooling, temps, strict=True)])
-        hot = np.array([derate(c, t) for c, t in zip(cooling, temps, strict=True)])
-        self.aux = np.where(self.is_rig, aux[self.site_of], GPU_AUX)
-        self.derate = np.where(self.is_rig, hot[self.site_of], 1.0)
+        felt = [(cooling, temp_c.get(site_id)) for cooling, site_id in self._cooled]
+        self.aux = np.where(self.is_rig, [aux_share(*one) for one in felt], GPU_AUX)
+        self.derate = np.where(self.is_rig, [derate(*one) for one in felt], 1.0)
 
     def apply(self, setpoint: Setpoint) -> None:
         """Ask one unit. Without `shares`, a rig group splits between normal and sleep to meet its watts."""

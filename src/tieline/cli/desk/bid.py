@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from tieline.books import month_span
 from tieline.cli.desk.awards import awards_of, currency_of, in_currency, month_of, rates_of, statement_of
 from tieline.cli.desk.commit_act import tell
 from tieline.cli.desk.known import known, known_options
@@ -104,6 +105,7 @@ def bill(month: str, data_dir: Path, site: str | None, as_known: str | None, as_
     config, now = config_and_now(data_dir)
     store = open_store(data_dir)
     try:
+        month_span(month)
         where = _one_site(config.fleet, site)
         span = month_of(month, config.fleet, where, now)
         statement = statement_of(store, config.fleet, where, span, now)

@@ -67,19 +67,31 @@ def _of_toml(text: str) -> SheetTable:
     if len(lists) != 1 or len(raw) != 1:
         raise SheetError(f"it has {', '.join(raw) or 'nothing'} at its top; give one list of tables, such as [[rig]]")
     ((name, tables),) = lists.items()
-    heads = [n for n, line in enumerate(text.splitlines(), 1) if re.match(rf"\s*\[\[\s*{re.escape(name)}\s*\]\]", line)]
-    lines = heads if len(heads) == len(tables) else range(1, len(tables) + 1)
-    columns = list(dict.fromkeys(key for table in tables if isinstance(table, dict) for key in table))
-    body = []
+    lines = _lines_of(text, name, len(tables))
+    if len(tables) > MOST_ROWS:
+        raise SheetError(f"the file has {len(tables):,} tables; at most {MOST_ROWS:,} are read, split it")
     for line, table in zip(lines, tables, strict=True):
-        if not isinstance(table, dict):
-            raise SheetError(f"line {line}: {table!r} is no table; write [[{name}]] and a key a line")
-        if nested := next((key for key, value in table.items() if isinstance(value, (dict, list))), None):
-            raise SheetError(f"line {line}, {nested}: is a list or a table; write one value")
-        body.append((line, tuple(_cell(table.get(key, "")) for key in columns)))
-    if len(body) > MOST_ROWS:
-        raise SheetError(f"the file has {len(body):,} tables; at most {MOST_ROWS:,} are read, split it")
+        _plain_table(line, table, name)
+    columns = list(dict.fromkeys(key for table in tables for key in table))
+    body = (
+        (line, tuple(_cell(table.get(key, "")) for key in columns)) for line, table in zip(lines, tables, strict=True)
+    )
     return SheetTable(tuple(columns), tuple(body))
+
+
+def _lines_of(text: str, name: str, tables: int) -> Sequence[int]:
+    """Where each table of the list begins; their numbers, where they are not written as [[name]]."""
+    head = re.compile(rf"\s*\[\[\s*{re.escape(name)}\s*\]\]")
+    found = [n for n, line in enumerate(text.splitlines(), 1) if head.match(line)]
+    return found if len(found) == tables else range(1, tables + 1)
+
+
+def _plain_table(line: int, table: object, name: str) -> None:
+    """Raises SheetError for what is no table of single values."""
+    if not isinstance(table, dict):
+        raise SheetError(f"line {line}: {table!r} is no table; write [[{name}]] and a key a line")
+    if nested := next((key for key, value in table.items() if isinstance(value, (dict, list))), None):
+        raise SheetError(f"line {line}, {nested}: is a list or a table; write one value")
 
 
 # --- workbooks ----------------------------------------------------------------------------------------------

@@ -215,7 +215,9 @@ def invoices_command(data_dir: Path, as_json: bool, month: str | None) -> None:
     _, now = config_and_now(data_dir)
     month = month or f"{now:%Y-%m}"
     try:
-        made = invoices_of(open_store(data_dir), month)
+        store = open_store(data_dir)
+        span_of(store, month, now)
+        made = invoices_of(store, month)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     rows = [

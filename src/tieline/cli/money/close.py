@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from msgspec import to_builtins
 
-from tieline.books import Bookkeeper, month_span
+from tieline.books import Bookkeeper
 from tieline.books.policy import PolicyError
 from tieline.books.reports.statement import statement_of
 from tieline.books.seals import SEALED, Altered, sealed, unsealed
@@ -39,7 +39,7 @@ def close(month: str, data_dir: Path, by: str, price: Decimal | None) -> None:
     now = config_and_now(data_dir)[1]
     keeper = keeper_of(data_dir)
     try:
-        end = month_span(month, keeper.policy.zone)[1]
+        end = span_of(open_store(data_dir), month, now, keeper.policy.zone)[1]
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if end > now:

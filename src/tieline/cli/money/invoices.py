@@ -17,10 +17,10 @@ from tieline.books.policy import AccountingPolicy, LegalEntity
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.keep import keeper_of, preview, record_all
 from tieline.cli.money.selling import done, invoices_approved
-from tieline.cli.outcome import NothingThereError
+from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.records import AnyRecord, Issued, Usage
 from tieline.records.treasury import InvoiceParty
-from tieline.settlement.month import BEGINNING, END, invoices_of
+from tieline.settlement.month import BEGINNING, END, invoices_of, span_of
 from tieline.store import Store, StoreError
 
 
@@ -36,14 +36,14 @@ def issue(data_dir: Path, month: str, prefix: str | None, dry_run: bool) -> None
     that came late goes on a further invoice.
     """
     now = config_and_now(data_dir)[1]
+    store = open_store(data_dir)
     try:
-        end = month_span(month)[1]
+        end = span_of(store, month, now)[1]
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if end > now:
-        raise click.ClickException(f"{month} has not ended; it is {now:%Y-%m-%d}")
+        raise AnswerIsNoError(f"{month} has not ended; it is {now:%Y-%m-%d}")
     keeper = keeper_of(data_dir)
-    store = open_store(data_dir)
     try:
         made = _Issuing(store, keeper.policy, now, prefix).due(month)
     except StoreError as error:

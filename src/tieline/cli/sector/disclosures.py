@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from tieline.cli.outcome import NothingThereError
 from tieline.cli.sector.desk import desk, grid
 from tieline.cli.sector.feeds import fetch, refresh
 from tieline.cli.sector.shared import (
@@ -161,7 +162,10 @@ def explain(
 ) -> None:
     """Why a month's output changed: a bridge that sums exactly to the printed change."""
     from tieline.disclosures.comparison.explain import Bridge, bridge
+    from tieline.disclosures.facts.periods import is_month
 
+    if not is_month(month):
+        raise click.BadParameter(f"{month!r}: write YYYY-MM", param_hint="MONTH")
     steps = bridge(_book(facts, as_of), issuer.upper(), month, _chain(epochs, facts), base)
     if as_json:
         dump(steps)
@@ -207,6 +211,8 @@ def compare(
             raise click.BadParameter(f"{name!r}: write YYYY-MM", param_hint="--month")
     ours = _book(facts, as_of)
     chain = _chain(epochs, facts)
+    if nothing := [name for name in month if name not in months(ours)]:
+        raise NothingThereError(f"month {nothing[0]} is not known: no miner published anything for it")
     tables = [table(ours, name, chain) for name in month or months(ours)]
     form = "json" if as_json else form
     if form == "text":

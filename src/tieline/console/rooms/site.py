@@ -36,7 +36,7 @@ def site_view(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime, s
         "speed": speed,
         "site": site_now(fold, live, site, now),
         "zone": zone_at(site),
-        "cooling": site.cooling,
+        "cooling": " and ".join(dict.fromkeys(site.cooling_of(g) for g in site.rig_groups)) or site.cooling,
         "safe_default": site.safe_default,
         "interconnect_operator": site.interconnect.operator,
         "feeders": [{"id": f.id, "load": f.load, "limit_mw": f.limit_w / 1e6} for f in site.feeders],

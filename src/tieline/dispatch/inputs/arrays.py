@@ -49,7 +49,7 @@ class FleetArrays:
     site_ids: tuple[str, ...]
     limit_w: Floats  # (N,)
     feeder_w: Floats  # (G,) limit of its feeder
-    air: Floats  # (G,) 1 where the site is cooled by air
+    air: Floats  # (G,) 1 where the group is cooled by air
     first: Ints  # (G,) 0 for the best group of a site, then 1, 2 ...
     ranks: tuple[tuple[Ints, bool], ...]  # (groups, is the step low -> normal)
 
@@ -83,6 +83,7 @@ def fleet_arrays(fleet: Fleet, settings: Settings) -> FleetArrays:
     ids: list[str] = []
     site: list[int] = []
     first: list[int] = []
+    air: list[float] = []
     rated: list[float] = []
     hashes: list[float] = []
     sleep: list[float] = []
@@ -96,6 +97,7 @@ def fleet_arrays(fleet: Fleet, settings: Settings) -> FleetArrays:
             g = len(ids)
             ids.append(group.id)
             site.append(n)
+            air.append(float(one.cooling_of(group) == "air"))
             rated.append(group.rated_w)
             hashes.append(group.rated_hs)
             sleep.append(SLEEP.fixed_w * group.rigs)
@@ -126,7 +128,7 @@ def fleet_arrays(fleet: Fleet, settings: Settings) -> FleetArrays:
         site_ids=tuple(s.id for s in fleet.sites),
         limit_w=np.array([s.interconnect.limit_w for s in fleet.sites], dtype=float),
         feeder_w=np.array(feeder, dtype=float),
-        air=np.array([float(fleet.sites[n].cooling == "air") for n in site]),
+        air=np.array(air),
         first=np.array(first, dtype=np.intp),
         ranks=tuple(ranks),
     )

@@ -18,6 +18,6 @@ def free_w(commitments: Iterable[Commitment], start: datetime, end: datetime) ->
 
 def drawable_w(site: Site, temp_c: float | None) -> float:
     """The most that a site can draw in this weather, all of its units running."""
-    aux, hot = aux_share(site.cooling, temp_c), derate(site.cooling, temp_c)
-    mining_w = sum(group.rated_w for group in site.rig_groups) * hot * (1.0 + aux)
+    cooled = ((group.rated_w, site.cooling_of(group)) for group in site.rig_groups)
+    mining_w = sum(rated_w * derate(by, temp_c) * (1.0 + aux_share(by, temp_c)) for rated_w, by in cooled)
     return min(site.interconnect.limit_w, mining_w + sum(node.rated_w for node in site.node_groups))

@@ -69,7 +69,7 @@ class AsicGroup:
     ) -> None:
         self.unit_id = group.id
         self.kind: Literal["measured", "simulated"] = "measured" if group.hardware == "real" else "simulated"
-        self.group, self._cooling = group, site.cooling
+        self.group, self._cooling = group, site.cooling_of(group)
         self._temp_of: TempOf = temp_of if temp_of is not None else _unknown
         self.register = register if register is not None else Register()
         self._raw, self._passwords = raw, passwords

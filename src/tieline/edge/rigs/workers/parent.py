@@ -179,7 +179,7 @@ class WorkedGroup:
         self._worker, self.group = worker, group
         self.unit_id = group.id
         self.kind: Literal["measured", "simulated"] = "measured" if group.hardware == "real" else "simulated"
-        cooling = worker.opening.site.cooling
+        cooling = worker.opening.site.cooling_of(group)
         self.highest_w, self.lowest_w = highest_w(group, cooling), lowest_w(group, cooling)
 
     async def read(self, now: datetime) -> Reading | Unreachable:
