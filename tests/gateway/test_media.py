@@ -286,6 +286,28 @@ def test_what_one_engine_cannot_another_does_and_it_is_billed_once(
     asyncio.run(body())
 
 
+def test_a_call_under_a_key_is_made_once_whatever_its_boundary(gateway: Start) -> None:
+    async def body() -> None:
+        async with Studio() as studio, gateway(before(studio)) as g:
+            sent, head = form(IS, WAV)
+            boundary = multipart.boundary_of(multipart.CONTENT_TYPE.encode())
+            assert boundary is not None
+            for name in (boundary, b"another-one"):
+                renamed, kind = sent.replace(boundary, name), head.replace(boundary.decode(), name.decode())
+                status, headers, text = await g.post(EARS, renamed, f"{kind}idempotency-key: once\r\n")
+                assert (status, json.loads(text)["text"]) == (200, "A rig.")
+            assert headers["x-tieline-repeated"] == "true"
+            other, kind = form(IS, FormPart("file", recording(2.0), "a.wav"))
+            assert (await g.post(EARS, other, f"{kind}idempotency-key: once\r\n"))[0] == 409
+            for _ in range(2):  # a voice, which is no text
+                said = {"model": VOICE, "input": "x", "voice": "a"}
+                assert (await g.post(SPEECH, said, "idempotency-key: said\r\n"))[2] == b"\xff\xf3 a voice"
+            await g.quiet()
+            assert [one.units for one in g.usage()] == [1, 1]
+
+    asyncio.run(body())
+
+
 def test_nobody_offers_it(gateway: Start) -> None:
     """Told in words, billed nothing."""
 

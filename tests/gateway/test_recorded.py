@@ -92,5 +92,6 @@ def test_an_engine_s_own_words_are_delivered_whole_and_billed(gateway: Start, pa
                 (usage,) = g.usage()
                 assert usage.output_tokens == kept["output"]
                 assert (len(usage.hops) > 1) == (which == "cut")
+                assert sum(hop.output_tokens for hop in usage.hops) == usage.output_tokens
 
     run(body())

@@ -197,7 +197,8 @@ class Paths:
             return
         if not request.stream and fields.idempotency and call is None:
             again = partial(self._infer, connection, fields, body)
-            call = self.repeats.begin(connection, account.key.id, fields.idempotency, body, again)
+            same = asked.comparable(body, fields.content_type) if fields.content_type else body
+            call = self.repeats.begin(connection, account.key.id, fields.idempotency, same, again)
             if call is None:
                 return
         try:
