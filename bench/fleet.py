@@ -140,7 +140,7 @@ class FleetUnderTest:
             self._run("gateway", name, "--gateway-port", port, "--reach", self.address(name))
         for name, site in self.sites.items():
             token = self._say("site", "token", site, "--data-dir", a).strip()
-            self._say("join", token, "--data-dir", str(self.folder / site))
+            self._join(token, self.folder / site)
             self._spawn(name, "run", "site", "--data-dir", str(self.folder / site))
         if shutil.which("haproxy"):
             self.balancer = f"127.0.0.1:{free_port()}"
@@ -197,6 +197,18 @@ class FleetUnderTest:
             started = subprocess.Popen([*before, *TIELINE, *words], stdout=out, stderr=out, env=env)
         self.processes.append(started)
         self.parts[host, words[1]], self.words[host, words[1]] = started, words
+
+    def _join(self, token: str, folder: Path) -> None:
+        """Again until a core leads: before that nobody answers."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self._say("join", token, "--data-dir", str(folder))
+                return
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
 
     def _environment(self) -> dict[str, str]:
         """Of a process that runs this fleet's code, which may not be the installed one."""

@@ -1,0 +1,74 @@
+"""Two standbys and `ANY 1`: what losing one costs, what losing both does, and what a person's promotion keeps."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from tests.store.kinds import tick
+from tests.store.standbys import ReplicatedServer, replicated
+
+from tieline import records
+from tieline.store import Store, StoreError
+from tieline.store.lead.lease import look_at, open_leases
+from tieline.store.place import StorePlace
+
+
+def opened(server: ReplicatedServer, name: str, folder: Path) -> Store:
+    return Store(StorePlace(folder, server.url(name)), records.encode, records.decode)
+
+
+def test_nothing_acknowledged_is_lost_when_a_person_promotes_and_an_old_primary_acknowledges_nothing_more(
+    tmp_path: Path,
+) -> None:
+    with replicated() as server:
+        first = opened(server, "primary", tmp_path)
+        assert first.append([tick(n) for n in range(10)]) is not None
+        leases = open_leases(StorePlace(tmp_path, server.url("primary")))
+        fence = leases.take("core", "a", "", leases.look("core"))
+        assert fence is not None
+        # Losing one standby costs nothing.
+        server.stop("one", "immediate")
+        first.append([tick(10)])
+        # With both gone nothing is acknowledged: it waits, and is acknowledged when one is back.
+        server.stop("two", "immediate")
+        done = threading.Event()
+
+        def waits() -> None:
+            first.append([tick(11)])
+            done.set()
+
+        waiting = threading.Thread(target=waits, daemon=True)
+        waiting.start()
+        assert not done.wait(1.5), "no standby has it"
+        server.start("two")
+        assert done.wait(20.0), "as soon as one has it"
+        waiting.join()
+        acknowledged = first.last_seq()
+        # The primary lives while a person promotes a standby: from then on the old one acknowledges nothing.
+        server.promote("two")
+        stuck = threading.Event()
+
+        def strays() -> None:
+            first.append([tick(99)])
+            stuck.set()
+
+        threading.Thread(target=strays, daemon=True).start()
+        # Its own names wait for `one` and `two` too, and neither follows it: a person says so.
+        assert server.asked("two", "ALTER SYSTEM SET synchronous_standby_names = ''") == []
+        assert server.asked("two", "SELECT pg_reload_conf()") == [[True]]
+        second = opened(server, "two", tmp_path / "moved")
+        assert second.last_seq() == acknowledged == 12
+        second.verify()
+        row = look_at(StorePlace(tmp_path, server.url("two")), ["core"])["core"]
+        assert row is not None
+        assert (row.holder, row.number) == ("a", fence.number), "who led is known there, so that numbers only grow"
+        second.append([tick(12)])
+        assert second.last_seq() == acknowledged + 1
+        assert not stuck.wait(0.5), "whoever writes to the old one is told nothing"
+        server.stop("primary", "immediate")
+        assert not stuck.is_set()
+        with pytest.raises(StoreError):
+            opened(server, "primary", tmp_path / "old").last_seq()
+        second.close()
