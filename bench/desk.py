@@ -48,7 +48,6 @@ from tieline.backtest.run import PERFECT, drive
 from tieline.dispatch import Settings
 from tieline.dispatch.desk.peaks import odds_over
 from tieline.dispatch.inputs.forecast import SLOT_S
-from tieline.dispatch.inputs.heat_errors import USUAL_C
 from tieline.feeds.days.loads import system_loads
 from tieline.feeds.days.prices import Provenance
 from tieline.fleet import Fleet
@@ -63,8 +62,6 @@ BANDS = (0.0, 0.15, 0.3, 0.5, 0.8)
 STRIKES = (0.97, 1.03)
 # Reserve prices that the rule tries, USD per MW and hour.
 ASKED = (0.01, 2.0, 5.0, 10.0, 20.0)
-# How wrong the rule takes every expected temperature to be, C.
-HEAT_ERRORS_C = (1.0, 2.0, 4.0, 6.0, 9.0)
 FIRST, LAST = (2022, 1), (2024, 8)
 BITCOIN_2022 = Path(__file__).parent / "data" / "bitcoin_2022"
 # Rooms whose code bears on a figure.
@@ -291,7 +288,7 @@ class Pieces:
 
 def best_numbers(folder: Path) -> dict[str, Any]:
     """The rules' numbers, each by what earned most: one dead band for all without reserves, then dead band and strike
-    of each model of rigs, then what to ask for a reserve, then how wrong to take the weather to be when it is sold."""
+    of each model of rigs, then what to ask for a reserve."""
     world = world_of(folder, [("tune", *month("2023-05"))])
     bare = replace(world, reserves=ReserveMarket())
 
@@ -308,16 +305,12 @@ def best_numbers(folder: Path) -> dict[str, Any]:
                 if (usd := net(band, {**chosen, model: tried})) > best:
                     best, chosen[model] = usd, tried
     asked = max(ASKED, key=lambda x: drive(world, with_reserves(band, chosen, x), Settings(), SLOT_S).net)
-    sold = {c: drive(world, with_reserves(band, chosen, asked, c), Settings(), SLOT_S).net for c in HEAT_ERRORS_C}
     by_model = {model: asdict(one) for model, one in chosen.items()}
-    heat_c = max(sold, key=lambda c: sold[c])
-    return {"band": band, "by_model": by_model, "reserve_usd": asked, "heat_error_c": heat_c}
+    return {"band": band, "by_model": by_model, "reserve_usd": asked}
 
 
-def with_reserves(
-    band: float, by_model: Mapping[str, GroupNumbers], usd: float, heat_c: float = USUAL_C
-) -> BandWithReserves:
-    return BandWithReserves(band, by_model=by_model, reserve_usd=usd, heat_error_c=heat_c)
+def with_reserves(band: float, by_model: Mapping[str, GroupNumbers], usd: float) -> BandWithReserves:
+    return BandWithReserves(band, by_model=by_model, reserve_usd=usd)
 
 
 def policies(numbers: dict[str, Any], name: str) -> list[Policy]:
@@ -330,10 +323,9 @@ def policies(numbers: dict[str, Any], name: str) -> list[Policy]:
     if "peaks" in name:
         rules.append(GroupStrike())
     if name in ("energy and reserves", "all"):
-        asked, heat_c = numbers["reserve_usd"], numbers.get("heat_error_c", USUAL_C)
-        rules = [with_reserves(band, {}, asked, heat_c)]
+        rules = [with_reserves(band, {}, numbers["reserve_usd"])]
         if by_model:
-            rules.append(replace(with_reserves(band, by_model, asked, heat_c), name=f"{tuned}, reserves"))
+            rules.append(replace(with_reserves(band, by_model, numbers["reserve_usd"]), name=f"{tuned}, reserves"))
     return [*rules, Tieline(), Tieline(name=PERFECT, perfect=True)]
 
 

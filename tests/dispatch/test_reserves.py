@@ -139,6 +139,15 @@ def test_an_hour_is_not_held_where_its_lead_lies_in_a_likely_peak() -> None:
     assert peaks_of(OneWindow(), 1, steps).whole.tolist() == [0.0] * 8  # type: ignore[arg-type]
 
 
+def test_a_new_product_is_judged_by_the_days_that_it_has() -> None:
+    """Of twenty days four are known and say that a dear hour is paid; of two nothing is believed, its cost is asked."""
+    cost = costs(curve((10, 100.0)), np.full((1, 20), 160.0), peak(0.0), NEVER, Settings())
+    for days, asked in ((4, 0.01), (2, 60.0)):
+        paid = np.full((1, 20), np.nan)
+        paid[:, :days] = 70.0
+        assert limits_of(cost, paid, np.zeros(1))[0, 0] == pytest.approx(asked)
+
+
 def test_what_is_certain_is_weighed_with_its_peak() -> None:
     cost = costs(curve((10, 100.0), hours=2), np.full((2, 1), 40.0), peak(0.0, 400.0), NEVER, Settings())
     ask = limits_of(cost, np.array([[9.0], [9.0]]), np.array([0.0, 400.0]))
@@ -307,11 +316,18 @@ def a_month(swing: float, per_hour: int, days: int = 32) -> np.ndarray:
 @pytest.mark.parametrize("per_hour", [1, 4])
 def test_weather_is_taken_to_be_as_wrong_as_it_was(per_hour: int) -> None:
     known, wanted = 31 * 24 * per_hour, np.arange(31, 32).repeat(24) * 24 * per_hour + np.arange(24) * per_hour
-    calm_, wild = (heat_errors(a_month(swing, per_hour), known, wanted, per_hour) for swing in (0.5, 6.0))
+    rare, often = np.zeros(24), np.full(24, 0.5)
+    calm_, wild = (heat_errors(a_month(swing, per_hour), known, wanted, per_hour, rare) for swing in (0.5, 2.0))
     assert (calm_[:, 0] >= -3.2).all()  # an hour's own course and half a degree
     assert (calm_[:, 1] <= 3.2).all()
-    assert (wild[:, 1] - wild[:, 0] > 2.0 * (calm_[:, 1] - calm_[:, 0])).all()
-    few = heat_errors(a_month(0.5, per_hour, days=2), 2 * 24 * per_hour, wanted[:1] * 0 + 50 * per_hour, per_hour)
+    assert (wild[:, 1] - wild[:, 0] > calm_[:, 1] - calm_[:, 0]).all()
+    assert (wild <= USUAL_C).all()
+    # Where it pays more, more is ventured; never what fails one time in ten.
+    dearer = heat_errors(a_month(2.0, per_hour), known, wanted, per_hour, often)
+    assert (dearer[:, 1] <= wild[:, 1]).all()
+    assert (dearer[:, 1] < wild[:, 1]).any()
+    assert dearer.tolist() == heat_errors(a_month(2.0, per_hour), known, wanted, per_hour, np.full(24, 0.1)).tolist()
+    few = heat_errors(a_month(0.5, per_hour, days=2), 48 * per_hour, wanted[:1] * 0 + 50 * per_hour, per_hour, rare[:1])
     assert few.tolist() == [[-USUAL_C, USUAL_C]]
 
 
@@ -322,7 +338,8 @@ def test_how_wrong_it_is_taken_to_be_does_not_look_ahead(known: int, future: lis
     other = past.copy()
     other[known : known + len(future)] = future[: len(past) - known]
     wanted = known + np.arange(40)
-    assert heat_errors(past, known, wanted, 1).tolist() == heat_errors(other, known, wanted, 1).tolist()
+    miss = np.linspace(0.0, 0.2, 40)
+    assert heat_errors(past, known, wanted, 1, miss).tolist() == heat_errors(other, known, wanted, 1, miss).tolist()
 
 
 # --- reserves that take load ---------------------------------------------------------------------

@@ -38,6 +38,7 @@ from tieline.dispatch.reserves import (
     power_paths,
     products_of,
     steps_of,
+    worth_missing,
 )
 from tieline.fleet.markets import zone_of
 from tieline.fleet.reserves import ReserveProduct
@@ -87,13 +88,12 @@ class ReserveDesk:
         at = known.world.when(known.slot)
         late = int((first - at).total_seconds())
         steps = Grid(at, offsets + late, np.full(len(hours), 3600, dtype=np.intp))
-        temps, limits, errors_c = sight.temperatures(steps), sight.limits(steps), sight.heat_errors(steps)
-        if self.heat_error_c is not None:
-            errors_c = np.broadcast_to(np.array([-self.heat_error_c, self.heat_error_c]), errors_c.shape)
+        temps, limits = sight.temperatures(steps), sight.limits(steps)
         # What is certain is one scenario, and weighed as it is.
         settings = msgspec.structs.replace(known.settings, scenarios=1) if sight.perfect else known.settings
         known = replace(known, settings=settings)
         slots = np.array([world.slot(h) for h in hours], dtype=np.intp)
+        errors_c = self._heat_errors(known, sight, steps, first)
         for n, site in enumerate(world.fleet.sites):
             products = [p for p in products_of(world.fleet, site, first) if p.name in world.reserves.price]
             if not products or not site.rig_groups:
@@ -111,6 +111,15 @@ class ReserveDesk:
             for p, product in enumerate(products):
                 self._keep(world, product, n, slots, won[:, p], paid[p])
                 self._call(known, product, n, slots)
+
+    def _heat_errors(self, known: PolicyInputs, sight: Recorded, steps: Grid, first: datetime) -> Floats:
+        """(T, N, 2) C that the weather may be off where it is sold."""
+        fleet = known.world.fleet
+        if self.heat_error_c is not None:
+            return np.tile(np.array([-self.heat_error_c, self.heat_error_c]), (len(steps.hours), len(fleet.sites), 1))
+        sells = [products_of(fleet, site, first) for site in fleet.sites]
+        miss = {names: worth_missing(sight, names, steps, known.settings) for names in map(tuple, sells)}
+        return sight.heat_errors(steps, np.stack([miss[tuple(names)] for names in sells], axis=1))
 
     def _limits(
         self,

@@ -69,13 +69,14 @@ class Recorded:
             place = place - np.maximum(0, -(-(place - self.known.slot) // SLOTS_PER_DAY)) * SLOTS_PER_DAY
         return self.world.temp_c[np.clip(place, 0, self.world.slots - 1)]
 
-    def heat_errors(self, steps: Grid) -> Floats:
+    def heat_errors(self, steps: Grid, miss: Floats) -> Floats:
         shape = (len(steps.hours), len(self.world.fleet.sites), 2)
         if self.perfect:
             return np.zeros(shape)
         wanted = self.known.slot + steps.middle_s // SLOT_S
-        columns = [heat_errors(column, self.known.slot, wanted, 3600 // SLOT_S) for column in self.world.temp_c.T]
-        return np.stack(columns, axis=1)
+        columns = zip(self.world.temp_c.T, miss.T, strict=True)
+        found = [heat_errors(temp_c, self.known.slot, wanted, 3600 // SLOT_S, likely) for temp_c, likely in columns]
+        return np.stack(found, axis=1)
 
     def limits(self, steps: Grid) -> Floats:
         out = np.repeat(self.known.fleet.limit_w[None], len(steps.hours), axis=0)

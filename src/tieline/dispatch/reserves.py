@@ -20,7 +20,7 @@ import numpy as np
 
 from tieline.dispatch.bids import rig_group_bid
 from tieline.dispatch.contracts import network_path
-from tieline.dispatch.inputs.arrays import Floats
+from tieline.dispatch.inputs.arrays import Bools, Floats
 from tieline.dispatch.inputs.foresight import Foresight, FromOutlook
 from tieline.dispatch.inputs.heat_errors import USUAL_C
 from tieline.dispatch.inputs.horizon import Grid
@@ -43,6 +43,8 @@ KEPT_BACK = 0.01
 LEAST_USD = 0.01
 # On recorded days an expected loss was refused best where it was twice the payment.
 DOUBT = 0.5
+# Of past days that say what a product is paid.
+LEAST_DAYS = 3
 # Above this the odds of a peak alone are dearer than most hashes.
 LIKELY_PEAK_USD_PER_MWH = 100.0
 
@@ -218,6 +220,15 @@ def costs_taking(steps: Steps, price: Floats, peak: PeakCost, product: ReservePr
     return Costs(np.asarray((1.0 - share) * np.maximum(0.0, gain)), np.asarray(calls))
 
 
+def known_days(paid: Floats | None) -> Bools:
+    """(S,) the scenarios of `paid` (T, S) that are known whole; none where they are too few to say anything: a product
+    that is new is judged by the days that it has."""
+    if paid is None:
+        return np.zeros(0, dtype=bool)
+    able = np.asarray(~np.isnan(paid).any(axis=0))
+    return able if able.sum() >= min(LEAST_DAYS, len(able)) else np.zeros_like(able)
+
+
 def limits_of(cost: Costs, paid: Floats | None, peak: Floats) -> Floats:
     """(T, K) what to ask for each step; `paid` (T, S) USD per MW and hour, `peak` (T,) USD/MWh; infinite: not offered.
 
@@ -227,10 +238,11 @@ def limits_of(cost: Costs, paid: Floats | None, peak: Floats) -> Floats:
     whole = cost.whole
     middle = np.maximum(LEAST_USD, np.median(whole, axis=2))
     sure = whole.shape[2] == 1
-    if paid is None or np.isnan(paid).any():
+    able = known_days(paid)
+    if paid is None or not able.any():
         limit = middle
     else:
-        pays = paid.mean(axis=1)[:, None] > (1.0 if sure else DOUBT) * whole.mean(axis=2)
+        pays = paid[:, able].mean(axis=1)[:, None] > (1.0 if sure else DOUBT) * whole[:, :, able].mean(axis=2)
         limit = np.where(pays, LEAST_USD, middle)
     if not sure:
         limit = np.where((peak > LIKELY_PEAK_USD_PER_MWH)[:, None], np.inf, limit)
@@ -289,6 +301,18 @@ def products_of(fleet: Fleet, site: Site, hour: datetime) -> list[ReserveProduct
     return [one for one in named if one.traded(hour.astimezone(zone_of(one.zone)).date())]
 
 
+def worth_missing(sight: Foresight, sells: Sequence[ReserveProduct], steps: Grid, settings: Settings) -> Floats:
+    """(T,) how likely a miss may be for the last megawatt still to pay: the most that it is expected to be paid over
+    what its miss costs; 0 where nothing is expected."""
+    out = np.zeros(len(steps.hours))
+    for product in sells:
+        paid = sight.reserve_paths(product.name, steps, settings.scenarios)
+        able = known_days(paid)
+        if paid is not None and able.any() and product.penalty_usd_per_mwh > 0.0:
+            out = np.maximum(out, paid[:, able].mean(axis=1) / product.penalty_usd_per_mwh)
+    return out
+
+
 def offers(
     sight: Foresight,
     fleet: Fleet,
@@ -306,13 +330,15 @@ def offers(
     steps = Grid(first, offsets, np.full(len(hours), 3600, dtype=np.intp))
     price = power_paths(sight, site, steps, settings)
     temps = [None if np.isnan(t) else float(t) for t in sight.temperatures(steps)[:, place]]
-    errors_c = sight.heat_errors(steps)[:, place]
+    sells = products_of(fleet, site, hours[0])
+    miss = np.repeat(worth_missing(sight, sells, steps, settings)[:, None], len(fleet.sites), axis=1)
+    errors_c = sight.heat_errors(steps, miss)[:, place]
     curve = steps_of(site, settings, hashprice_usd, temps, sight.limits(steps)[:, place], errors_c)
     if taken_w is not None:
         curve = sold_first(curve, taken_w)
     peak = peaks_of(sight, place, steps)
     bids: list[ReserveOffer] = []
-    for product in products_of(fleet, site, hours[0]):
+    for product in sells:
         paid = sight.reserve_paths(product.name, steps, price.shape[1])
         if product.takes:
             limit = resting_limits(cost := costs_taking(curve, price, peak, product, settings))

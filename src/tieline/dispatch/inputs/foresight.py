@@ -42,8 +42,8 @@ class Foresight(Protocol):
     def temperatures(self, steps: Grid) -> Floats:
         """(T, N) C; nan: unknown."""
 
-    def heat_errors(self, steps: Grid) -> Floats:
-        """(T, N, 2) C that a temperature may lie below and above what is expected."""
+    def heat_errors(self, steps: Grid, miss: Floats) -> Floats:
+        """(T, N, 2) C that a temperature may lie below and above what is expected; `miss` (T, N): how likely beyond."""
 
     def limits(self, steps: Grid) -> Floats:
         """(T, N) W under orders, faults and overrides as far as they are known."""
@@ -98,18 +98,14 @@ class FromOutlook:
                 out[:, n] -= np.nan_to_num(help_c)
         return out
 
-    def heat_errors(self, steps: Grid) -> Floats:
+    def heat_errors(self, steps: Grid, miss: Floats) -> Floats:
         out = np.tile(np.array([-USUAL_C, USUAL_C]), (len(steps.hours), len(self.fleet.sites), 1))
-        found: dict[str, Floats] = {}
         for n, site in enumerate(self.fleet.sites):
-            slots = self.outlook.temp_slots.get(site.weather_station or "")
-            if slots is None or site.weather_station is None:
+            if (slots := self.outlook.temp_slots.get(site.weather_station or "")) is None:
                 continue
-            if site.weather_station not in found:
-                known = int(slots.index(steps.start, np.zeros(1, dtype=np.intp))[0])
-                wanted = slots.index(steps.start, steps.middle_s)
-                found[site.weather_station] = heat_errors(slots.values, known, wanted, 3600 // slots.slot_s)
-            out[:, n] = found[site.weather_station]
+            known = int(slots.index(steps.start, np.zeros(1, dtype=np.intp))[0])
+            wanted = slots.index(steps.start, steps.middle_s)
+            out[:, n] = heat_errors(slots.values, known, wanted, 3600 // slots.slot_s, miss[:, n])
         return out
 
     def _hourly(self, slots: Slots, name: str, steps: Grid) -> Floats:

@@ -9,12 +9,14 @@ from tieline.dispatch.inputs.arrays import Floats, Ints
 # Where the last weeks say too little, and at most.
 USUAL_C = 6.0
 DAYS, LEAST_SAMPLES = 28, 40
-# An error beyond these is a miss: it costs some hundred times what the last megawatts earn.
-LOW, HIGH = 0.01, 0.99
+# How likely a miss may be: what the last megawatt is paid over what a miss costs, within these. Nobody promises what
+# fails one time in ten, whatever it pays.
+RAREST, OFTENEST = 0.01, 0.1
 
 
-def heat_errors(past_c: Floats, known: int, wanted: Ints, per_hour: int) -> Floats:
-    """(T, 2) C below and above what is expected at `wanted` places of `past_c`, of which the first `known` are known.
+def heat_errors(past_c: Floats, known: int, wanted: Ints, per_hour: int, miss: Floats) -> Floats:
+    """(T, 2) C below and above what is expected at `wanted` places of `past_c`, of which the first `known` are known;
+    `miss` (T,): how likely it may lie beyond each of them.
 
     Measured on what is known: how far the hour, and those beside it, lay from the same hour so many days before, over
     four weeks, but for the most that is usual: where days differ by more, a forecast is published that does better."""
@@ -27,8 +29,11 @@ def heat_errors(past_c: Floats, known: int, wanted: Ints, per_hour: int) -> Floa
     able = (before >= 0) & (place < min(known, len(past_c)))
     size = max(1, len(past_c))
     errors = np.where(able, past_c[np.clip(place, 0, size - 1)] - past_c[np.clip(before, 0, size - 1)], np.nan)
-    enough = (~np.isnan(errors)).sum(axis=1) >= LEAST_SAMPLES
-    if enough.any():
-        low, high = np.nanquantile(errors[enough], [LOW, HIGH], axis=1)
-        out[enough, 0], out[enough, 1] = np.clip(low, -USUAL_C, 0.0), np.clip(high, 0.0, USUAL_C)
+    count = (~np.isnan(errors)).sum(axis=1)
+    rows = np.flatnonzero(count >= LEAST_SAMPLES)
+    ordered = np.sort(errors[rows], axis=1)  # what is not known comes last
+    beyond = np.floor(np.clip(miss[rows], RAREST, OFTENEST) * count[rows]).astype(np.intp)
+    each = np.arange(len(rows))
+    out[rows, 0] = np.clip(ordered[each, beyond], -USUAL_C, 0.0)
+    out[rows, 1] = np.clip(ordered[each, count[rows] - 1 - beyond], 0.0, USUAL_C)
     return out
