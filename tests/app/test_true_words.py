@@ -18,6 +18,7 @@ from tieline.feeds.choose import choose
 from tieline.fleet import Site
 from tieline.records import NetworkTick, Payout, Plan, Reason, Sample, Setpoint
 from tieline.settlement.hours import Settler
+from tieline.settlement.month import update_of
 from tieline.settlement.observed import observed_days
 from tieline.store import Store
 
@@ -95,6 +96,29 @@ def test_what_up_prints_answers_or_is_not_printed() -> None:
     assert "none yet; add [[tenant.key]]" in first_request(URL, bare, None, None)
     open_door = msgspec.structs.replace(demo, gateway=msgspec.structs.replace(demo.gateway, auth="none"))
     assert "Authorization" not in first_request(URL, open_door, None, ["m"])
+
+
+def test_per_day_figures_and_mean_hashrate_divide_by_the_time_that_was_recorded() -> None:
+    """On the 20th, of a platform that began to record a day ago: a day's bitcoin, not a twentieth of it."""
+    config, now = fleet_of(False), datetime(2026, 3, 20, 12, 0, tzinfo=UTC)
+    began = now - timedelta(days=1)
+    store = Store(None, records.encode, records.decode)
+    paid = Payout(
+        at=now, known_at=now, source="pool", kind="measured", payout_id="p", pool="pool", sats=50_000_000,
+        span_start=began, span_end=now, fee_sats=0, btc_usd=Decimal(70_000), hashrate_hs=5e16, rejected=None,
+    )  # fmt: skip
+    group = config.fleet.sites[0].rig_groups[0]
+    heard = [
+        Sample(
+            at=began + timedelta(hours=n), known_at=now, source="t", kind="measured", site_id=config.fleet.sites[0].id,
+            unit_id=group.id, length_s=3600, readings=5, power_w=1e6, hashrate_hs=5e16,
+        )
+        for n in range(24)
+    ]  # fmt: skip
+    store.append([paid, *heard])
+    made = update_of(store, config.fleet, "2026-03", now)
+    assert made.figure("bitcoin_per_day").value == "0.500"
+    assert made.figure("hashrate_operating").value == "0.05"
 
 
 # --- what observing would have earned -------------------------------------------------------------------

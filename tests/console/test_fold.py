@@ -57,6 +57,19 @@ def plan(target_w: float, at: datetime = START, rule: str = "strike", known_at: 
     )
 
 
+@pytest.mark.parametrize(
+    ("mode", "ownership", "expected"),
+    [("act", "owned", 100.0), ("observe", "owned", None), ("act", "hosted", None), ("advise", "owned", None)],
+)
+def test_the_expected_margin_counts_only_plans_that_are_carried_out(
+    fleet: Fleet, mode: str, ownership: str, expected: float | None
+) -> None:
+    sites = tuple(msgspec.structs.replace(one, ownership=ownership) if one.id == SITE else one for one in fleet.sites)
+    fold = Fold(msgspec.structs.replace(fleet, sites=sites))
+    fold.apply(1, msgspec.structs.replace(plan(5e6), mode=mode))
+    assert views._planned(fold, START + timedelta(minutes=1)) == expected
+
+
 @pytest.fixture
 def fold(fleet: Fleet) -> Fold:
     return Fold(fleet)

@@ -11,7 +11,7 @@ import pytest
 
 from tieline import records
 from tieline.config import Config, demo
-from tieline.records import Action, AnyRecord, NetworkTick, Payout, Plan, PowerBill, PriceTick, Sample
+from tieline.records import Action, AnyRecord, NetworkTick, Payout, Plan, PowerBill, PriceTick, Sample, Trade
 from tieline.replay.history import BEGUN, FINISHED, Past, history, wanted, write_history
 from tieline.store import Store
 
@@ -49,6 +49,14 @@ def test_the_past_reaches_to_the_start_of_the_month_or_a_day_back() -> None:
     assert late.end == datetime(2026, 11, 20, 7, 30, tzinfo=UTC)
     assert early.start == early.fine_from == datetime(2026, 10, 31, 2, tzinfo=UTC)
     assert Past.parse(str(late)) == late
+
+
+def test_the_past_sells_the_share_of_each_payout_that_the_file_says(batches: list[list[AnyRecord]]) -> None:
+    share = CONFIG.treasury.sell_share
+    payouts = [r for batch in batches for r in batch if isinstance(r, Payout)]
+    sales = [r for batch in batches for r in batch if isinstance(r, Trade)]
+    assert 0 < share < 1
+    assert [sale.sats for sale in sales] == [int(one.sats * share) for one in payouts]
 
 
 def test_every_record_says_that_it_never_happened(batches: list[list[AnyRecord]]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from tieline.books import month_span
 from tieline.books.reports.partner import PartnerLine, PartnerStatement
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.keep import in_json, keeper_of
@@ -33,6 +34,7 @@ def partner(
     config, now = config_and_now(data_dir)
     store, zone = open_store(data_dir), keeper_of(data_dir).policy.zone
     try:
+        month_span(month, zone)
         of = partner_named(config.fleet, partner)
         if what is not None:
             if site not in of.sites:
