@@ -370,3 +370,27 @@ def test_a_row_of_such_a_line_whose_cells_fit_two_ways_is_left(row: str) -> None
         for f in read_release(text, issuer="HRN", published="2025-08-05", source_kind="issuer").facts
         if f.field == "btc_produced"
     ]
+
+
+def test_cells_of_one_kind_that_ran_together_are_candidates_and_no_facts() -> None:
+    text = (
+        "Heron Mining July 2025 Production Update\n\nUptime was 83%.\n\nMetricsJul 2024Jun 2025Jul 2025\n"
+        "Bitcoin Mined10.963.669.2\nBitcoin Sold4.1 49.974.3\nDeployed Miners~1,000~12,450~12,450\n"
+    )
+    reading = read_release(text, issuer="HRN", published="2025-08-05", source_kind="issuer")
+    assert {(f.period, f.field): str(f.value) for f in reading.facts} == {
+        ("2024-07", "deployed_miners"): "1000",
+        ("2025-06", "deployed_miners"): "12450",
+        ("2025-07", "deployed_miners"): "12450",
+    }
+    got = {(c.fact.period, c.fact.field): (str(c.fact.value), c.missing) for c in reading.candidates}
+    assert got == {
+        (period, field): (value, ("token",))
+        for field, values in (("btc_produced", ("10.9", "63.6", "69.2")), ("btc_sold", ("4.1", "49.9", "74.3")))
+        for period, value in zip(("2024-07", "2025-06", "2025-07"), values, strict=True)
+    }
+
+
+@pytest.mark.parametrize("row", ["Bitcoin Mined10.963.6", "Bitcoin Mined1,0963,669", "Bitcoin Mined10.9 x63.669.2"])
+def test_cells_that_could_be_cut_two_ways_are_left(row: str) -> None:
+    assert not isinstance(solve(row, 3), tuple)

@@ -143,7 +143,7 @@ _OPENERS = words_of(
     digital compute technologies technology platforms holdings energy infrastructure blockchain sciences hash watts
     china norway sweden finland iceland paraguay argentina quebec québec ontario alberta ethiopia oman bhutan malaysia
     singapore georgia ohio dakota oklahoma tennessee mississippi washington nebraska pennsylvania kentucky wyoming
-    includes increased decreased did quarter fourth half adjusted ebitda nasdaq crypto cryptocurrency halving monday tuesday wednesday thursday friday saturday sunday exchange foreign
+    includes increased decreased did uptime utilization quarter fourth half adjusted ebitda nasdaq crypto cryptocurrency halving monday tuesday wednesday thursday friday saturday sunday exchange foreign
     """
 )
 """Capitalised words of a sentence that name nobody."""

@@ -49,8 +49,10 @@ def solve(row: str, months: int) -> tuple[str, list[Piece]] | str | None:
         return apart
     match = _BODY.match(row)
     percents = list(_PERCENTS.finditer(match["body"])) if match is not None else []
-    if match is None or not percents:
+    if match is None:
         return None
+    if not percents:
+        return _alike(match, months)
     splits: dict[tuple[Decimal, ...], list[Piece]] = {}
     for numbers, printed in _ends(match["body"], percents):
         if sum(c.isdigit() for c in numbers) > MAX_DIGITS:
@@ -79,6 +81,35 @@ def _set_apart(row: str, months: int) -> tuple[str, list[Piece]] | None:
         unit = "USD" if m[0][0] == "$" else None
         pieces.append(Piece(_decimal(number), at + m.start(), at + m.end(), unit, _SCALES.get(m["scale"] or "", 0)))
     return (match["label"], pieces) if len(pieces) == months else None
+
+
+def _alike(match: re.Match[str], months: int) -> tuple[str, list[Piece]] | None:
+    """`10.963.669.2`: values of as many decimals each, or each with its unit. Whether a digit in front of one is a
+    footnote's nothing says: such cells prove no figure."""
+    body = match["body"]
+    decimals = len(body.rstrip().rpartition(".")[2])
+    number = rf"\d[\d,]*\.\d{{{decimals}}}"
+    if (units := _UNIT.findall(body)) and len(units) == months:
+        number = rf"\d[\d,]*(?:\.\d+)?{_UNIT.pattern.replace('?P<unit>', '?:')}"
+    elif body.count(".") != months:
+        return None
+    found = list(re.finditer(number, body))
+    if len(found) != months or re.sub(number, "", body).strip():
+        return None
+    pieces = []
+    for m in found:
+        unit = _UNIT.search(m[0])
+        digits = m[0][: unit.start()] if unit is not None else m[0]
+        if not _NUMBER.fullmatch(digits):
+            return None
+        at = match.start("body") + m.start()
+        pieces.append(Piece(_decimal(digits), at, at + len(m[0]), unit["unit"] if unit is not None else None))
+    return match["label"], pieces
+
+
+def proves(row: str) -> bool:
+    """Do printed changes, or signs before each value, show where one cell ends?"""
+    return "%" in row or _SET_APART.match(row) is not None
 
 
 def _ends(body: str, percents: list[re.Match[str]]) -> list[tuple[str, list[str]]]:

@@ -34,6 +34,7 @@ _IN_COINS = re.compile(
 """A table's corner that gives the unit of its rows."""
 _ADD_UP = ("managed_ehs",)
 """Fields of which a segment prints a row under the same name; of others a total counts customers' coins as well."""
+_GLUED: tuple[Licence, str] = ("token", "the cells ran together, and no change is printed that shows where one ends")
 Cells = list[tuple[PeriodColumn | None, Value]]
 
 
@@ -143,7 +144,7 @@ class _Tables:
                 self.out.append(
                     Finding(
                         meaning.field, amount, period, start, end, q.printed, "table:glued", scope=meaning.scope,
-                        label=label, dated=True, at=begin,
+                        label=label, dated=True, at=begin, lacks=None if joined_cells.proves(line) else _GLUED,
                     )
                 )  # fmt: skip
 
