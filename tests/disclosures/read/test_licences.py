@@ -108,6 +108,11 @@ def test_a_month_in_a_comparison_dates_only_its_own_figure() -> None:
     assert facts(reading) == {("2025-07", "btc_produced"): "41", ("2025-06", "btc_produced"): "52"}
 
 
+def test_a_comparison_that_names_its_month_first_gives_that_months_figure() -> None:
+    got = facts(update("Heron produced 41 BTC, an increase of 12% as compared to July 2024 production of 36 BTC."))
+    assert got == {("2025-07", "btc_produced"): "41", ("2024-07", "btc_produced"): "36"}
+
+
 def test_a_month_that_is_not_over_is_no_fact() -> None:
     reading = update("In August 2025 Heron mined 60 BTC.", published="2025-08-05")
     assert not reading.facts

@@ -381,3 +381,12 @@ def test_a_long_headline_in_capitals_is_split_at_once() -> None:
 def test_a_fiscal_quarter_is_no_calendar_quarter() -> None:
     text = "Heron Q3 FY2026 Update (quarter ended September 30, 2025)\nBitcoin mined: 171"
     assert not read_release(text, issuer="HRN", published="2025-10-03", source_kind="issuer").facts
+
+
+def test_a_long_line_ends_where_its_paragraph_does() -> None:
+    title = "Heron July 2025 Update\n"
+    first = "- Heron commissioned its new containers at the campus in the north while it went on with all of the other works of the year"
+    got = read_release(
+        f"{title}{first}\nHeron mined 41 BTC in July 2025.", issuer="HRN", published="2025-08-05", source_kind="issuer"
+    )
+    assert [(f.field, str(f.value)) for f in got.facts] == [("btc_produced", "41")]

@@ -23,12 +23,12 @@ _COMPARES = (
     "up|down|flat|unchanged|higher|lower|more|less|fewer|sequential|respectively|basis|level|levels|its|our|their|month|month-end|quarter|year|period|same|"
     "prior|previous|preceding|corresponding|last|ago|earlier|end|month-over-month|year-over-year|month-on-month|year-on-year|quarter-over-quarter|"
     "month-to-month|m/m|y/y|q/q|mom|yoy|qoq|x|production|output|holdings|average|operating|deployed|installed|energized|hash|rate|hashrate|capacity|"
-    "efficiency|which|was|were|is|bitcoin|btc|it|produced|mined|sold|#[bejkxmup]|@[mqey])"
+    "efficiency|which|was|were|is|bitcoin|btc|#[bejkxmup]|@[mqey])"
 )
 """A word of a comparison with another time; none of them says whose a figure is, or that it is not so."""
 _CHANGES = (
     rf"(?:(?:marking|representing|reflecting|showing|which (?:is|was|were|represents?|represented|marks?)|(?:an?|the) (?:approximately |approximate |about )*(?:#[bpejxk]|{_MOVE})|"
-    rf"(?:up|down)(?! to)|flat|unchanged|(?:as )?compared(?: to| with)?|versus|vs|from|over|by|#p|increasing|decreasing|(?:an? )?{_MOVE}|month-over-month|year-over-year|m/m|y/y|yoy|mom))(?: {_COMPARES})*"
+    rf"(?:up|down)(?! to)|flat|unchanged|(?:as )?compared(?: to| with)?|versus|vs|(?:from|over|by)(?= (?:the )?[#@])|#p|increasing|decreasing|(?:an? )?{_MOVE}|month-over-month|year-over-year|m/m|y/y|yoy|mom))(?: {_COMPARES})*"
 )
 _WHY = (
     "(?:(?:(?:was|were|is|are|as) )?(?:(?:primarily|mainly|largely|predominantly|partially|partly|mostly|also) )*(?:due to|driven by|as a result of|the result of|resulting from|resulted from|because of|"
@@ -39,7 +39,7 @@ _WHY = (
 _REASON = (
     "(?:(?:{SUBJ}|~own|'s|global|average|bitcoin|increased|increasing|increase|higher|lower|growing|rising|rise|overall|total|our|its|their|this|these|the|a|an|and|or|in|of|to|at|by|for|with|from|on|as|per|across|throughout|"
     "during|under|over|into|all|both|some|most|more|less|fewer|new|newer|old|older|latest|latest-generation|next-generation|additional|further|continued|continuing|ongoing|successful|successfully|strong|stronger|robust|solid|record|"
-    "steady|slight|slightly|significant|significantly|substantial|substantially|brief|temporary|short-term|long-term|minor|major|planned|unplanned|unexpected|scheduled|recent|previously|announced|general|various|several|"
+    "steady|slight|slightly|significant|significantly|substantial|substantially|brief|temporary|short-term|long-term|minor|major|(?:planned|scheduled)(?= (?:maintenance|outages?|downtime|curtailments?|upgrades?|repairs?))|unplanned|unexpected|recent|previously|announced|general|various|several|"
     "network (?:difficulty|hash rate|hashrate)|difficulty(?: levels?| adjustments?)?|hash ?rate|hashprice|curtailments?|curtailing|curtailed|uptime|downtime|outages?|interruptions?|disruptions?|delays?|maintenance|repairs?|weather|storms?|heat|heatwaves?|temperatures?|"
     "cold|hot|warm|warmer|cooler|extreme|severe|seasonal|summer|winter|halving|block rewards?|block subsidy|luck|days|day|month|quarter|period|calendar|efficiency|efficient|efficiencies|efficiently|fleet|machines?|miners|rigs|equipment|transformers?|containers?|"
     "immersion|cooling|firmware|software|hardware|systems?|upgrades?|upgrading|upgraded|replacements?|replacing|relocations?|relocating|redeployments?|optimi[sz]ations?|optimi[sz]ing|optimi[sz]ed|deployments?|deploying|deployed|deliver(?:y|ies)|installations?|installing|installed|"
@@ -53,6 +53,9 @@ _REASON = (
 _OFFICE = "(?:ceo|cfo|coo|cto|chief|executive|officer|chairman|chairwoman|chair|president|vice|senior|founder|co-founder|interim|head|director|financial|operating|technology|mining|growth|strategy|and|of|the|at|our|,|&|'s|company|group|co-ceo)"
 _SPEAKS = rf"(?:[a-z.]+ ){{1,4}}, (?:{{SUBJ}}|~own|{_OFFICE})(?: (?:~own|{_OFFICE}))* ?"
 """One of the issuer's own who is quoted, with his office."""
+
+_DATELINE = r"^[a-z .,]{0,60}@d (?:/ [a-z]+ /|\( [a-z ]+ \)) - -? ?~own(?: [a-z]+){0,3}(?: \.)? ?(?:,? ?\( [^()]{1,60} \))* ?(?:,? (?:one of|an?|the) (?:[a-z&'.-]+ ,? ?){1,30})?,?"
+"""A wire's opening up to what the issuer did, with what it says of itself."""
 
 _F = Form
 # fmt: off
@@ -71,12 +74,13 @@ FORMS: tuple[Form, ...] = (
     _F(rf"{_WHY}(?: {_REASON})+", "Heron mined 41 BTC in July 2025, |primarily due to an increase in average network difficulty|."),
     _F(rf'" ?,? (?:said|stated|added|commented|noted) {_SPEAKS}(?=[.]|$)', '"In July 2025 we mined 41 BTC,|" said Ann Lee, CEO of Heron|.'),
     _F(rf'^{_SPEAKS}(?:, )?(?:said|stated|added|commented|noted)', '|Ann Lee, CEO of Heron, said|: "In July 2025 we mined 41 BTC."'),
+    _F(_DATELINE, "|AUSTIN, Texas, Aug. 5, 2025 (GLOBE NEWSWIRE) -- Heron Inc. (Nasdaq: HRN), one of the largest miners,| mined 41 BTC in July 2025."),
     _F("(?:including|of which) #[bx] (?:(?:was|were|is|are) )?(?:pledged|restricted|posted|loaned|encumbered)(?: as collateral| and collateralized)?", "Bitcoin held: 300 BTC, |including 90 BTC pledged as collateral|"),
     _F("btc|bitcoin|as of|month-over-month|m/m", "Bitcoin held: 300 |BTC|"),
     _F(r"\( @[me] : #[bejkx] \)", "Heron mined 41 BTC |(June 2025: 40 BTC)|."),
     _F(r"\( (?:@m )?(?:approximately |~ )?#b per day \)", "Heron mined 41 BTC in July 2025 |(1.3 BTC per day)|."),
     _F("(?:representing )?an average of #b per (?:exahash|eh/s)", "Heron mined 41 BTC in July 2025, representing |an average of 11 BTC per exahash|."),
-    _F("valued at (?:approximately )?#u(?: (?:based on a (?:btc|bitcoin) price of #u )?as of @e)?", "Heron held 300 BTC, |valued at $34.5 million|, at July 31, 2025."),
+    _F("valued at (?:approximately )?#u(?: as of @e)?(?: ,? ?based on a (?:btc|bitcoin) price of #u(?: as of @e)?)?", "Heron held 300 BTC, |valued at $34.5 million|, at July 31, 2025."),
     _F("with a (?:fair )?market value of (?:approximately )?#u", "Heron held 300 BTC |with a market value of $34.5 million| at July 31, 2025."),
     _F("against an installed capacity of #e", "Average operating hashrate was 3.5 EH/s in July 2025 |against an installed capacity of 3.9 EH/s|."),
     _F("(?:for|netting|(?:with|for) (?:net |gross )?proceeds of) (?:approximately )?#u", "Heron sold 12 BTC in July 2025, |netting $1.4 million|."),

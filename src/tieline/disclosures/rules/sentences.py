@@ -105,7 +105,10 @@ ROWS: tuple[SentenceRule, ...] = (
 )
 # fmt: on
 
-COMPARED = r"^ (?:,? ?\(? ?(?:a |an )?(?:{PCT}(?:increase|decrease|improvement|decline|rise|drop|growth|gain)? ?)?(?:as )?(?:compared (?:to|with)|versus|vs\.?|up {PCT}from|down {PCT}from|from|against|an? (?:increase|decrease) (?:of {ABOUT}#p )?(?:from|over)|(?:increase|decrease) (?:from|over)) (?:the )?{ABOUT})(?P<n>#[bxejumw]) ?(?:(?:bitcoin|btc) )?(?:in|for|during|at|as of|at the end of|on|as at)? ?(?P<p>@[meq]|the (?:prior|previous|preceding) month|last month|a month earlier|the month before|the same month last year|the same month of last year|a year earlier|a year ago)"
+COMPARED = (
+    r"^ (?:,? ?\(? ?(?:a |an )?(?:{PCT}(?:increase|decrease|improvement|decline|rise|drop|growth|gain)? ?)?(?:as )?(?:compared (?:to|with)|versus|vs\.?|up {PCT}from|down {PCT}from|from|against|an? (?:increase|decrease) (?:of {ABOUT}#p )?(?:from|over)|(?:increase|decrease) (?:from|over)) (?:the )?{ABOUT})(?P<n>#[bxejumw]) ?(?:(?:bitcoin|btc) )?(?:in|for|during|at|as of|at the end of|on|as at)? ?(?P<p>@[meq]|the (?:prior|previous|preceding) month|last month|a month earlier|the month before|the same month last year|the same month of last year|a year earlier|a year ago)",
+    r"^ (?:,? ?(?:marking |representing )?(?:a |an )?(?:{PCT}(?:increase|decrease|rise|drop|growth)? |(?:increase|decrease) (?:of {ABOUT}#p )?))?(?:(?:as )?compared (?:to|with)|from|over|versus|vs) (?:the )?(?P<p>@m) (?:production|output|total) of {ABOUT}(?P<n>#[bx])",
+)
 """What may follow a number that a row has read: the same figure of another month, which must be named."""
 
 NO_SALE = (

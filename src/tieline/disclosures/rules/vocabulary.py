@@ -22,7 +22,7 @@ HEADING = words_of(
     history by mining miner investor bitcoin btc ltd inc corp plc limited
     change m/m y/y mom yoy month-over-month year-over-year month/month year/year quarter-over-quarter qoq q/q comparison comparisons comparative figure increase decrease vs prior restated
     as previously reported is pleased to announce provide present capacity management center centers in thousands thousand million appx ca eh ph th us usd h mw hash rate power total held balance
-    month-end cost costs sales revenue miners machines eh/s j/th w/th kwh $/kwh
+    quarterly month-end cost costs sales revenue miners machines eh/s j/th w/th kwh $/kwh
     """
 )
 """Words of headings that leave what stands under them the issuer's own, done, and of the month."""

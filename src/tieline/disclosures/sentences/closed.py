@@ -60,7 +60,9 @@ _AFTER = re.compile(
     r" (?:(?!and\b|while\b|compared|versus\b|vs\b|from\b|to\b|with\b|up\b|down\b|over\b|than\b)[a-z'./-]+ ){0,5}?"
     r"(?P<how>in|during|for|throughout|as of|as at|at|on|by|of|ended|through|until|at the end of|for the month of|in the month of|at the close of) (?P<p>@[a-z])"
 )
-_WITHIN = re.compile(r"(?: (?:in|during|for|as of|at|at the end of|on) (?:the month of )?@[meq])? ?")
+_WITHIN = re.compile(
+    r"(?: or bitcoin equivalents?(?: \( together , btc \))?)?(?: (?:in|during|for|as of|at|at the end of|on) (?:the month of )?@[meq])? ?"
+)
 _RATE = re.compile(
     r"(?:per (?!day|kwh|bitcoin|btc|coin)|a (?:month|year|week)|higher|lower|more|less|fewer|above|below|each (?!day))"
 )
@@ -277,7 +279,7 @@ class _Sentence:
         begin = self._end_of(i)
         lead = _WITHIN.match(self.tpl.shapes, begin)
         offset = max(begin, lead.end() - 1) if lead is not None else begin
-        m = _compared().match(self.tpl.shapes[offset:])
+        m = next(filter(None, (pattern.match(self.tpl.shapes[offset:]) for pattern in _compared())), None)
         j = self.tpl.at.get(offset + m.start("n")) if m is not None else None
         if m is None or j is None:
             return []
@@ -340,8 +342,8 @@ def _rows() -> tuple[tuple[SentenceRule, tuple[str, ...], re.Pattern[str]], ...]
 
 
 @cache
-def _compared() -> re.Pattern[str]:
-    return re.compile(expand(COMPARED))
+def _compared() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(expand(pattern)) for pattern in COMPARED)
 
 
 @cache

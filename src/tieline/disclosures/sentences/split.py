@@ -29,6 +29,10 @@ _OPEN = re.compile(r"\b(?:for|of|in|and|the|to|by|with|a|an|its|our|from|at|on)\
 """A line that ends so goes on."""
 
 
+_WIDEST = 110
+"""Characters of a line that was broken by hand; a longer one ends where its paragraph does."""
+
+
 def _wraps(line: str, following: str, first: bool = False) -> bool:
     """Does the next line go on with this one's sentence? A title does not: the text's `first` line, before a capital."""
     if first and re.match(r"\s*[\"“]?[A-Z0-9]", following):
@@ -45,7 +49,12 @@ def _wraps(line: str, following: str, first: bool = False) -> bool:
     if len(line.split()) >= 2 and len(following.split()) >= 2 and re.match(r"[a-z]{2,} ", following):
         return True
     # A wrapped paragraph: two lines of words without an end between them.
-    worded = _worded(line) >= 5 and _worded(following) >= 5 and not re.search(r":\s*[\d,.]+\s*$", line)
+    worded = (
+        len(line) <= _WIDEST
+        and _worded(line) >= 5
+        and _worded(following) >= 5
+        and not re.search(r":\s*[\d,.]+\s*$", line)
+    )
     return worded and not re.match(r"\s*[-*>|(]|[A-Z]{4,}[A-Z .]*,", following)
 
 
