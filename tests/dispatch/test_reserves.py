@@ -16,6 +16,7 @@ from tests.dispatch.fleets import T0, demand, fleet, network, one_site, price, s
 
 from tieline import config
 from tieline.books.baselines import BASELINES
+from tieline.books.causes import _BY_RULE
 from tieline.books.performance import Load, MeteredLoads, deployment, reserve
 from tieline.config import ConfigError
 from tieline.dispatch import Controller, Outlook, Settings
@@ -383,6 +384,9 @@ def test_what_is_to_be_taken_rests_until_it_is_called_and_then_runs_whatever_pow
                 assert "10.0 MW must be free to be drawn when they are called" in " ".join(
                     point.reason.text for point in plan.setpoints
                 )
+                # What was short of full operation is the promise's doing in the month's causes.
+                assert "kept free" in {point.reason.rule for point in plan.setpoints}
+    assert _BY_RULE["kept free"] == "commitment"
     assert drawn[20.0, "sold"] == pytest.approx(drawn[20.0, "free"] - 10.0, abs=0.6)
     assert drawn[20.0, "called"] == pytest.approx(drawn[20.0, "free"], abs=0.01)
     assert drawn[900.0, "sold"] == pytest.approx(drawn[900.0, "free"])

@@ -38,6 +38,7 @@ CALLED = "call:"
 RATING_VARIES = 0.05
 _BY_RULE: dict[str, Cause] = {
     "instruction": "order",
+    "kept free": "commitment",
     "override": "override",
     "partner": "none",
     "derate": "weather",

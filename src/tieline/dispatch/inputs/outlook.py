@@ -388,7 +388,7 @@ class Outlook:
                 limit_w, rule, why = max(0.0, cap), "fault", f"{fault.what} since {fault.at:%m-%d %H:%M}"
         free = free_w((c for c in self.commitments.values() if c.site_id == site.id), start, end)
         if free > 0.0 and (most_w := drawable_w(site, self.temperature(site, start)) - free) < limit_w:
-            limit_w, rule = max(0.0, most_w), "commitment"
+            limit_w, rule = max(0.0, most_w), "kept free"
             why = f"{free / 1e6:.1f} MW must be free to be drawn when they are called"
         return self._shut(site, start, end) or (limit_w, rule, why)
 
