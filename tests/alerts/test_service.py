@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tieline.alerts import channels
 from tieline.alerts.channels import ChannelError, send, signature
-from tieline.alerts.response import acknowledge, silence
+from tieline.alerts.response import acknowledge, acknowledge_by_link, linked, silence
 from tieline.alerts.service import AlertService
 from tieline.config.sections import AlertChannel, Alerts
 from tieline.store.alerts import AlertStore
@@ -196,3 +197,36 @@ def test_rubbish_on_the_link_changes_nothing(tmp_path: Path, rubbish: bytes) -> 
     service.hear(BAD)
     service.hear(rubbish)
     assert [one.what for one in service.step() + service.step()] in (["not heard"], [])
+
+
+def test_a_message_has_a_link_that_takes_its_incident_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, store = Clock(), AlertStore(tmp_path / "alerts.db")
+    settings = msgspec.structs.replace(
+        SETTINGS, url="https://c.example.org/", owners={"not": "nobody", "not heard": "site ops"},
+        runbooks="https://wiki.example.org/r",
+    )  # fmt: skip
+    service = AlertService(settings, store, clock)
+    service.hear(BAD)
+    service.step()
+    service.step()
+    (message,) = store.due(service.seconds())
+    told = json.loads(message.body)
+    assert (told["owner"], told["runbook"]) == ("site ops", "https://wiki.example.org/r#not-heard")
+    assert told["message"].splitlines()[1:] == [
+        "Whose: site ops", f"Take it: {told['link']}", "Runbook: https://wiki.example.org/r#not-heard",
+    ]  # fmt: skip
+    place, _, secret = told["link"].partition("#")
+    assert place == "https://c.example.org/alerts/take"
+    assert secret.encode() not in b"".join(store.incidents())  # what is kept does not open it
+    assert acknowledge_by_link(store, secret + "x", "mallory", service.seconds()) is None
+    assert linked(store, secret) is not None
+    taken = acknowledge_by_link(store, secret, "ada", service.seconds())
+    assert taken is not None
+    assert (taken.key, taken.acknowledged_by) == ("not heard", "ada")
+    assert acknowledge_by_link(store, secret, "bob", service.seconds()) is None
+    service.step()
+    clock.on(10_000)
+    service.hear(BAD)
+    assert service.step() == []  # taken, so it does not escalate
+    assert acknowledge_by_link(store, secret, "bob", service.seconds()) is None
+    store.close()

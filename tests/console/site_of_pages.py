@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import shutil
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.serving import running
 
 from console import world
 from tieline import config, records
+from tieline.alerts.incidents import Incident
 from tieline.books import invoices
 from tieline.clock import SimClock
 from tieline.console.app import Shown, SignIn, make_app
@@ -33,6 +35,7 @@ from tieline.store import Store
 from tieline.store.alerts import AlertStore
 from tieline.store.people import PeopleStore
 
+LINK = "the-secret-of-one-message"
 PEOPLE = {"root": ("admin", ""), "axel": ("approver", ""), "olive": ("owner", "demo"), "tora": ("treasurer", "")}
 
 
@@ -49,6 +52,7 @@ def console(filled: Path, folder: Path) -> Iterator[str]:
         join(people, id_, role, tenant=tenant)
     people.add(Account("newcomer", "Newcomer", ("viewer",)), Who("test"), datetime.now(UTC))
     alerts = AlertStore(folder / "alerts.db")
+    alerts.put([(one.id, one.first, msgspec.json.encode(one)) for one in incidents()], [], one_hour_ago())
     # A browser's own loop may run in this thread.
     writing = threading.Thread(target=lambda: asyncio.run(_sweeps(folder)))
     writing.start()
@@ -74,6 +78,22 @@ def console(filled: Path, folder: Path) -> Iterator[str]:
         yield url
     for one in (store, people.store, alerts):
         one.close()
+
+
+def one_hour_ago() -> float:
+    return datetime.now(UTC).timestamp() - 3_600
+
+
+def incidents() -> list[Incident]:
+    """One that a message's link (LINK) takes, at three sites."""
+    began = one_hour_ago()
+    return [
+        Incident(
+            key="not heard", level="bad", text="2 of 3 units", places=["Delta Slough", "Mesquite Flat", "Red Mesa"],
+            state="open", first=began, last=began + 3_500, opened=began + 10, owner="Site operations",
+            runbook="https://wiki.example.org/tieline#not-heard", links=[hashlib.sha256(LINK.encode()).hexdigest()],
+        )
+    ]  # fmt: skip
 
 
 def invoice() -> list[records.AnyRecord]:

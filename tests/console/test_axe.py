@@ -14,7 +14,7 @@ AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" 
 OPERATOR = (
     "/", "/inference", "/site/na-ca-01", "/records", "/records/1", "/disclosures", "/treasury", "/books", "/update",
     "/tomorrow", "/people", "/audit", "/alerts", "/approvals", "/account", "/rigs", "/rigs/na-ca-01/02:00:00:00:00:07",
-    "/observed",
+    "/observed", "/alerts/take#the-secret-of-one-message",
 )  # fmt: skip
 TENANT = ("/my", "/my/invoices/2026-00001")
 # The other theme has the same elements in other colours.

@@ -63,9 +63,22 @@ export interface Overview {
   month: Month | null; caught_up: number;
 }
 
+/** Somebody who has to sign in comes back to where they were. */
+function toLogin(): void {
+  if (!/^\/(login|join)/.test(location.pathname)) sessionStorage.setItem("after", location.pathname + location.search + location.hash);
+  location.assign("/login");
+}
+
+/** Where somebody was before they had to sign in; told once. */
+export function afterLogin(): string | null {
+  const path = sessionStorage.getItem("after");
+  sessionStorage.removeItem("after");
+  return path?.startsWith("/") && !path.startsWith("//") ? path : null;
+}
+
 export async function get<T>(path: string): Promise<T> {
   const answer = await fetch(path, { headers: { accept: "application/json" } });
-  if (answer.status === 401) location.assign("/login");
+  if (answer.status === 401) toLogin();
   const body = await answer.json().catch(() => ({ error: `${answer.status} ${answer.statusText}` }));
   if (!answer.ok) throw new Error(body.error ?? `${answer.status}`);
   return body as T;

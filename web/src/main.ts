@@ -1,6 +1,6 @@
 // The page's frame: which page, and moving between them without loading anew.
 
-import { feed, get, type Me } from "./data";
+import { afterLogin, feed, get, type Me } from "./data";
 import { h, put } from "./dom";
 import { Header } from "./header";
 import { listenForPalette } from "./palette";
@@ -22,6 +22,7 @@ const PAGES: [path: RegExp, page: () => Promise<Page>][] = [
   [/^\/rigs\/([^/]+)\/([^/]+)$/, () => import("./pages/rig").then((m) => m.rigPage)],
   [/^\/rigs$/, () => import("./pages/rigs").then((m) => m.rigsPage)],
   [/^\/approvals$/, () => import("./pages/approvals").then((m) => m.approvalsPage)],
+  [/^\/alerts\/take$/, () => import("./pages/take").then((m) => m.takePage)],
   [/^\/alerts$/, () => import("./pages/alerts").then((m) => m.alertsPage)],
   [/^\/tomorrow$/, () => import("./pages/tomorrow").then((m) => m.tomorrowPage)],
   [/^\/site\/([^/]+)$/, () => import("./pages/site").then((m) => m.sitePage)],
@@ -102,6 +103,8 @@ async function start(): Promise<void> {
       await new Promise((done) => setTimeout(done, 1500));
     }
   }
+  const before = location.pathname === "/" ? afterLogin() : null;
+  if (before) history.replaceState(null, "", before);
   header = new Header(open);
   listenForPalette(open);
   document.getElementById("top")!.append(header.el);

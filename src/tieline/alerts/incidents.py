@@ -54,6 +54,10 @@ class Incident(msgspec.Struct, kw_only=True):
     acknowledged_by: str = ""
     escalated: bool = False
     flaps: int = 0
+    owner: str = ""
+    runbook: str = ""
+    # Digests of one-time links with which somebody may take it; none once it is taken.
+    links: list[str] = []
 
     @property
     def id(self) -> str:
@@ -71,6 +75,9 @@ class Notice(msgspec.Struct, frozen=True):
     places: tuple[str, ...]
     at: float
     since: float
+    owner: str = ""
+    runbook: str = ""
+    link: str = ""
 
     @property
     def words(self) -> str:
@@ -80,6 +87,12 @@ class Notice(msgspec.Struct, frozen=True):
         head = {"raised": "", "worse": "Worse: ", "escalated": "Nobody has taken this: ", "ended": "Over: "}[self.event]
         where = f" ({named})" if named else ""
         return f"{head}{self.what}{where}" + (f": {self.text}" if self.text and self.event != "ended" else "")
+
+    @property
+    def message(self) -> str:
+        """The same with whose it is, and where it is taken and looked up."""
+        more = (("Whose", self.owner), ("Take it", self.link), ("Runbook", self.runbook))
+        return "\n".join([self.words, *(f"{name}: {text}" for name, text in more if text)])
 
 
 _WORSE: Final[Mapping[str, int]] = {"note": 0, "warn": 1, "bad": 2}
@@ -153,8 +166,13 @@ class Incidents:
         incident = self.now[key]
         if incident.opened is None:
             raise KeyError(key)
-        incident.state, incident.acknowledged_by = "acknowledged", by
+        take(incident, by)
         return incident
+
+
+def take(incident: Incident, by: str) -> None:
+    """Somebody has it from now on; the links that were sent out are used up."""
+    incident.state, incident.acknowledged_by, incident.links = "acknowledged", by, []
 
 
 def lines_of(lines: Iterable[Mapping[str, Any]]) -> list[IncidentLine]:
@@ -168,4 +186,5 @@ def lines_of(lines: Iterable[Mapping[str, Any]]) -> list[IncidentLine]:
 
 def _notice(event: Event, incident: Incident, now: float) -> Notice:
     places = tuple(incident.places)
-    return Notice(event, incident.key, incident.level, incident.text, places, now, incident.first)
+    told = (incident.key, incident.level, incident.text, places, now, incident.first)
+    return Notice(event, *told, incident.owner, incident.runbook)

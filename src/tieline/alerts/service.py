@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
@@ -19,7 +20,8 @@ import msgspec
 from tieline import intake
 from tieline.alerts import channels
 from tieline.alerts.channels import AGAIN_S, ChannelError
-from tieline.alerts.incidents import Incident, IncidentLine, Incidents, Notice, Timing, lines_of
+from tieline.alerts.incidents import Incident, IncidentLine, Incidents, Notice, Timing, lines_of, take
+from tieline.alerts.response import new_link
 from tieline.config.sections import Alerts
 from tieline.link import Link
 from tieline.store.alerts import AlertMessage, AlertStore
@@ -29,6 +31,8 @@ log = logging.getLogger("tieline.alerts")
 
 # The console tells what needs a person every two seconds.
 SUBJECT: Final = "attention"
+# The console's page that a message's link opens; the secret stands behind the #, which no server sees in an address.
+TAKE: Final = "/alerts/take"
 SILENT_S: Final = 20.0
 STEP_S: Final = 1.0
 TURN_S: Final = 60.0
@@ -89,15 +93,15 @@ class AlertService:
         now = self.seconds()
         for taken in self._acknowledged():
             if taken.key in self.incidents.now:
-                self.incidents.now[taken.key].state = "acknowledged"
-                self.incidents.now[taken.key].acknowledged_by = taken.acknowledged_by
+                take(self.incidents.now[taken.key], taken.acknowledged_by)
         since = self._heard if self._heard is not None else getattr(self, "_began", now)
         lines = list(self._lines)
         if now - since > SILENT_S:
             lines = [IncidentLine("bad", "the console is silent", f"nothing is known since {now - since:.0f} s")]
         notices, changed = self.incidents.step(lines, now)
+        self._name(changed)
         silent = {one.what for one in self.store.silences(now)}
-        notable = [one for one in notices if one.what not in silent]
+        notable = [self._linked(one, changed) for one in notices if one.what not in silent]
         messages = [(channel.id, _body(one)) for one in notable for channel in self._channels(one)]
         if changed or messages:
             rows = [(one.id, now, msgspec.json.encode(one)) for one in changed]
@@ -105,6 +109,28 @@ class AlertService:
             if left:
                 log.error("%d messages were not kept: too many wait for their channels", left)
         return notable
+
+    def _name(self, incidents: list[Incident]) -> None:
+        """Whose they are, and where is written what to do: of the longest name that one's begins with."""
+        settings = self.settings
+        for one in incidents:
+            known = [name for name in settings.owners if one.key.startswith(name)]
+            one.owner = settings.owners[max(known, key=len)] if known else ""
+            anchor = re.sub(r"[^a-z0-9]+", "-", one.key.lower()).strip("-")
+            one.runbook = "" if settings.runbooks is None else f"{settings.runbooks}#{anchor}"
+
+    def _linked(self, notice: Notice, changed: list[Incident]) -> Notice:
+        """With whose it is, and a link that takes it where phones reach the console. An incident that has a new link is
+        among what changed."""
+        incident = self.incidents.now.get(notice.what)
+        if incident is None:
+            return notice
+        notice = msgspec.structs.replace(notice, owner=incident.owner, runbook=incident.runbook)
+        if self.settings.url is None:
+            return notice
+        if incident not in changed:
+            changed.append(incident)
+        return msgspec.structs.replace(notice, link=f"{self.settings.url.rstrip('/')}{TAKE}#{new_link(incident)}")
 
     def _acknowledged(self) -> list[Incident]:
         incidents = [msgspec.json.decode(body, type=Incident) for body in self.store.incidents()]
@@ -129,8 +155,9 @@ class AlertService:
         try:
             if channel is None:
                 raise ChannelError(f"no channel {message.channel!r} is configured any more")
-            incident = msgspec.json.decode(message.body)
-            await channels.send(channel, f"Tieline: {incident['what']}", incident["words"], message.body, now)
+            told = msgspec.json.decode(message.body)
+            words = told.get("message", told["words"])
+            await channels.send(channel, f"Tieline: {told['what']}", words, message.body, now)
         except ChannelError as error:
             again = None if channel is None or message.tries >= len(AGAIN_S) else now + AGAIN_S[message.tries]
             await asyncio.to_thread(self.store.failed, message.id, str(error), again, now)
@@ -153,4 +180,4 @@ class AlertService:
 
 
 def _body(notice: Notice) -> bytes:
-    return msgspec.json.encode({**msgspec.structs.asdict(notice), "words": notice.words})
+    return msgspec.json.encode({**msgspec.structs.asdict(notice), "words": notice.words, "message": notice.message})

@@ -168,12 +168,17 @@ class AlertChannel(Strict, frozen=True, kw_only=True):
 
 class Alerts(Strict, frozen=True, kw_only=True):
     """Who is called, when. `heartbeat_url_env` names the variable with an address that is asked each minute, so that
-    somebody notices when Tieline itself is silent."""
+    somebody notices when Tieline itself is silent. `url`: where phones reach the console; messages then have a one-time
+    link with which somebody takes the incident after signing in. `owners`: by the first words of an incident, whose it
+    is. `runbooks`: a page of the operator's own, to which messages and the page lead, with the incident behind #."""
 
     raise_after_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 10.0
     clear_after_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 120.0
     escalate_after_minutes: Annotated[float, msgspec.Meta(gt=0, le=10_080)] = 15.0
     heartbeat_url_env: Printed | None = None
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")] | None = None
+    owners: dict[Printed, Printed] = {}
+    runbooks: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s#]+$")] | None = None
     channels: tuple[AlertChannel, ...] = msgspec.field(name="channel", default=())
 
 

@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tieline.alerts.service import TAKE
 from tieline.clock import Clock, wall_now
 from tieline.config import Login, Tenant
 from tieline.console import page
@@ -227,6 +228,7 @@ PAGES: Final = (
     "/people",
     "/audit",
     "/alerts",
+    TAKE,
     "/approvals",
     "/observed",
     "/rigs",

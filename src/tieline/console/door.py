@@ -37,6 +37,9 @@ HEADER = "x-tieline"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 _UNTIL = re.compile(r"[0-9]{1,15}")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+# The page of a message's link: by itself it remembers its address, secret and all, while somebody signs in. Nothing
+# stands on it before somebody has signed in.
+LINK_PAGE = "/alerts/take"
 OPEN_PATHS = ("/static/", "/login", "/join", "/api/login", "/api/join", "/healthz")
 # How long it is believed that nobody has an account yet: the first admin is asked to sign in within a second.
 LOOK_S = 1.0
@@ -162,6 +165,8 @@ class Door:
             state["account"] = self._shown(headers) or NOBODY  # whoever has signed in all the same is who they are
         elif not path.startswith(OPEN_PATHS):
             account = self._shown(headers)
+            if account is None and path == LINK_PAGE and not self.tenants_only and scope["method"] == "GET":
+                return None
             if account is None or (self.tenants_only and not account.tenant):
                 wants_page = scope["method"] == "GET" and not path.startswith("/api/")
                 return RedirectResponse("/login", 303) if wants_page else _no(401, "sign in, or send a token")

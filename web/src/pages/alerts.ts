@@ -5,7 +5,7 @@ import { h, headRow, on, patch, put, type Child } from "../dom";
 import { age } from "../format";
 import { when } from "../times";
 
-interface Incident { key: string; level: string; text: string; places: string[]; state: string; first: number; opened: number | null; ended: number | null; acknowledged_by: string; flaps: number }
+export interface Incident { key: string; level: string; text: string; places: string[]; state: string; first: number; opened: number | null; ended: number | null; acknowledged_by: string; flaps: number; owner?: string; runbook?: string }
 interface Listed {
   now: number; open: Incident[]; ended: Incident[]; silences: { what: string; until: number; by: string; why: string }[];
   messages: { channel: string; made: number; words: string; tries: number; ended: number | null; error: string }[]; more_messages: number;
@@ -39,8 +39,8 @@ export function alertsPage(root: HTMLElement): () => void {
   return () => clearInterval(timer);
 }
 
-const table = (heads: string[], rows: Child[]): Child => (rows.length ? h("div", { class: "scroll" }, h("table", { class: "audit" }, headRow(heads), h("tbody", {}, rows))) : null);
-const where = (i: Incident): string => (i.places.length > 4 ? `${i.places.slice(0, 4).join(", ")} and ${i.places.length - 4} more` : i.places.join(", "));
+const table = (heads: string[], rows: Child[]): Child => (rows.length ? h("div", { class: "scroll" }, h("table", { class: "audit incidents" }, headRow(heads), h("tbody", {}, rows))) : null);
+export const where = (i: Incident): string => (i.places.length > 4 ? `${i.places.slice(0, 4).join(", ")} and ${i.places.length - 4} more` : i.places.join(", "));
 
 function openRow(i: Incident, now: number, act: (path: string, data: object) => void): Child {
   const take = h("button", { class: "button plain", type: "button" }, "I have it"), hush = h("button", { class: "button plain", type: "button" }, "Silence 1 h");
@@ -49,8 +49,8 @@ function openRow(i: Incident, now: number, act: (path: string, data: object) => 
     const why = prompt(`Why is nothing sent of "${i.key}" for an hour?`);
     if (why) act("/api/alerts/silence", { what: i.key, minutes: 60, why });
   });
-  return h("tr", { "data-key": i.key }, h("td", { class: i.level }, h("i", { class: "health ill" }), i.level), h("td", {}, h("b", {}, i.key), " ", h("small", {}, i.text)), h("td", {}, where(i)), h("td", {}, age(now - i.first)),
-    h("td", {}, i.acknowledged_by || h("span", { class: "bad" }, "nobody")), h("td", { class: "acts" }, i.state === "open" ? take : null, " ", hush));
+  return h("tr", { "data-key": i.key }, h("td", { class: i.level }, h("i", { class: "health ill" }), i.level), h("td", {}, h("b", {}, i.key), " ", h("small", {}, i.text), i.runbook ? [" ", h("a", { href: i.runbook, rel: "noreferrer" }, "Runbook")] : null), h("td", {}, where(i)), h("td", {}, age(now - i.first)),
+    h("td", {}, i.acknowledged_by || [h("span", { class: "bad" }, "nobody"), i.owner ? h("small", {}, ` yet; it is for ${i.owner}`) : null]), h("td", { class: "acts" }, i.state === "open" ? take : null, " ", hush));
 }
 
 function others(l: Listed): Child[] {
