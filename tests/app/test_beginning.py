@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tieline import config as configuration
 from tieline.app import beginning
 from tieline.app.beginning import FoundRig, Ground, address_spans, file_text, read_rigs, scan
-from tieline.books.treasury.sheets import SheetError
+from tieline.books.treasury.sheets import MOST_PROBLEMS, SheetError
 from tieline.cli.init import init
 from tieline.fleet.models import RIG_MODELS
 from tieline.sim.rigs.server import FakeRigs
@@ -91,7 +91,7 @@ def test_all_mistakes_are_told_at_once_up_to_a_bound() -> None:
     rows = "".join(f"10.0.7.{n},Nothing,stock,3500\n" for n in range(1, 200))
     with pytest.raises(SheetError) as refused:
         read_rigs(f"address,model,firmware,watts\n{rows}", {}, "x")
-    assert str(refused.value).count("\n") == beginning.MOST_PROBLEMS
+    assert str(refused.value).count("\n") == MOST_PROBLEMS
     assert str(refused.value).endswith("and more; mend these first")
 
 

@@ -153,6 +153,25 @@ def test_at_a_terminal_it_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (nothing.exit_code, "there is no file nowhere" in nothing.output) == (2, True)
 
 
+def test_every_mistake_of_a_sheet_is_told_and_nothing_is_recorded(tmp_path: Path) -> None:
+    sheets = {
+        "coins": "date,btc,cost_usd\nyesterday,1,5\n2025-01-01,1,5\n2025-01-02,-1,5\n",
+        "loans": "loan,debt,pledged_btc\nA,x,1\nB,1,1\nC,1,-1\n",
+        "payouts": "date,btc,price_usd\n2025-01-01,x,5\n2025-01-01,1,5\n2025-01-02,1,\n",
+        "rates": "date,reference,rate\n2025-01-01,SOFR,high\n2025-01-02,SOFR,4 %\n2025-01-03,SOFR,400 %\n",
+        "tenants": "tenant,requests_per_minute\na,1.5\nb,2\nc,-1\n",
+    }
+    (tmp_path / "fleet.toml").write_text(config.example_text())
+    for what, text in sheets.items():
+        (tmp_path / "sheet.csv").write_text(text)
+        where = ("--config", tmp_path / "fleet.toml") if what == "tenants" else ("--data-dir", tmp_path / "data")
+        said = run("import", what, tmp_path / "sheet.csv", *where)
+        assert (said.exit_code, "line 2" in said.output, "line 4" in said.output) == (2, True, True), said.output
+        assert "line 3" not in said.output
+    assert not (tmp_path / "data" / "store.db").exists()
+    assert (tmp_path / "fleet.toml").read_text() == config.example_text()
+
+
 def test_a_loan_without_a_rate_has_a_range_or_nothing_and_never_a_guess(tmp_path: Path) -> None:
     head = "loan,debt,pledged_btc,rate,call_ltv\n"
     coins = tmp_path / "coins.csv"

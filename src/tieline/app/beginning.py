@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tieline.books.treasury.sheets import Sheet, SheetError, SheetRow, SheetTable, rows, table_of
+from tieline.books.treasury.sheets import Sheet, SheetError, SheetRow, SheetTable, each, rows, table_of
 from tieline.config.edit import written
 from tieline.config.lines import did_you_mean
 from tieline.edge.rigs.identify import identify
@@ -31,8 +31,6 @@ ALSO: Final = {
     "power": "watts", "power_w": "watts", "consumption": "watts", "wattage": "watts",
     "hashrate": "ths", "hashrate_ths": "ths", "th/s": "ths", "hash_rate": "ths",
 }  # fmt: skip
-# Problems of a sheet that are told at once; a sheet with more has one cause.
-MOST_PROBLEMS: Final = 20
 # Addresses of one scan: a /22, which is what one site's network holds.
 MOST_SCANNED: Final = 1_024
 AT_ONCE: Final = 128
@@ -66,23 +64,16 @@ class Ground:
 
 def read_rigs(sheet: Sheet, mapping: Mapping[str, str], site: str) -> list[FoundRig]:
     """The rigs of a sheet. `site`: of rows that name none. Raises SheetError with every mistake, a line each."""
-    rigs: list[FoundRig] = []
-    problems: list[str] = []
     lines: dict[str, int] = {}
-    for row in rows(_renamed(sheet, mapping), ("address", "model"), COLUMNS, mapping):
-        try:
-            rig = _rig(row, site)
-            if rig.address in lines:
-                raise SheetError(f"line {row.line}, address: {rig.address} stands in line {lines[rig.address]} already")
-            lines[rig.address] = row.line
-            rigs.append(rig)
-        except SheetError as error:
-            problems.append(str(error))
-            if len(problems) == MOST_PROBLEMS:
-                problems.append("and more; mend these first")
-                break
-    if problems:
-        raise SheetError("\n".join(problems))
+
+    def found(row: SheetRow) -> FoundRig:
+        rig = _rig(row, site)
+        if rig.address in lines:
+            raise SheetError(f"line {row.line}, address: {rig.address} stands in line {lines[rig.address]} already")
+        lines[rig.address] = row.line
+        return rig
+
+    rigs = each(rows(_renamed(sheet, mapping), ("address", "model"), COLUMNS, mapping), found)
     if not rigs:
         raise SheetError("the sheet has no rigs; give one a line, with its address and model")
     return rigs

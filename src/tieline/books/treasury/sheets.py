@@ -12,11 +12,11 @@ import io
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from tieline.books.accounts import coins_at
 from tieline.clock import begun, day_or_moment, parse_utc
@@ -25,9 +25,12 @@ from tieline.ledger import COMMODITIES, EntryError
 from tieline.records import AnyRecord, Loan, LoanFlow, Opening, Payout, Pledge, Range, RateFixing
 from tieline.records.treasury import Rehypothecation
 
+T = TypeVar("T")
 REHYPOTHECATION: tuple[Rehypothecation, ...] = get_args(Rehypothecation)
 
 MOST_ROWS = 200_000
+# Problems of a sheet that are told at once; a sheet with more has one cause.
+MOST_PROBLEMS = 20
 # What parts the cells of a line, the usual one first.
 DELIMITERS = ",;\t|"
 # Before the point, less one: more than there is of any money; beyond it a decimal's rounding has no digits left.
@@ -160,6 +163,23 @@ def rows(
         yield SheetRow(line, dict(zip(names, row, strict=False)), table.decimal_comma, zone)
 
 
+def each(rows: Iterable[SheetRow], take: Callable[[SheetRow], T]) -> list[T]:
+    """What every row gives. Raises SheetError with every row's mistake, a line each."""
+    taken: list[T] = []
+    problems: list[str] = []
+    for row in rows:
+        try:
+            taken.append(take(row))
+        except SheetError as error:
+            problems.append(str(error))
+            if len(problems) == MOST_PROBLEMS:
+                problems.append("and more; mend these first")
+                break
+    if problems:
+        raise SheetError("\n".join(problems))
+    return taken
+
+
 def table_of(text: str) -> SheetTable:
     """The lines of CSV text, parted by what parts its first one. Raises SheetError."""
     text = text.removeprefix("﻿")
@@ -223,8 +243,8 @@ def _told(now: datetime, at: datetime) -> dict[str, Any]:
 def coins(text: Sheet, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """Coins that are held: a lot a row. Needs date, btc and cost_usd (what the lot cost in all)."""
     seen: Counter[str] = Counter()
-    records: list[AnyRecord] = []
-    for row in rows(text, COINS[:3], COINS, mapping, zone):
+
+    def lot(row: SheetRow) -> Opening:
         at, sats, cost = row.moment("date"), row.sats("btc"), row.cents("cost_usd")
         if sats <= 0:
             raise SheetError(f"line {row.line}, btc: {row.text('btc')} is not above 0; a lot holds coins")
@@ -236,18 +256,19 @@ def coins(text: Sheet, mapping: Mapping[str, str], now: datetime, zone: tzinfo =
         except EntryError as error:
             raise SheetError(f"line {row.line}, place: {error}") from error
         name = row.text("id", "") or _name(seen, f"{at.isoformat()}|{sats}|{cost}|{place}")
-        records.append(
-            Opening(**_told(now, at), opening_id=name, cash_usd=Decimal(0), sats=sats, cost_usd=cost, place=place)
-        )
+        return Opening(**_told(now, at), opening_id=name, cash_usd=Decimal(0), sats=sats, cost_usd=cost, place=place)
+
+    records = each(rows(text, COINS[:3], COINS, mapping, zone), lot)
     _unique(records, "id", lambda one: one.opening_id)
-    return records
+    return [*records]
 
 
 def loans(text: Sheet, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """Loans that stand: terms, what is owed, what is pledged. Needs loan, debt and pledged_btc; terms that are not
     known stay empty, those only known within bounds are ranges."""
-    records: list[AnyRecord] = []
-    for row in rows(text, ("loan", "debt", "pledged_btc"), LOANS, mapping, zone):
+
+    def loan(row: SheetRow) -> list[AnyRecord]:
+        records: list[AnyRecord] = []
         name, at = row.text("loan"), row.moment("date", now)
         debt, sats, currency = row.cents("debt"), row.sats("pledged_btc"), row.text("currency", "USD").upper()
         if currency not in COMMODITIES:
@@ -286,6 +307,11 @@ def loans(text: Sheet, mapping: Mapping[str, str], now: datetime, zone: tzinfo =
         if sats:
             place = row.text("place", "Treasury")
             records.append(Pledge(**_told(now, at), pledge_id=f"{name} opening", loan_id=name, sats=sats, place=place))
+        return records
+
+    records = [
+        one for row in each(rows(text, ("loan", "debt", "pledged_btc"), LOANS, mapping, zone), loan) for one in row
+    ]
     _unique([one for one in records if isinstance(one, Loan)], "loan", lambda one: one.loan_id)
     return records
 
@@ -302,15 +328,19 @@ def _reference(row: SheetRow) -> str:
 
 def rates(text: Sheet, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """Reference rates: what each was fixed at from a day on. Needs date, reference and rate."""
-    records: list[AnyRecord] = []
-    for row in rows(text, RATES, RATES, mapping, zone):
+
+    def fixing(row: SheetRow) -> RateFixing:
         try:
             fixed = fixed_rate(row.text("rate").replace(",", ".") if row.decimal_comma else row.text("rate"))
         except ValueError as error:
+            if isinstance(error, SheetError):
+                raise
             raise SheetError(f"line {row.line}, rate: {error}") from error
-        records.append(RateFixing(**_told(now, row.moment("date")), reference=row.text("reference"), rate=fixed))
+        return RateFixing(**_told(now, row.moment("date")), reference=row.text("reference"), rate=fixed)
+
+    records = each(rows(text, RATES, RATES, mapping, zone), fixing)
     _unique(records, "date", lambda one: f"{one.reference} of {one.at:%Y-%m-%d}")
-    return records
+    return [*records]
 
 
 def fixed_rate(text: str) -> Decimal:
@@ -329,38 +359,38 @@ def payouts(text: Sheet, mapping: Mapping[str, str], now: datetime, zone: tzinfo
     else a day before; `fee_btc`: what the pool kept; `hashrate_ehs` and `rejected`: what it counted, and what share of
     that it did not pay."""
     seen: Counter[str] = Counter()
-    records: list[AnyRecord] = []
-    for row in rows(text, PAYOUTS[:3], PAYOUTS, mapping, zone):
+
+    def payout(row: SheetRow) -> Payout:
         at, sats, pool = row.moment("date"), row.sats("btc"), row.text("pool", "pool")
         start = row.moment("from") if row.text("from", "") else datetime.fromtimestamp(at.timestamp() - 86_400, UTC)
-        records.append(
-            Payout(
-                **_told(now, at),
-                payout_id=row.text("id", "") or _name(seen, f"{pool}|{at.isoformat()}|{sats}"),
-                pool=pool,
-                sats=sats,
-                span_start=start,
-                span_end=at,
-                fee_sats=row.sats("fee_btc") if row.text("fee_btc", "") else 0,
-                btc_usd=row.number("price_usd"),
-                hashrate_hs=float(row.number("hashrate_ehs") * 10**18) if row.text("hashrate_ehs", "") else None,
-                rejected=row.share("rejected"),
-            )
+        return Payout(
+            **_told(now, at),
+            payout_id=row.text("id", "") or _name(seen, f"{pool}|{at.isoformat()}|{sats}"),
+            pool=pool,
+            sats=sats,
+            span_start=start,
+            span_end=at,
+            fee_sats=row.sats("fee_btc") if row.text("fee_btc", "") else 0,
+            btc_usd=row.number("price_usd"),
+            hashrate_hs=float(row.number("hashrate_ehs") * 10**18) if row.text("hashrate_ehs", "") else None,
+            rejected=row.share("rejected"),
         )
+
+    records = each(rows(text, PAYOUTS[:3], PAYOUTS, mapping, zone), payout)
     _unique(records, "id", lambda one: one.payout_id)
-    return records
+    return [*records]
 
 
 def priced(text: Sheet, mapping: Mapping[str, str]) -> dict[datetime, Decimal]:
     """USD per bitcoin by moment. Needs time and price."""
-    records = [
-        (row.utc("time"), row.number("price"), row.line)
-        for row in rows(text, ("time", "price"), ("time", "price"), mapping)
-    ]
-    for _, price, line in records:
+
+    def one(row: SheetRow) -> tuple[datetime, Decimal]:
+        price = row.number("price")
         if price <= 0:
-            raise SheetError(f"line {line}, price: {price} is not above 0; leave hours without a price out")
-    return {at: price for at, price, _ in sorted(records)}
+            raise SheetError(f"line {row.line}, price: {price} is not above 0; leave hours without a price out")
+        return row.utc("time"), price
+
+    return dict(sorted(each(rows(text, ("time", "price"), ("time", "price"), mapping), one)))
 
 
 def prices(text: Sheet, mapping: Mapping[str, str]) -> list[float]:

@@ -18,7 +18,7 @@ import click
 from tieline import config as configuration
 from tieline.app.beginning import FoundRig, Ground, address_spans, read_rigs, site_id, site_text
 from tieline.app.runtime import Runtime
-from tieline.books.treasury.sheets import Sheet, SheetError, SheetRow, rows
+from tieline.books.treasury.sheets import Sheet, SheetError, SheetRow, each, rows
 from tieline.cli.files.tables import sheet_of
 from tieline.cli.outcome import NothingThereError
 from tieline.config import ConfigError
@@ -165,18 +165,17 @@ def _kind(group: Mapping[str, Any]) -> tuple[str, str]:
 def with_tenants(before: str, sheet: Sheet, mapping: Mapping[str, str]) -> Brought:
     """Each tenant of the sheet with the limits that its cells give. Raises SheetError with every mistake, EditError."""
     made = Brought(before)
-    problems: list[str] = []
     lines: dict[str, int] = {}
-    known = {one["id"]: one for one in tomllib.loads(before).get("tenant", [])}
-    for row in rows(sheet, ("tenant",), TENANT_COLUMNS, mapping):
-        try:
-            id_, values = _tenant(row)
-            if id_ in lines:
-                raise SheetError(f"line {row.line}, tenant: {id_!r} stands in line {lines[id_]} already")
-        except SheetError as error:
-            problems.append(str(error))
-            continue
+
+    def tenant(row: SheetRow) -> tuple[str, dict[str, Any]]:
+        id_, values = _tenant(row)
+        if id_ in lines:
+            raise SheetError(f"line {row.line}, tenant: {id_!r} stands in line {lines[id_]} already")
         lines[id_] = row.line
+        return id_, values
+
+    known = {one["id"]: one for one in tomllib.loads(before).get("tenant", [])}
+    for id_, values in each(rows(sheet, ("tenant",), TENANT_COLUMNS, mapping), tenant):
         made.read += 1
         if id_ not in known:
             made.new += 1
@@ -189,8 +188,6 @@ def with_tenants(before: str, sheet: Sheet, mapping: Mapping[str, str]) -> Broug
         made.changed, made.as_before = made.changed + bool(fresh), made.as_before + (not fresh)
         if fresh:
             made.text = with_values(made.text, "tenant", id_, fresh)
-    if problems:
-        raise SheetError("\n".join(problems))
     if not made.read:
         raise SheetError("the sheet has no tenants; give one a line")
     return made
