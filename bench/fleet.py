@@ -304,7 +304,8 @@ async def _until_refused(
     while True:
         asked = time.monotonic()
         metrics = (await http.get(f"http://{door}/metrics")).text
-        heard = asked - float(metrics.partition("\n" + HEARD_METRIC)[2].split()[0])
+        told = metrics.partition("\n" + HEARD_METRIC)[2].split()
+        heard = asked - float(told[0]) if told else float("-inf")  # a version before does not say
         before = time.monotonic()
         if (
             await http.get(f"http://{door}/v1/models", headers={"authorization": f"Bearer {secret}"})

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from tieline import records
 from tieline.app.up import read_state
-from tieline.cli.folder import data_dir, place_in
+from tieline.cli.folder import config_and_now, data_dir, place_in
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
+from tieline.records import AnyRecord
 from tieline.store import DamagedError, Store, StoreError
+from tieline.store.archive import RecordArchive
 from tieline.store.copy import copy as copy_all
 from tieline.store.copy import same
 from tieline.store.place import FILE, StorePlace, name
@@ -106,3 +111,34 @@ def _there(data_dir: Path) -> StorePlace:
 def _say(done: int) -> None:
     if done % 100_000 == 0:
         click.echo(f"{done:,} ...", err=True)
+
+
+@store.command()
+@data_dir
+@click.argument("address")
+@click.option("--older-than", type=click.IntRange(1, 36_500), default=90, show_default=True, help="Days.")
+@click.option("--check", "only_check", is_flag=True, help="Read what is archived there whole, and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable, a line for each file.")
+def archive(data_dir: Path, address: str, older_than: int, only_check: bool, as_json: bool) -> None:
+    """Copy older records to ADDRESS as Parquet, a file for each stream and day; ADDRESS: a folder, or s3://bucket/prefix.
+
+    The store keeps them. What is there already and the same stays as it is.
+    """
+    _, now = config_and_now(data_dir)
+    files = new = kept = size = count = 0
+    try:
+        there = RecordArchive(
+            address, records.encode, records.decode, {one.__name__: one for one in get_args(AnyRecord)}
+        )
+        with closing(Store(_there(data_dir), records.encode, records.decode, read_only=True)) as one:
+            before = (now - timedelta(days=older_than)).date()
+            for made in there.verify() if only_check else there.archive(one, before):
+                files, new, count = files + 1, new + made.new, count + made.records
+                kept, size = kept + made.kept, size + made.size
+                if as_json:
+                    click.echo(json.dumps(dataclasses.asdict(made), default=str))
+    except StoreError as error:
+        raise AnswerIsNoError(str(error)) from error
+    if not as_json:
+        what = "whole" if only_check else f"{new} of them written now"
+        click.echo(f"{files} files, {what}: {count:,} records, {kept:,} bytes as kept, {size:,} as Parquet.")
