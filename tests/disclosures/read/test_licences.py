@@ -113,6 +113,20 @@ def test_a_comparison_that_names_its_month_first_gives_that_months_figure() -> N
     assert got == {("2025-07", "btc_produced"): "41", ("2024-07", "btc_produced"): "36"}
 
 
+@pytest.mark.parametrize(
+    ("before", "proves"),
+    [
+        ("Form: 8-K\nCurrent report filing\nAugust 5, 2025\nExhibit 99.1\n", True),
+        ("Investor Relations\nPress Releases\nAug 5, 2025\n", True),
+        ("Wren's customers\nAug 5, 2025\n", False),
+        ("Figures of the sector\n", False),
+    ],
+)
+def test_a_page_that_says_only_what_it_is_before_its_title_proves(before: str, proves: bool) -> None:
+    got = facts(update("Heron mined 41 BTC in July 2025.", before + TITLE))
+    assert got == ({("2025-07", "btc_produced"): "41"} if proves else {})
+
+
 def test_a_month_that_is_not_over_is_no_fact() -> None:
     reading = update("In August 2025 Heron mined 60 BTC.", published="2025-08-05")
     assert not reading.facts

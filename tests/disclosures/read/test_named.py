@@ -97,6 +97,11 @@ NAMED = (
         "Self-mining bitcoin production in July 2025 totaled 41 BTC.",
         "Self-mining bitcoin production at our Texan site in July 2025 totaled 41 BTC.",
     ),
+    (
+        "revenue_usd",
+        "Total mining revenue in July 2025 was $4.8 million.",
+        "Total revenue in July 2025 was $4.8 million.",
+    ),
 )
 """A field, a sentence that states it, and one that states something else."""
 

@@ -89,7 +89,10 @@ _PREFACE = COLUMNS.union(
     source contact date dated corporation company nasdaq nyse tsx lse aim asx otc announcement investors relations
     globe newswire prnewswire business htm html document form k pdf produces mines earns achieves exceeds digital technologies holdings platforms et rns number
     january february march april may june july august september october november december jan feb mar apr jun jul aug sep sept oct nov dec
-    no. description exhibits
+    no. description exhibits current filing commission securities exchange washington d.c. act private issuer foreign pursuant rule under
+    file address principal executive offices registrant signature signatures index furnished published page pages
+    home latest back print email download skip content main menu search login sign subscribe read more newsroom events
+    presentations article articles stock titan rhea-ai impact sentiment neutral positive negative tags
     """)
 )
 """Words of the lines that may stand before a title."""
