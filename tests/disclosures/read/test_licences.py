@@ -127,6 +127,11 @@ def test_a_page_that_says_only_what_it_is_before_its_title_proves(before: str, p
     assert got == ({("2025-07", "btc_produced"): "41"} if proves else {})
 
 
+def test_what_a_dateline_says_of_the_company_is_accounted_for_or_nothing_is_proven() -> None:
+    opening = "AUSTIN, Texas, Aug. 5, 2025 (GLOBE NEWSWIRE) -- Heron Inc. (Nasdaq: HRN)"
+    assert not facts(update(f"{opening}, a company whose customers, mined 41 BTC in July 2025."))
+
+
 def test_a_month_that_is_not_over_is_no_fact() -> None:
     reading = update("In August 2025 Heron mined 60 BTC.", published="2025-08-05")
     assert not reading.facts

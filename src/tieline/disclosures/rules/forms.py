@@ -54,8 +54,6 @@ _OFFICE = "(?:ceo|cfo|coo|cto|chief|executive|officer|chairman|chairwoman|chair|
 _SPEAKS = rf"(?:[a-z.]+ ){{1,4}}, (?:{{SUBJ}}|~own|{_OFFICE})(?: (?:~own|{_OFFICE}))* ?"
 """One of the issuer's own who is quoted, with his office."""
 
-_DATELINE = r"^[a-z .,]{0,60}@d (?:/ [a-z]+ /|\( [a-z ]+ \)) - -? ?~own(?: [a-z]+){0,3}(?: \.)? ?(?:,? ?\( [^()]{1,60} \))* ?(?:,? (?:one of|an?|the) (?:[a-z&'.-]+ ,? ?){1,30})?,?"
-"""A wire's opening up to what the issuer did, with what it says of itself."""
 
 _F = Form
 # fmt: off
@@ -74,7 +72,6 @@ FORMS: tuple[Form, ...] = (
     _F(rf"{_WHY}(?: {_REASON})+", "Heron mined 41 BTC in July 2025, |primarily due to an increase in average network difficulty|."),
     _F(rf'" ?,? (?:said|stated|added|commented|noted) {_SPEAKS}(?=[.]|$)', '"In July 2025 we mined 41 BTC,|" said Ann Lee, CEO of Heron|.'),
     _F(rf'^{_SPEAKS}(?:, )?(?:said|stated|added|commented|noted)', '|Ann Lee, CEO of Heron, said|: "In July 2025 we mined 41 BTC."'),
-    _F(_DATELINE, "|AUSTIN, Texas, Aug. 5, 2025 (GLOBE NEWSWIRE) -- Heron Inc. (Nasdaq: HRN), one of the largest miners,| mined 41 BTC in July 2025."),
     _F("(?:including|of which) #[bx] (?:(?:was|were|is|are) )?(?:pledged|restricted|posted|loaned|encumbered)(?: as collateral| and collateralized)?", "Bitcoin held: 300 BTC, |including 90 BTC pledged as collateral|"),
     _F("btc|bitcoin|as of|month-over-month|m/m", "Bitcoin held: 300 |BTC|"),
     _F(r"\( @[me] : #[bejkx] \)", "Heron mined 41 BTC |(June 2025: 40 BTC)|."),
