@@ -118,6 +118,50 @@ def test_a_month_is_2_where_it_is_none_and_3_where_nothing_is_known(path: tuple[
         assert [code("1999-01"), code("2099-01")] == [3, 3]
 
 
+# These run on, or ask somebody elsewhere.
+ELSEWHERE = (
+    "up",
+    "down",
+    "run",
+    "join",
+    "portal",
+    "books fetch",
+    "disclosures fetch",
+    "disclosures refresh",
+    "discover",
+)
+
+
+def alone() -> list[tuple[str, ...]]:
+    """Commands that print JSON and need nothing but words."""
+    found = []
+    for path, command in LEAVES.items():
+        words = all(not p.required or isinstance(p.type, click.types.StringParamType) for p in command.params)
+        if words and " ".join(path) not in NO_JSON and not " ".join(path).startswith(ELSEWHERE):
+            found.append(path)
+    return found
+
+
+def test_what_says_json_prints_json_or_nothing_and_ends_as_all_do(books: Path) -> None:
+    wrong = []
+    for path in alone():
+        words: list[str] = []
+        for param in LEAVES[path].params:
+            value = "2026-02" if param.name == "month" else "x"
+            if param.required:
+                words += [value] if isinstance(param, click.Argument) else [param.opts[0], value]
+            elif param.name == "data_dir":
+                words += ["--data-dir", str(books)]
+        said = run(*path, *words, "--json", input="x\nx\n")
+        try:
+            json.loads(said.stdout or "null")
+        except ValueError:
+            wrong.append((path, said.stdout))
+        if said.exit_code not in (0, 1, 2, 3) or not isinstance(said.exception, (SystemExit, type(None))):
+            wrong.append((path, repr(said.exception)))
+    assert wrong == []
+
+
 def test_a_command_without_a_shape_of_its_own_says_its_lines_as_json(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     assert run("people", "add", "ada", "--role", "viewer", "--data-dir", str(tmp_path)).exit_code == 0

@@ -18,6 +18,7 @@ from tieline.app.machines.beside import people_of
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.keep import record_all
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
+from tieline.cli.rights import PASSWORD_ENV
 from tieline.clock import wall_now
 from tieline.edge.rigs.pooling.pools import read_pools
 from tieline.fleet.sites import Site
@@ -32,7 +33,7 @@ from tieline.store import StoreError
 LATER = timedelta(minutes=5)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 _AS = click.option("--as", "account", required=True, help="Your account; its password is asked for.")
-_PASSWORD = click.option("--password", prompt=True, hide_input=True, help="Asked for where it is not given.")
+_PASSWORD = click.option("--password", envvar=PASSWORD_ENV, help="Asked for where it is not given.")
 _WHY = click.option("--why", default="", help="For whoever reads this tomorrow.")
 
 
@@ -112,7 +113,7 @@ def _decision(says: ProposalWord, word: str, about: str) -> click.Command:
     @_PASSWORD
     @data_dir
     @_JSON
-    def decide(proposal_id: str, why: str, account: str, password: str, data_dir: Path, as_json: bool) -> None:
+    def decide(proposal_id: str, why: str, account: str, password: str | None, data_dir: Path, as_json: bool) -> None:
         now = config_and_now(data_dir)[1]
         one = _found(data_dir, now).get(proposal_id)
         if one is None:
@@ -148,8 +149,10 @@ def _found(folder: Path, now: datetime) -> dict[str, Proposed]:
         store.close()
 
 
-def _signed_in(folder: Path, account: str, password: str) -> Account:
+def _signed_in(folder: Path, account: str, password: str | None) -> Account:
     """Raises click.ClickException for a wrong name or password."""
+    if password is None:
+        password = click.prompt("Password", hide_input=True, err=True)
     try:
         store = people_of(folder)
         try:
