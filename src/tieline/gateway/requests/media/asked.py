@@ -21,7 +21,7 @@ from tieline.gateway.requests.body import Kind, Request
 from tieline.gateway.requests.media import sound
 from tieline.gateway.settings import ModelOffer, Unit
 from tieline.gateway.wire import multipart
-from tieline.gateway.wire.decoding import UNREADABLE, as_decode_error
+from tieline.gateway.wire.decoding import read_json
 from tieline.gateway.wire.multipart import FormError, FormPart
 
 _write = msgspec.json.Encoder().encode
@@ -160,7 +160,7 @@ def read(kind: Kind, body: bytes, content_type: bytes | None) -> MediaRequest | 
     form = FORMS[kind]
     try:
         parts = _parts(form, body, content_type) if form.files else None
-        given = _plain(parts) if parts is not None else msgspec.json.decode(body, type=dict[str, Any])
+        given = _plain(parts) if parts is not None else read_json(body, dict[str, Any])
         said = msgspec.convert(given, form.said, strict=parts is None)
     except FormError as error:
         return bad_request(str(error), "invalid_form")
@@ -168,8 +168,8 @@ def read(kind: Kind, body: bytes, content_type: bytes | None) -> MediaRequest | 
         at = _AT.search(str(error))
         words = str(error).replace(" - at `$`", "").replace("Object missing", "missing").replace("`$.", "`")
         return bad_request(f"the request: {words}", "invalid_value", at[1] or None if at is not None else None)
-    except UNREADABLE as error:
-        return bad_request(f"the body is not a JSON object: {as_decode_error(error)}", "invalid_json")
+    except msgspec.DecodeError as error:
+        return bad_request(f"the body is not a JSON object: {error}", "invalid_json")
     if said.stream:
         return bad_request("this endpoint does not stream", "unsupported_parameter", "stream")
     units = _units(said, parts or ())
