@@ -78,6 +78,11 @@ def test_ten_thousand_rigs_are_filtered_sorted_and_picked(browser: Any, url: str
     page.wait_for_timeout(100)
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == name
     assert page.locator(".rows .rig input:checked").count() == 1
+    assert page.inner_text(".bulk b") == "1 rig picked"
+    assert page.is_visible("#bulk-what")
+    assert not page.is_visible("#bulk-share")
+    page.select_option("#bulk-what", "hold")
+    assert page.is_visible("#bulk-share")
     assert "sort=ths" in page.url
     assert "q=site-3" in page.url
     context.close()

@@ -42,7 +42,7 @@ export class Bulk {
       this.name.hidden = Boolean(me.id);
       this.by.required = !me.id;
     }).catch(() => undefined);
-    this.el = h("section", { class: "panel bulk", "aria-label": "Picked rigs", hidden: true }, form, this.said, this.box);
+    this.el = h("section", { class: "bulk", "aria-label": "Picked rigs", hidden: true }, form, this.said, this.box);
     this.fit();
   }
 
@@ -54,6 +54,7 @@ export class Bulk {
   update(): void {
     const rigs = this.picked();
     this.el.hidden = !rigs.length && !this.box.firstChild;
+    this.el.classList.toggle("panel", !this.el.hidden);
     const text = `${count(rigs.length, "rig")} picked`;
     if (this.lead.textContent === text) return;
     say(this.lead, text);
