@@ -96,7 +96,7 @@ class Terminal:
         subprocess.run(["tieline", "down"], cwd=self.folder, env=self.env, check=False, capture_output=True)
         for one in self.behind:
             one.send_signal(signal.SIGINT)
-            one.wait(10)
+            one.wait(60)
 
 
 class Hands:

@@ -172,6 +172,7 @@ def test_what_is_previewed_of_many_rigs_is_what_is_sent(rigged: TestClient, core
     assert rigged.post("/api/rigs/command", json=asked, headers=WRITES).status_code == 200
     said = [(one.what, one.target, one.detail, one.by) for one in core.taken if isinstance(one, Action)]
     by = "Mara (this machine, no login)"
+    assert len({one.key for one in core.taken}) == len(core.taken) == 2  # none is the other told twice
     assert said == [("reboot", f"{SITE}.rigs-1", f"10.0.0.{n}", by) for n in (1, 2)]
 
 

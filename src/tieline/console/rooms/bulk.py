@@ -8,7 +8,7 @@ previewed is what is sent, or nothing is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -26,6 +26,7 @@ from tieline.records import AnyRecord
 Json = dict[str, Any]
 # A picked rig's form has some 60 bytes of the body's 128 KiB.
 MOST_RIGS: Final = 1_000
+_APART: Final = timedelta(microseconds=1)
 # Answers that a page shows.
 MOST_SAID: Final = 200
 
@@ -73,7 +74,9 @@ def bulk(fold: Fold, form: BulkForm, now: datetime, by: str) -> list[AnyRecord]:
         raise RefusedError(against[0] + (f"; and {len(against) - 1} more like it" if len(against) > 1 else ""))
     if form.what == "hold":
         return [record for id_, _ in found for record in override(fold, _hold(fold.units[id_], form, why), now, by)]
-    return [action(now, by, form.what, id_, one.address) for id_, picked in found for one in picked]
+    words = [(id_, one.address) for id_, picked in found for one in picked]
+    # A word is known by who said what to which group and when: those to rigs of one group are a microsecond apart.
+    return [action(now + n * _APART, by, form.what, *word) for n, word in enumerate(words)]
 
 
 def said_since(fold: Fold, since: float) -> list[Json]:
