@@ -22,12 +22,14 @@ import importlib.util
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -72,6 +74,7 @@ class Seen:
 
     whole: dict[str, int] = field(default_factory=dict)  # request id -> tokens
     cut: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)  # of what was refused
     refused: int = 0  # asked and answered otherwise, or not connected, before it was asked again
     unanswered: list[str] = field(default_factory=list)
     slowest_s: float = 0.0
@@ -255,6 +258,7 @@ async def client(fleet: FleetUnderTest, number: int, seen: Seen, over: asyncio.E
                         if answer.status_code != 200:
                             last = f"{answer.status_code} {(await answer.aread())[:120]!r}"
                             seen.refused += 1
+                            seen.reasons[re.sub(r"[^a-z_0-9 ]+", " ", last[:160])[:80]] += 1
                         else:
                             tokens = await _tokens(answer)
                             if tokens is not None:
@@ -265,6 +269,7 @@ async def client(fleet: FleetUnderTest, number: int, seen: Seen, over: asyncio.E
                 except httpx.HTTPError as error:
                     last = type(error).__name__
                     seen.refused += 1
+                    seen.reasons[last] += 1
                     seen.cut += isinstance(error, httpx.RemoteProtocolError | httpx.ReadError)
                 await asyncio.sleep(0.2)
             else:

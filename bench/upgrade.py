@@ -86,6 +86,8 @@ def tell(fleet: FleetUnderTest, seen: Seen, began: datetime, old: str) -> int:
     print(f"from {old}: {len(seen.whole)} answers whole, {seen.cut} cut, {seen.refused} not answered at the first try, "
           f"slowest {seen.slowest_s:.1f} s, {seen.changes} keys made and revoked, {len(found)} violations, "
           f"load {os.getloadavg()[0]:.0f}")  # fmt: skip
+    for reason, count in seen.reasons.most_common():
+        print(f"{count:5} times: {reason}")
     for one in found:
         print(f"VIOLATION {one}")
     return 1 if found or seen.cut or seen.refused else 0

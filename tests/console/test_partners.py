@@ -18,11 +18,12 @@ from tests.dispatch.fleets import fleet as small
 from tests.dispatch.fleets import site
 
 from tieline import records
+from tieline.cli.rights import NEEDS
 from tieline.clock import SimClock
 from tieline.console import app as console
 from tieline.console.app import SignIn, make_app
 from tieline.fleet import Partner
-from tieline.people import People, PeopleError
+from tieline.people import People, PeopleError, may
 from tieline.people.accounts import Account, Who
 from tieline.records import Payout, Usage
 from tieline.store import Store
@@ -119,6 +120,10 @@ def test_pages_lead_a_partner_s_people_home_and_nobody_else_there(app: Any) -> N
         ("/api/partner/records?month=2026-08&what=lies&site=tx-1", 404),
     ):
         assert ann.get(path).status_code == status, path
+
+
+def test_no_command_that_asks_for_a_right_is_a_partner_s() -> None:
+    assert [command for command, right in NEEDS.items() if may(("partner",), right)] == []
 
 
 def test_an_account_is_a_partner_s_or_somebody_else_s_and_not_both(tmp_path: Path, world: ModuleType) -> None:

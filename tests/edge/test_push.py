@@ -3,20 +3,26 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.edge.edge_bench import Bench, FarStore
+from tests.store.kinds import T0, tick
 
+from tieline import records
 from tieline.edge.push import push_always, push_once
 from tieline.edge.sites import open_outbox
 from tieline.intake import items
 from tieline.link import Ack, LaterError, LinkDownError, LocalLink
+from tieline.records import PriceTick
+from tieline.store import Store
 from tieline.store.outbox import Outbox
 from tieline.store.peer import StoreState
 from tieline.store.quarantine import Quarantine
@@ -187,6 +193,46 @@ def test_a_site_with_nothing_new_to_say_hears_that_the_store_is_another_and_send
 
     asyncio.run(story())
     outbox.close()
+
+
+def test_a_site_restored_from_last_week_s_disk_sends_again_and_nothing_is_there_twice(tmp_path: Path) -> None:
+    """Its disk says that what was acknowledged since still waits, and numbers anew what comes next."""
+    link, real = LocalLink(), Store(tmp_path / "store.db", records.encode, records.decode)
+    (tmp_path / "site").mkdir()
+    old = Outbox(tmp_path / "site" / "outbox.db")
+
+    async def far(subject: str, data: bytes) -> bytes:
+        batch = [records.decode(one) for one in items(data)]
+        return msgspec.json.encode(Ack(real.append(batch), store=real.state))
+
+    def said(*numbers: int) -> list[tuple[str, bytes]]:
+        return [(one.key, records.encode(one)) for one in map(tick, numbers)]
+
+    async def story() -> None:
+        await link.serve("records.*", far)
+        old.put(said(0, 1, 2))
+        old.close()
+        shutil.copytree(tmp_path / "site", tmp_path / "week-old")
+        site = Outbox(tmp_path / "site" / "outbox.db")
+        site.put(said(3, 4))
+        await _all_of(link, site)
+        site.close()
+        shutil.rmtree(tmp_path / "site")
+        shutil.copytree(tmp_path / "week-old", tmp_path / "site")
+        back = Outbox(tmp_path / "site" / "outbox.db")
+        back.put(said(4, 5))  # one that it had said before its disk went, and one that is new
+        await _all_of(link, back)
+        back.close()
+
+    asyncio.run(story())
+    assert [one.price_usd_per_mwh for one in real.between(PriceTick, T0, T0 + timedelta(days=9))] == [*range(6)]
+    assert real.last_seq() == 6
+    real.close()
+
+
+async def _all_of(link: LocalLink, outbox: Outbox) -> None:
+    while len(outbox):
+        await push_once(link, "s", outbox)
 
 
 def test_an_agent_killed_at_twenty_random_instants_loses_nothing_it_acknowledged(tmp_path: Path) -> None:

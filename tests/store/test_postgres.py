@@ -429,3 +429,28 @@ def test_appending_is_quick_enough_for_a_fleet(place: StorePlace) -> None:
     store.append(rows)
     assert time.process_time() - began < 6
     store.close()
+
+
+def test_a_full_disk_of_the_server_is_one_line_keeps_nothing_half_and_is_over_when_there_is_room(
+    server: Server, place: StorePlace
+) -> None:
+    """As the server says it: SQLSTATE 53100 within the transaction."""
+    store = opened(place)
+    store.append([tick(0)])
+    database = str(place.url).partition("@/")[2].partition("?")[0]
+    full = """CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        RAISE EXCEPTION 'could not extend file "base/5/1": No space left on device' USING ERRCODE = '53100'; END $$"""
+    with server.admin(database) as admin:
+        admin.run(full)
+        admin.run("CREATE TRIGGER full_disk BEFORE INSERT ON record FOR EACH ROW EXECUTE FUNCTION full_disk()")
+    for batch in ([tick(1)], [tick(n) for n in range(2, 40)]):
+        with pytest.raises(StoreError, match="No space left on device") as caught:
+            store.append(batch)
+        assert "\n" not in str(caught.value)
+    assert store.last_seq() == 1
+    with server.admin(database) as admin:
+        admin.run("DROP TRIGGER full_disk ON record")
+    store.append([tick(n) for n in range(40)])
+    assert store.last_seq() == 40
+    store.verify()
+    store.close()
