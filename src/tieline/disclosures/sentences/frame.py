@@ -159,17 +159,21 @@ def _reporters(text: str, title: str | None, issuer: str | None) -> list[str]:
     """Who reports: in the title, the first lines or behind the dateline, or listed under the ticker asked for."""
     head = text[:2500]
     lines = [line[:400] for line in (title or "", *[one for one in text[:3000].split("\n") if one.strip()][:2])]
-    dateline = re.search(r"(?:\)|\d{4}|/) ?[-–—]{1,2} ?", head)
     listed = list(_LISTED.finditer(head))
     own = [m for m in listed if issuer and re.search(rf"\b{re.escape(issuer)}\b", text[m.end() : m.end() + 60])]
     reporters = [
         next(filter(None, map(_NAMED.match, lines)), None),
-        _NAMED.match(text, dateline.end(), dateline.end() + 300) if dateline is not None else None,
+        _behind_dateline(text, head),
         *(own or listed[:1]),
         _ALIAS.search(head),
     ]
     names = [m["name"].strip() for m in reporters if m is not None and not NOT_OWN.search(m["name"])]
     return [name for name in names if name.split()[0].lower() not in _NO_NAME and not periods(name)]
+
+
+def _behind_dateline(text: str, head: str) -> re.Match[str] | None:
+    dateline = re.search(r"(?:\)|\d{4}|/) ?[-–—]{1,2} ?", head)
+    return _NAMED.match(text, dateline.end(), dateline.end() + 300) if dateline is not None else None
 
 
 def _forms(name: str) -> list[str]:
