@@ -179,6 +179,32 @@ def test_a_gateway_says_since_when_it_has_not_heard_of_changes(tmp_path: Path) -
     asyncio.run(body())
 
 
+def test_a_request_waits_for_the_coordinator_that_follows_and_no_longer_than_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        async with place(tmp_path) as here:
+            first = await here.office.elect()
+            async with here.gateway("a") as a:
+                limits = {"budget_usd": "5"}
+                assert (await ask(a, "POST", "/admin/tenants/late", {"limits": limits}))[0] == 200
+                _, made = await ask(a, "POST", "/admin/keys", {"tenant": "late"})
+                await within(2.0, takes(a, made["key"]))
+                await first.close()
+                asked = asyncio.create_task(chat(a, made["key"], max_tokens=900))  # more than it has at hand
+                await asyncio.sleep(1.0)
+                assert not asked.done()
+                second = await here.office.elect()
+                assert await asked == ""
+                monkeypatch.setattr("tieline.gateway.budgets.client.FOLLOWED_S", 0.3)
+                await second.close()
+                began = time.monotonic()
+                assert await chat(a, made["key"], max_tokens=990) == "budget_unavailable"
+                assert 0.3 <= time.monotonic() - began < 3.0
+
+    asyncio.run(body())
+
+
 def test_two_administrators_at_once_lose_nothing_and_give_no_name_twice(tmp_path: Path) -> None:
     async def body() -> None:
         async with place(tmp_path) as here:

@@ -34,6 +34,11 @@ Answer = tuple[int, bytes, bytes]
 
 # One request waits this long for the coordinator.
 ASK_S: Final = 0.050
+# ... and, where several may coordinate, so long for the next: it leads 2.8 s after the last sign of life of one that
+# died, sooner after one that was stopped. No more than so many requests at once.
+FOLLOWED_S: Final = 4.0
+ASK_AGAIN_S: Final = 0.1
+MAX_PATIENT: Final = 1_000
 CALL_S: Final = 2.0
 # Seconds of its own spending that a gateway far from the coordinator keeps at hand.
 SLACK_S: Final = 4
@@ -205,6 +210,7 @@ class LeaseClient:
         self._until = float("-inf")  # of the lease
         self._heard = float("-inf")  # when the coordinator last answered for a lease
         self._up = asyncio.Event()  # joined
+        self._patient = 0  # requests that wait for the next coordinator
         self._calls: dict[str, str] = {}  # calls that only this process makes: name, digest
         self._ended: dict[str, dict[str, Any]] = {}  # ... whose end the coordinator has not confirmed
         self.changes: FollowedChanges | None = None  # where all gateways share what is changed at run time
@@ -379,7 +385,21 @@ class LeaseClient:
             return await self._call(message, None)
 
     async def ask(self, short: Short) -> int | Refusal:
-        """What was granted of each budget; admit with it at once, without waiting for anything else."""
+        """What was granted of each budget; admit with it at once, without waiting for anything else. Where another
+        coordinator may follow the one that led, a request waits for that."""
+        until = self._loop.time() + FOLLOWED_S
+        while True:
+            outcome = await self._asked_once(short)
+            patient = len(self._places) > 1 and self._patient < MAX_PATIENT and self._loop.time() < until
+            if outcome is not _AWAY or not patient:
+                return outcome
+            self._patient += 1
+            try:
+                await asyncio.sleep(ASK_AGAIN_S)
+            finally:
+                self._patient -= 1
+
+    async def _asked_once(self, short: Short) -> int | Refusal:
         try:
             async with asyncio.timeout(ASK_S):
                 await self._up.wait()  # it may be joining again for keys that have just been made
