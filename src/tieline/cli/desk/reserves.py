@@ -82,13 +82,15 @@ def listed(config: Path | None, as_json: bool) -> None:
     for one in products.values():
         since = "" if one.since is None else f", since {one.since}"
         what = "takes load" if one.takes else "sheds"
+        bought = "bought at the site's own price" if one.takes else "not drawn, nothing more"
+        energy = "paid" if one.energy_paid else bought
         click.echo(
             f"{one.name:<20} {one.operator} {one.service}: {what} by {one.called_by} within {one.response_s} s for "
             f"{one.lasts_s // 60} min; offers by {one.offers_close}, awards at {one.published} the day before{since}"
         )
         click.echo(
             f"{'':<20} called {one.calls_per_year:g} times a year and {one.follows_share:.0%} by signal (assumed), "
-            f"its energy {'paid' if one.energy_paid else 'not drawn, nothing more'}; a MWh missed "
+            f"its energy {energy}; a MWh missed "
             f"{one.penalty_usd_per_mwh:,.0f} USD"
         )
 
