@@ -32,12 +32,12 @@ class UsageLine(msgspec.Struct, frozen=True, order=True):
     project: str
     key_id: str
     model: str
-    unit: str
     requests: int
     prompt_tokens: int
     output_tokens: int
-    units: int
     cost_nano_usd: int
+    unit: str = ""
+    units: int = 0
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -85,7 +85,11 @@ def usage(
             for project, key_id, model, unit, *numbers in used.spent_by(db, tenant, first, last):
                 before = sums.setdefault((project, key_id, model, unit), [0] * len(numbers))
                 sums[project, key_id, model, unit] = [a + b for a, b in zip(before, numbers, strict=True)]
-    lines = sorted((UsageLine(*name, *numbers) for name, numbers in sums.items()), key=lambda line: line.place)
+    lines = [
+        UsageLine(project, key_id, model, requests, prompt, output, cost, unit, units)
+        for (project, key_id, model, unit), (requests, prompt, output, units, cost) in sums.items()
+    ]
+    lines.sort(key=lambda line: line.place)
     return TenantUsage(since, until, None if complete is None else datetime.fromtimestamp(complete, UTC), lines)
 
 
