@@ -145,7 +145,7 @@ function budgetOf(b: Budget): HTMLElement {
   const spent = passed?.share === 1, grave = spent || (passed?.share ?? 0) >= 0.95;
   const said = spent ? `The budget is spent since ${passed.day}: requests are refused until the next ${b.period}, or until it is raised.` : passed ? `${percent(passed)} passed on ${passed.day}.` : "";
   return h("div", { class: "budget", "data-key": name },
-    h("p", {}, h("b", {}, name.charAt(0).toUpperCase() + name.slice(1)), " ", dollars(b.spent_usd), ` of ${num(Number(b.budget_usd), 2)} USD a ${b.period}`, said ? [". ", h("span", { class: grave ? "bad" : "", role: grave ? "alert" : "status" }, said)] : null, next ? h("small", {}, ` Next said at ${percent(next)}.`) : null),
+    h("p", {}, h("b", {}, name.charAt(0).toUpperCase() + name.slice(1)), " ", dollars(b.spent_usd), " of ", dollars(b.budget_usd), ` a ${b.period}`, said ? [". ", h("span", { class: grave ? "bad" : "", role: grave ? "alert" : "status" }, said)] : null, next ? h("small", {}, ` Next said at ${percent(next)}.`) : null),
     h("meter", { min: "0", max: "1", high: "0.8", optimum: "0.2", value: String(Math.min(1, share || 0)), "aria-label": `Share of the budget that is spent: ${name}` }),
     h("ol", { class: "steps", "aria-label": `Steps of the budget: ${name}` }, b.steps.map((one) => h("li", { class: one.day ? "passed" : "" }, h("b", {}, percent(one)), " ", one.day ?? "not passed"))));
 }
@@ -162,7 +162,7 @@ function invoice(i: Invoice, open: (narrow: Record<string, string>) => void): Ch
 }
 
 function showRequests(el: HTMLElement, narrow: Record<string, string>, money: boolean, after = ""): void {
-  const query = new URLSearchParams(after ? { ...narrow, after } : narrow);
+  const query = new URLSearchParams({ ...narrow, limit: "50", ...(after ? { after } : {}) });
   const body = h("div", {}, h("p", { class: "wait" }, "Reading…"));
   const told = Object.entries(narrow).map(([k, v]) => `${k} ${v}`).join(", ");
   put(el, h("h2", {}, "Requests"), h("p", { class: "note" }, told ? [`Of ${told}. `, button("All requests", () => showRequests(el, {}, money), "linklike")] : "Newest first. A request that was refused at the door (no valid key, over a limit) leaves no record and is not listed."), body);
