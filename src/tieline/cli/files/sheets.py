@@ -144,6 +144,12 @@ def _merged(site: str, groups: list[dict[str, Any]], rigs: Sequence[FoundRig], m
         touched.add(target)
     for n in touched:
         groups[n]["addresses"] = address_spans(held[n])
+    _without_empty(site, groups, held, touched)
+    return groups
+
+
+def _without_empty(site: str, groups: list[dict[str, Any]], held: list[list[str]], touched: set[int]) -> None:
+    """Take the last groups out that have no rig left. Raises SheetError for one that others stand behind."""
     while groups and not held[len(groups) - 1] and len(groups) - 1 in touched:
         groups.pop()
     empty = next((n for n in touched if n < len(groups) and not held[n]), None)
@@ -152,7 +158,6 @@ def _merged(site: str, groups: list[dict[str, Any]], rigs: Sequence[FoundRig], m
             f"site {site}: no rig would be left in its group {empty + 1} ({groups[empty]['model']}), and the groups "
             "behind it would change their names; change its model in the file by hand"
         )
-    return groups
 
 
 def _kind(group: Mapping[str, Any]) -> tuple[str, str]:
