@@ -142,7 +142,10 @@ def alone() -> list[tuple[str, ...]]:
     return found
 
 
-def test_what_says_json_prints_json_or_nothing_and_ends_as_all_do(books: Path) -> None:
+def test_what_says_json_prints_json_or_nothing_and_ends_as_all_do(
+    books: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # some write where they are told to
     wrong = []
     for path in alone():
         words: list[str] = []
