@@ -55,6 +55,7 @@ _SLOW = {
     "test_simulation_fleet.py",
     "test_sweep.py",
     "test_synthetic_world.py",
+    "test_take.py",
 }
 
 
