@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tieline.alerts.incidents import IncidentLine, Incidents, Timing, lines_of
+from tieline.alerts.incidents import Incident, IncidentLine, Incidents, Timing, lines_of
 
 T = Timing(raise_after_s=10, clear_after_s=120, escalate_after_s=900)
 
@@ -44,6 +46,17 @@ def test_what_nobody_takes_is_said_once_more_and_what_somebody_took_is_not() -> 
         incidents.step(SILENT, now)
     incidents.acknowledge("not heard", "ada")
     assert [n.event for now in range(20, 3000) for n in incidents.step(SILENT, now)[0]] == []
+
+
+def test_whatever_is_told_is_told_once_though_each_look_is_by_one_who_started_anew() -> None:
+    kept: dict[str, Incident] = {}
+    told: list[str] = []
+    for now in range(0, 2_000, 5):
+        level = IncidentLine("warn" if now < 1_500 else "bad", "replica down", "one of two")
+        notices, changed = Incidents(T, copy.deepcopy(list(kept.values()))).step([level], float(now))
+        kept |= {one.key: one for one in changed}
+        told += [one.event for one in notices]
+    assert told == ["raised", "escalated", "worse"]
 
 
 def test_a_warning_that_becomes_bad_is_told_again_though_somebody_had_it() -> None:

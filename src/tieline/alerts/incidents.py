@@ -106,7 +106,8 @@ class Incidents:
         self.now: dict[str, Incident] = {one.key: one for one in known if one.state != "ended"}
 
     def step(self, lines: Iterable[IncidentLine], now: float) -> tuple[list[Notice], list[Incident]]:
-        """What to tell, and the incidents that changed. Notes are never told."""
+        """What to tell, and the incidents that changed: whoever starts anew with these tells nothing again. Notes are
+        never told."""
         notices: list[Notice] = []
         changed: list[Incident] = []
         by_key: dict[str, list[IncidentLine]] = {}
@@ -115,11 +116,11 @@ class Incidents:
                 by_key.setdefault(line.what, []).append(line)
         for what, group in list(by_key.items())[:MOST_INCIDENTS]:
             before = self.now.get(what)
-            shown = None if before is None else (before.state, before.places, before.text)
+            shown = None if before is None else _kept_of(before)
             incident, event = self._stands(what, group, now)
             if event is not None:
                 notices.append(_notice(event, incident, now))
-            if shown != (incident.state, incident.places, incident.text):
+            if shown != _kept_of(incident):
                 changed.append(incident)
         for key, incident in list(self.now.items()):
             if key not in by_key and now - incident.last >= self.timing.clear_after_s:
@@ -173,6 +174,11 @@ class Incidents:
 def take(incident: Incident, by: str) -> None:
     """Somebody has it from now on; the links that were sent out are used up."""
     incident.state, incident.acknowledged_by, incident.links = "acknowledged", by, []
+
+
+def _kept_of(incident: Incident) -> tuple[object, ...]:
+    """What is written down when it changes; when it was last seen and how often it came back are not worth a write."""
+    return incident.state, incident.level, incident.places, incident.text, incident.escalated
 
 
 def lines_of(lines: Iterable[Mapping[str, Any]]) -> list[IncidentLine]:
