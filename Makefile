@@ -114,7 +114,8 @@ page: install-dev web
 
 # What only computes, or runs one command at a time, runs beside the rest, which mostly waits for what it started, and gives
 # way to it.
-PURE := $(addprefix tests/,alerts backtest books cli config disclosures dispatch feeds ledger model people records replay sim study)
+PURE := $(addprefix tests/,alerts backtest books cli config core disclosures dispatch feeds ledger model people records replay sim \
+  simulation store study)
 unit: install-dev web
 	@mkdir -p build; nice -n 10 $(PY) -m pytest --durations=5 -o cache_dir=build/pure_cache $(PURE) > build/pure.txt 2>&1 & pure=$$!; \
 	trap 'kill $$pure 2>/dev/null || :' EXIT; \

@@ -97,6 +97,9 @@ def test_the_doors_own_words_are_read_from_its_metrics() -> None:
         exchanges, queue, kept_bytes, spool, apart = {1: 1, 2: 2}, [1], 4096, [], []
         backends: dict[str, object] = {}  # noqa: RUF012
 
+        def coordinator_heard_s(self) -> float | None:
+            return None
+
     stats = Stats()
     stats.refused["rate_limit"] += 3
     stats.hops["stop"] += 5

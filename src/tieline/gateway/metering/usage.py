@@ -16,7 +16,7 @@ from tieline import records
 from tieline.clock import Clock, wall_now
 from tieline.gateway.budgets.admit import KeyAccounts, cost_nano, owed_nano
 from tieline.gateway.metering.stats import Stats
-from tieline.gateway.metering.usage_lines import Bill, Forms, Metered, moment, tokens_of
+from tieline.gateway.metering.usage_lines import Bill, Forms, Metered, moment
 from tieline.intake import IntakeError, read
 from tieline.link import Link, QueuedItem, push_always
 from tieline.records import Action, Record, Usage
@@ -147,7 +147,9 @@ class UsageMeter:
 
     def _count(self, bill: Bill) -> None:
         stats, request = self.stats, bill.request
-        prompt, output = tokens_of(request)
+        of_tokens = not request.request.unit  # as `tokens_of`, in place: every request comes by
+        prompt = (request.prompt_tokens or 0) if of_tokens else 0
+        output = (request.output_tokens or 0) if of_tokens else 0
         model, tenant = request.offer.name, request.account.tenant.id
         stats.count(model, request.status, prompt, output, bill.cost)
         stats.count_tenant(tenant, model, prompt, output, bill.cost)

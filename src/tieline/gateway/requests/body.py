@@ -111,10 +111,7 @@ class Request(msgspec.Struct, gc=False):
     tags: dict[str, str] | None = None
     unit: Unit = ""  # what it is metered in, and how much of it there is; else by tokens
     units: int = 0
-
-    @property
-    def content_type(self) -> str:
-        return "application/json"
+    content_type: str = "application/json"  # of the body that an engine gets
 
     @property
     def plain(self) -> bool:

@@ -131,10 +131,6 @@ class MediaRequest(Request, gc=False, kw_only=True):
     parts: tuple[FormPart, ...] | None = None
 
     @property
-    def content_type(self) -> str:
-        return "application/json" if self.parts is None else multipart.CONTENT_TYPE
-
-    @property
     def plain(self) -> bool:
         """Sound and pictures are nobody's usual request."""
         return False
@@ -188,6 +184,8 @@ def read(kind: Kind, body: bytes, content_type: bytes | None) -> MediaRequest | 
         parts=None if parts is None else tuple(parts),
     )  # fmt: skip
     request.surface = kind
+    if parts is not None:
+        request.content_type = multipart.CONTENT_TYPE
     request.strange = tuple(sorted(given.keys() - set(form.said.__struct_fields__)))
     request.user, request.tags = labels.user_of(fields), labels.tags_of(fields)
     request.prompt_bytes = len(body)
