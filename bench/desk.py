@@ -457,7 +457,10 @@ def table(found_odds: list[dict[str, Any]], values: list[dict[str, Any]], data: 
     ]
     lines += ["|---|---|---|---:|---:|---:|---:|---:|---:|---:|"]
     years = by_year(values)
+    whole = {(one["year"], one["with"]): one["months"] for one in years if one["policy"] == "Tieline"}
     for one in years:
+        if one["months"] != whole.get((one["year"], one["with"])):
+            continue  # a rule of the summers alone: a sum of three months is no year's
         best = rule_of([v for v in years if v["year"] == one["year"] and v["with"] == one["with"]])
         worst = worst_month(values, one["year"], one["with"]) if one["policy"] == "Tieline" else ""
         millions = " | ".join(f"{one[f'{key}_usd'] / 1e6:.3f}" for key in ("net", "peaks", "reserves", "wear"))
