@@ -56,7 +56,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "agent": ("tieline.cli.site", "Run the agent of the site that a folder joined as."),
     "rigs": ("tieline.cli.rigs", "A site's rigs from their raw samples, the worst first."),
     "rig": ("tieline.cli.edge.rig", "What a limit would do; one rig blinks or starts anew; a group mines elsewhere."),
-    "discover": ("tieline.cli.discover", "Which rigs answer in a range of addresses."),
+    "discover": ("tieline.cli.edge.discover", "Which rigs answer in a range of addresses."),
     "sim": ("tieline.cli.sim", "Fake rigs, meters and order servers on loopback."),
     "completion": ("tieline.cli.completion", "Words and names completed by the shell."),
     "config": ("tieline.cli.config", "Check a configuration file, or print an example."),
