@@ -36,6 +36,7 @@ from tieline.console.rooms.approvals import Approvals
 from tieline.console.rooms.books import MoneyPages
 from tieline.console.rooms.disclosed import Published, network_ticks, shipped_book
 from tieline.console.rooms.inference import inference_view
+from tieline.console.rooms.long import LongRoom
 from tieline.console.rooms.observed import ObservedPage
 from tieline.console.rooms.partners import PartnerRoom
 from tieline.console.rooms.rigs import RigPages
@@ -123,11 +124,13 @@ def make_app(
     room.studies = StudyPages(shown.data)
     room.elsewhere = SignInElsewhere(provider, accounts, wall_now)
     room.passkeys = PasskeyRoom(people, accounts, wall_now)
+    room.long = LongRoom(hub, shown.data)
     room.rigs, room.observed = RigPages(hub, shown.data), ObservedPage(hub, shown.keeps)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await hub.start()
+        room.long.start()
         if people is not None and link is not None:
             there, core = people, link
             hub.registry.keep("accounts' trail", "puts changes of accounts on record", lambda: forward(there, core))
@@ -135,6 +138,7 @@ def make_app(
             yield
         finally:
             await hub.stop()
+            room.long.stop()
             await room.chat.close()
             await room.doorway.close()
             await portal.close()
@@ -261,6 +265,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         *room.elsewhere.rows(),
         *room.passkeys.rows(),
         *room.rigs.rows(),
+        *room.long.rows(),
         *room.observed.rows(),
         *room.portal.rows(),
         *PartnerRoom(room.hub).rows(),
@@ -320,6 +325,7 @@ class ConsoleHandlers:
         self.elsewhere = SignInElsewhere(None, accounts, wall_now)
         self.passkeys = PasskeyRoom(None, accounts, wall_now)
         self.studies = StudyPages(None)
+        self.long = LongRoom(hub, None)
         self.rigs, self.observed = RigPages(hub, None), ObservedPage(hub, 1.0)
 
     async def page(self, request: Request) -> Response:

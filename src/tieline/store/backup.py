@@ -33,8 +33,8 @@ _KINDS: Final = (
     outbox.KIND, spool.KIND, quarantine.KIND, batches.KIND, sqlite.KIND, people.KIND, alerts.KIND, ledger.KIND
 )  # fmt: skip
 KINDS: Final = {kind.application_id: kind for kind in _KINDS}
-# Made anew at each start, or fetched again (models): not part of the data.
-LEFT_OUT: Final = ("run/logs", "run/lock", "run/state.json", "run/up.log", "models")
+# Made anew at each start or from the records (sums by hour and day), or fetched again (models): not part of the data.
+LEFT_OUT: Final = ("rolled.db", "run/logs", "run/lock", "run/state.json", "run/up.log", "models")
 _BESIDE: Final = ("-wal", "-shm", "-mark", ".new", ".lock", ".sock", ".part")
 # A store that another was restored in place of: kept for a person, not part of the data.
 _ASIDE: Final = ".before-"

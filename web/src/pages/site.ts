@@ -35,7 +35,7 @@ const remembered = (): string => sessionStorage.getItem("operator") ?? "";
 export function sitePage(root: HTMLElement, id: string): () => void {
   const head = h("div", { class: "page-head" }), alerts = h("div", { class: "alerts" }), units = h("div", { class: "scroll" });
   const plot = h("div", { class: "plot tall", role: "img", "aria-label": "Power asked and drawn over the last day" });
-  const facts = h("div", { class: "facts" }), prices = h("div", { class: "prices" }), command = h("div", { class: "command" }), causes = h("div", {});
+  const facts = h("div", { class: "facts" }), prices = h("div", { class: "prices" }), command = h("div", { class: "command" }), causes = h("div", {}), months = h("div", {});
   const decisions = new Decisions(id);
   put(root, head, alerts,
     h("div", { class: "layout" },
@@ -45,14 +45,16 @@ export function sitePage(root: HTMLElement, id: string): () => void {
       panel("Contract, weather, limits", "What binds this site", null, "side-panel", facts).el,
       panel("Prices against strikes", "USD/MWh, a day back and a day ahead (dashed)", [{ stream: "PriceTick" }], "power-panel wide-prices", prices).el,
       panel("Operator", "Recorded with who and when", [{ stream: "Override", subject: id }, { stream: "Action" }], "side-panel", command).el,
+      panel("Over months", "By hour or day, UTC, added up from records", [{ stream: "Sample", subject: id }, { stream: "PowerBill", subject: id }, { stream: "Shortfall", subject: id }], "full", months).el,
       panel("Below full operation", "Mining not done over the last settled day, by cause", [{ stream: "Shortfall", subject: id }, { stream: "Performance", subject: id }], "full", causes).el,
       panel("Decisions here", "What changed, and why", [{ stream: "Plan", subject: id }, { stream: "Outcome", subject: id }, { stream: "Override", subject: id }, { stream: "Instruction", subject: id }, { stream: "Fault", subject: id }], "full", decisions.el).el));
 
   let gone = false, view: SiteView | null = null, desk: Desk | null = null;
   let draw: ((v: SiteView) => void) | null = null, dispose: (() => void) | null = null;
-  void Promise.all([import("../chart"), import("../timeline"), import("../prices")]).then(([lib, timeline, pricesLib]) => {
+  void Promise.all([import("../chart"), import("../timeline"), import("../prices"), import("./long")]).then(([lib, timeline, pricesLib, long]) => {
     if (gone) return;
-    const chart = new lib.Chart(plot);
+    const chart = new lib.Chart(plot), over = new long.LongChart(id);
+    months.append(over.el);
     const cards = new Map<string, InstanceType<typeof pricesLib.Card>>();
     draw = (v) => {
       timeline.siteChart(chart, v.series, v.asked);
@@ -69,6 +71,7 @@ export function sitePage(root: HTMLElement, id: string): () => void {
     };
     dispose = () => {
       chart.dispose();
+      over.dispose();
       cards.forEach((c) => c.dispose());
     };
     if (view) draw(view);

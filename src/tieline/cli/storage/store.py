@@ -15,6 +15,7 @@ from tieline import records
 from tieline.app.up import read_state
 from tieline.cli.folder import config_and_now, data_dir, place_in
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
+from tieline.cli.storage.sums import sums
 from tieline.records import AnyRecord
 from tieline.store import DamagedError, Store, StoreError
 from tieline.store.archive import RecordArchive
@@ -142,3 +143,6 @@ def archive(data_dir: Path, address: str, older_than: int, only_check: bool, as_
     if not as_json:
         what = "whole" if only_check else f"{new} of them written now"
         click.echo(f"{files} files, {what}: {count:,} records, {kept:,} bytes as kept, {size:,} as Parquet.")
+
+
+store.add_command(sums)
