@@ -14,6 +14,7 @@ from tieline.disclosures.checks import check
 from tieline.disclosures.comparison import compare, page
 from tieline.disclosures.facts.desk import CandidateFile, Correction, DeskError, agreement, path_beside
 from tieline.disclosures.facts.keep import FileKeeper, LiveBook, book
+from tieline.disclosures.facts.lines import KeepError
 from tieline.disclosures.facts.shipped import shipped
 from tieline.disclosures.intake import claims_of, waiting_of
 from tieline.disclosures.read import read
@@ -95,8 +96,27 @@ def test_a_torn_last_line_is_cut_off_and_a_bad_one_is_named(desk: CandidateFile)
     desk.decide("reject", desk.waiting()[0].id, "Jane", NOW, "a rumour")
     assert len(desk.waiting()) == 1
     desk.path.write_bytes(b"nonsense\n")
-    with pytest.raises(DeskError, match="line 1"):
+    with pytest.raises(KeepError, match="line 1"):
         desk.waiting()
+
+
+def test_what_is_restored_is_as_before_the_last_decision(desk: CandidateFile) -> None:
+    """A claim accepted, withdrawn and restored is in the book again; restored once more, it waits again; and of two
+    corrections with one taken back between them the later alone counts."""
+    target = desk.waiting()[0].id
+    desk.decide("accept", target, "Jane", NOW)
+    desk.decide("withdraw", target, "Jane", NOW, "another month's")
+    assert target not in {claim.id for claim in desk.book(()).all}
+    desk.decide("restore", target, "Jane", NOW)
+    assert target in {claim.id for claim in desk.book(()).all}
+    desk.decide("restore", target, "Jane", NOW)
+    assert desk.accepted() == ()
+    assert target in {one.id for one in desk.waiting()}
+    for value in (651, 652):
+        desk.decide("correct", target, "Jane", NOW, change=Correction(value=Decimal(value)))
+        if value == 651:
+            desk.decide("restore", target, "Jane", NOW)
+    assert [claim.value for claim in desk.accepted()] == [652]
 
 
 def test_a_text_agrees_differs_or_is_new() -> None:

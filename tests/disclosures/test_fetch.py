@@ -11,7 +11,7 @@ import pytest
 
 from tieline.cli.sector import fetch as fetching
 from tieline.disclosures.facts.desk import CandidateFile
-from tieline.disclosures.facts.keep import MemoryKeeper
+from tieline.disclosures.facts.keep import FileKeeper
 from tieline.feeds.cached import CachedFetcher, FetchedPage, FetchError
 from tieline.feeds.edgar import Edgar, check_user_agent
 from tieline.feeds.wires import dropped, parse
@@ -60,7 +60,7 @@ def job(world: World, cache: Path, **kwargs: Any) -> fetching.EdgarJob:
 def test_a_filer_from_the_list_to_kept_facts(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "PER_SECOND", 1000.0)
     cango(world)
-    keeper = MemoryKeeper()
+    keeper = FileKeeper(tmp_path / "facts.jsonl")
     done = fetching.run_edgar(job(world, tmp_path), keeper, NOW)
     assert done.stopped is None
     kept = {(claim.fact.period, claim.fact.field, claim.fact.scope): claim for claim in keeper.claims()}
@@ -82,7 +82,7 @@ def test_a_filer_from_the_list_to_kept_facts(world: World, tmp_path: Path, monke
 def test_the_second_run_costs_next_to_nothing(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "PER_SECOND", 1000.0)
     cango(world)
-    keeper = MemoryKeeper()
+    keeper = FileKeeper(tmp_path / "facts.jsonl")
     first = fetching.run_edgar(job(world, tmp_path), keeper, NOW)
     asked = len(world.seen)
     again = fetching.run_edgar(job(world, tmp_path), keeper, NOW + timedelta(days=1))
@@ -98,7 +98,7 @@ def test_a_run_cut_short_goes_on_where_it_was(world: World, tmp_path: Path, monk
     cango(world)
     facts = f"/api/xbrl/companyfacts/CIK{CIK:010d}.json"
     page = world.pages.pop(facts)
-    keeper = MemoryKeeper()
+    keeper = FileKeeper(tmp_path / "facts.jsonl")
     first = fetching.run_edgar(job(world, tmp_path), keeper, NOW)
     assert first.kept.new > 0
     assert any("404" in (one.problem or "") for one in first.documents)
@@ -129,7 +129,7 @@ def test_sec_wants_a_name(world: World, tmp_path: Path) -> None:
 def test_an_unknown_ticker(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "PER_SECOND", 1000.0)
     cango(world)
-    done = fetching.run_edgar(job(world, tmp_path, ticker="NOPE"), MemoryKeeper(), NOW)
+    done = fetching.run_edgar(job(world, tmp_path, ticker="NOPE"), FileKeeper(tmp_path / "facts.jsonl"), NOW)
     assert "--cik" in (done.stopped or "")
 
 
@@ -272,7 +272,7 @@ def test_a_wire_is_followed_on_its_own_host(world: World, tmp_path: Path, monkey
     monkeypatch.setattr(fetching, "WIRE_PER_SECOND", 1000.0)
     world.put("/feed", RSS.format(base=world.base), "application/rss+xml")
     world.put("/release/1", RELEASE)
-    keeper = MemoryKeeper()
+    keeper = FileKeeper(tmp_path / "facts.jsonl")
     wire = fetching.WireJob(f"{world.base}/feed", None, "bitcoin|production", "issuer", tmp_path)
     done = fetching.run_wire(wire, keeper, NOW)
     assert done.stopped is None
@@ -313,7 +313,7 @@ def test_a_folder_to_drop_files_into(tmp_path: Path) -> None:
     assert found["january.html"].left is None
     assert "ending" in (found["note.docx"].left or "")
     assert "being written" in (found["growing.txt"].left or "")
-    keeper = MemoryKeeper()
+    keeper = FileKeeper(tmp_path / "facts.jsonl")
     done = fetching.run_folder(fetching.FolderJob(folder, None, "2026-02-03", "issuer"), keeper, NOW)
     assert done.kept.new > 5
     again = fetching.run_folder(fetching.FolderJob(folder, None, "2026-02-03", "issuer"), keeper, NOW)
@@ -327,7 +327,7 @@ def test_a_refresh_asks_every_miner_and_goes_on_past_one_that_fails(
 ) -> None:
     monkeypatch.setattr(fetching, "PER_SECOND", 1000.0)
     cango(world)
-    keeper, desk = MemoryKeeper(), CandidateFile(tmp_path / "facts.desk.jsonl")
+    keeper, desk = FileKeeper(tmp_path / "facts.jsonl"), CandidateFile(tmp_path / "facts.desk.jsonl")
     told: list[fetching.Refreshed] = []
     sources = fetching.Sources(job(world, tmp_path, ticker=None), {})
     done = fetching.refresh(["ZZZZ", "CANG"], sources, keeper, NOW, desk, told.append)
@@ -351,7 +351,7 @@ def test_a_refresh_asks_the_wires_of_each_miner_and_a_feed_that_fails_leaves_the
     wires.write_text(f"# feeds\nHRN,{world.base}/feed\nHRN,{world.base}/gone\n")
     sources = fetching.Sources(None, fetching.feeds_of(wires, tmp_path))
     told: list[fetching.Refreshed] = []
-    (one,) = fetching.refresh(["CANG", "HRN"], sources, MemoryKeeper(), NOW, None, told.append)
+    (one,) = fetching.refresh(["CANG", "HRN"], sources, FileKeeper(tmp_path / "facts.jsonl"), NOW, None, told.append)
     assert told == [one]
     assert one.issuer == "HRN"
     assert one.failed
@@ -370,7 +370,7 @@ def test_news_in_a_folder_is_not_the_issuers_own_word(tmp_path: Path) -> None:
     )
     (folder / "article.txt").write_text(text)
     os.utime(folder / "article.txt", (0, 0))
-    keeper, desk = MemoryKeeper(), CandidateFile(tmp_path / "facts.desk.jsonl")
+    keeper, desk = FileKeeper(tmp_path / "facts.jsonl"), CandidateFile(tmp_path / "facts.desk.jsonl")
     done = fetching.run_folder(fetching.FolderJob(folder, "CANG", "2025-08-06", None), keeper, NOW, desk)
     assert not keeper.claims()
     assert done.documents[0].candidates == len(desk.waiting()) >= 2

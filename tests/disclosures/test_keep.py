@@ -14,13 +14,10 @@ from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.keep import (
     AppendResult,
     FileKeeper,
-    Keeper,
-    KeepError,
     LiveBook,
-    MemoryKeeper,
-    StoreKeeper,
     book,
 )
+from tieline.disclosures.facts.lines import KeepError
 from tieline.disclosures.facts.shipped import shipped
 
 from .conftest import typed_claims
@@ -28,18 +25,12 @@ from .conftest import typed_claims
 CLAIMS = typed_claims("X", {"2025-01": {"btc_produced": "310.0", "btc_sold": 0}, "2025Q1": {"btc_produced": 900}})
 
 
-@pytest.fixture(params=["memory", "file", "store", "store file"])
-def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Keeper:
-    made: dict[str, Keeper] = {
-        "memory": MemoryKeeper(),
-        "file": FileKeeper(tmp_path / "deep" / "facts.jsonl"),
-        "store": StoreKeeper(None),
-        "store file": StoreKeeper(tmp_path / "facts.db"),
-    }
-    return made[request.param]
+@pytest.fixture
+def keeper(tmp_path: Path) -> FileKeeper:
+    return FileKeeper(tmp_path / "deep" / "facts.jsonl")
 
 
-def test_kept_once_and_exactly(keeper: Keeper) -> None:
+def test_kept_once_and_exactly(keeper: FileKeeper) -> None:
     assert keeper.claims() == ()
     assert keeper.append(CLAIMS) == AppendResult(3, 0)
     assert keeper.append(CLAIMS) == AppendResult(0, 3)
@@ -47,7 +38,7 @@ def test_kept_once_and_exactly(keeper: Keeper) -> None:
     assert str(next(one for one in keeper.claims() if one.fact.period == "2025-01" and one.value).value) == "310.0"
 
 
-def test_a_restatement_is_a_further_claim(keeper: Keeper) -> None:
+def test_a_restatement_is_a_further_claim(keeper: FileKeeper) -> None:
     keeper.append(CLAIMS)
     again = typed_claims("X", {"2025-01": {"btc_produced": "309.5"}}, published="2026-01-05")
     assert keeper.append(again) == AppendResult(1, 0)
@@ -58,11 +49,11 @@ def test_a_restatement_is_a_further_claim(keeper: Keeper) -> None:
     assert found.value("CANG", "2026-01", "btc_sold") == Decimal("550.03")
 
 
-def test_told_twice_in_one_batch(keeper: Keeper) -> None:
+def test_told_twice_in_one_batch(keeper: FileKeeper) -> None:
     assert keeper.append([*CLAIMS, *CLAIMS]).new == 3
 
 
-def test_nothing_is_nothing(keeper: Keeper) -> None:
+def test_nothing_is_nothing(keeper: FileKeeper) -> None:
     assert keeper.append([]) == AppendResult(0, 0)
 
 
@@ -76,7 +67,7 @@ def test_nothing_is_nothing(keeper: Keeper) -> None:
         ({"value": Decimal("NaN")}, "no number"),
     ],
 )
-def test_what_could_not_be_read_back_is_not_kept(keeper: Keeper, change: dict[str, object], why: str) -> None:
+def test_what_could_not_be_read_back_is_not_kept(keeper: FileKeeper, change: dict[str, object], why: str) -> None:
     bad = msgspec.structs.replace(CLAIMS[0], fact=msgspec.structs.replace(CLAIMS[0].fact, **change))
     with pytest.raises(KeepError, match=why):
         keeper.append([*CLAIMS, bad])

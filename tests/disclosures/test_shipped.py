@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tieline.disclosures.facts.fields import ALL
 from tieline.disclosures.facts.shipped import known_from, parse, shipped
-from tieline.disclosures.terms import ALL
 
 COLUMNS = {
     "btc_produced": "btc_produced",

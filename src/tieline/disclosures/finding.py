@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tieline.disclosures.facts.fact import Licence, Method
-from tieline.disclosures.facts.fields import SIGNED
+from tieline.disclosures.facts.fields import SIGNED, unit_of
 from tieline.disclosures.lexicon.numbers import PrintedNumber, exact
-from tieline.disclosures.terms import unit_of
 
 STRONG, MEDIUM, WEAK = 3, 2, 1
 """A labelled cell or a verb with its object; a noun near by; a reading by default."""

@@ -1,18 +1,17 @@
 """From a document to claims: what was read, with its source, date and the hash of the text it points into.
 
 Pure. The document's text is not kept in the claim: a span is found again by reading the same document, and the
-hash says whether it is the same.
+hash says whether it is the same. Facts without an issuer are left out: whose they are is not known.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from datetime import datetime
 
 from tieline.disclosures.facts.claims import Claim, SourceKind
 from tieline.disclosures.facts.desk import WaitingCandidate
-from tieline.disclosures.facts.fact import DocumentReading, Fact
+from tieline.disclosures.facts.fact import DocumentReading
 from tieline.disclosures.xbrl import Tagged
 
 
@@ -24,53 +23,51 @@ def claims_of(
     known_at: datetime,
     candidates: bool = False,
 ) -> list[Claim]:
-    """Claims of a reading; facts without an issuer are left out (whose they are is not known).
+    """Claims of a reading.
 
     Without a `kind` the text says it: `issuer_release_copy` where the issuer speaks, else `news_of_release`.
     `candidates`: with what is not proven, to hold one text against the book; such claims are never kept.
     """
-    kind = kind or ("issuer_release_copy" if reading.own_words else "news_of_release")
-    digest = hashlib.sha256(reading.text.encode()).hexdigest()
-    facts = (*reading.facts, *(c.fact for c in reading.candidates)) if candidates else reading.facts
-    return _claims(facts, source, kind, reading.published or published, known_at, digest)
+    kind, published, document = _witness(reading, kind, published)
+    return [
+        Claim(fact=fact, source=source, source_kind=kind, published=published, known_at=known_at, document=document)
+        for fact in (*reading.facts, *(c.fact for c in reading.candidates if candidates))
+        if fact.issuer is not None
+    ]
 
 
 def waiting_of(
     reading: DocumentReading, source: str, kind: SourceKind | None, published: str | None, known_at: datetime
 ) -> list[WaitingCandidate]:
-    """The reading's candidates as they wait on the desk; those without an issuer are left out."""
-    kind = kind or ("issuer_release_copy" if reading.own_words else "news_of_release")
-    digest = hashlib.sha256(reading.text.encode()).hexdigest()
+    """The reading's candidates as they wait on the desk."""
+    kind, published, document = _witness(reading, kind, published)
     return [
         WaitingCandidate(
-            candidate=candidate, source=source, source_kind=kind, published=reading.published or published,
-            known_at=known_at, document=digest,
+            candidate=candidate,
+            source=source,
+            source_kind=kind,
+            published=published,
+            known_at=known_at,
+            document=document,
         )
         for candidate in reading.candidates
         if candidate.fact.issuer is not None
-    ]  # fmt: skip
+    ]
 
 
 def claims_of_tagged(
     tagged: Tagged, source: str, kind: SourceKind, published: str | None, known_at: datetime
 ) -> list[Claim]:
     """Claims of tagged facts, each dated by its own filing where the file says."""
-    claims: list[Claim] = []
-    for fact, filed in zip(tagged.facts, tagged.filed, strict=True):
-        claims.extend(_claims([fact], source, kind, filed or published, known_at, None))
-    return claims
-
-
-def _claims(
-    facts: Iterable[Fact],
-    source: str,
-    kind: SourceKind,
-    published: str | None,
-    known_at: datetime,
-    document: str | None,
-) -> list[Claim]:
     return [
-        Claim(fact=fact, source=source, source_kind=kind, published=published, known_at=known_at, document=document)
-        for fact in facts
-        if fact.issuer is not None
+        Claim(fact=fact, source=source, source_kind=kind, published=filed or published, known_at=known_at)
+        for fact, filed in zip(tagged.facts, tagged.filed, strict=True)
     ]
+
+
+def _witness(
+    reading: DocumentReading, kind: SourceKind | None, published: str | None
+) -> tuple[SourceKind, str | None, str]:
+    """Who speaks, when it came out, and the hash of the text."""
+    said: SourceKind = "issuer_release_copy" if reading.own_words else "news_of_release"
+    return kind or said, reading.published or published, hashlib.sha256(reading.text.encode()).hexdigest()

@@ -19,6 +19,7 @@ from tieline.disclosures.extract.judge import license_rows, speaks_itself, split
 from tieline.disclosures.extract.settle import settle
 from tieline.disclosures.facts.claims import OWN_WORDS, Claim, SourceKind
 from tieline.disclosures.facts.fact import DocumentReading, Fact, Kind
+from tieline.disclosures.facts.fields import unit_of
 from tieline.disclosures.finding import STRONG, Finding
 from tieline.disclosures.lexicon.words import BITCOIN
 from tieline.disclosures.rules.vocabulary import LEGAL
@@ -27,7 +28,6 @@ from tieline.disclosures.sentences.frame import Frame, frame_of
 from tieline.disclosures.sentences.open import claims as open_claims
 from tieline.disclosures.sentences.split import sentences
 from tieline.disclosures.tables import layout, statement, tabular
-from tieline.disclosures.terms import unit_of
 
 MAX_NOTES = 60
 """A page with more remarks than this is not one release; the rest are counted."""

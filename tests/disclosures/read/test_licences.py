@@ -11,12 +11,12 @@ import pytest
 from tests.disclosures.read.own import NEWS, RELEASES, TRAPS
 
 from tieline.disclosures.facts.fact import DocumentReading
+from tieline.disclosures.facts.fields import ALL
 from tieline.disclosures.read import read
 from tieline.disclosures.rules.forms import FORMS, Form
 from tieline.disclosures.rules.sentences import ROWS, SentenceRule
 from tieline.disclosures.sentences.closed import accounted_for
 from tieline.disclosures.sentences.template import template
-from tieline.disclosures.terms import ALL
 
 TITLE = "Heron Mining July 2025 Update\n"
 SETS = Path(__file__).parent / "sets"

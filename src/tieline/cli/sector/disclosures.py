@@ -273,7 +273,7 @@ def figure(name: str, as_of: str | None, facts: Path, as_json: bool) -> None:
 @json_option
 def fields(as_json: bool) -> None:
     """The names that a fact may have, with units and meanings."""
-    from tieline.disclosures.terms import ALL
+    from tieline.disclosures.facts.fields import ALL
 
     if as_json:
         dump({name: {"unit": unit, "meaning": meaning} for name, (unit, meaning) in ALL.items()})

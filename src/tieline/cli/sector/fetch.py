@@ -20,7 +20,7 @@ from tieline import __version__
 from tieline.disclosures import xbrl
 from tieline.disclosures.facts.claims import Claim, SourceKind
 from tieline.disclosures.facts.desk import CandidateFile, WaitingCandidate
-from tieline.disclosures.facts.keep import AppendResult, Keeper
+from tieline.disclosures.facts.keep import AppendResult, FileKeeper
 from tieline.disclosures.intake import claims_of, claims_of_tagged, waiting_of
 from tieline.disclosures.read import read
 from tieline.feeds.cached import CachedFetcher, FetchError
@@ -96,7 +96,7 @@ def page(url: str) -> bytes:
         raise ValueError(str(error)) from error
 
 
-def run_edgar(job: EdgarJob, keeper: Keeper, now: datetime, desk: CandidateFile | None = None) -> Done:
+def run_edgar(job: EdgarJob, keeper: FileKeeper, now: datetime, desk: CandidateFile | None = None) -> Done:
     agent = check_user_agent(job.user_agent)
     data, www = job.data_url or DATA, job.www_url or WWW
     hosts = HOSTS if job.data_url is None and job.www_url is None else frozenset({host_of(data), host_of(www)})
@@ -112,7 +112,7 @@ def run_edgar(job: EdgarJob, keeper: Keeper, now: datetime, desk: CandidateFile 
     return _collect(run, lambda document: _found(document, issuer, None, now, job.bitcoin_units), keeper, desk)
 
 
-def run_wire(job: WireJob, keeper: Keeper, now: datetime, desk: CandidateFile | None = None) -> Done:
+def run_wire(job: WireJob, keeper: FileKeeper, now: datetime, desk: CandidateFile | None = None) -> Done:
     async def run(take: Callable[[FetchedDocument], None]) -> None:
         hosts = frozenset({host_of(job.url)})
         async with CachedFetcher(job.cache, hosts, _NAME, per_second=WIRE_PER_SECOND) as web:
@@ -122,7 +122,7 @@ def run_wire(job: WireJob, keeper: Keeper, now: datetime, desk: CandidateFile | 
     return _collect(run, lambda document: _found(document, job.issuer, job.kind, now, ()), keeper, desk)
 
 
-def run_folder(job: FolderJob, keeper: Keeper, now: datetime, desk: CandidateFile | None = None) -> Done:
+def run_folder(job: FolderJob, keeper: FileKeeper, now: datetime, desk: CandidateFile | None = None) -> Done:
     async def run(take: Callable[[FetchedDocument], None]) -> None:
         for document in from_folder(job.path, now, "issuer"):
             take(document)
@@ -175,7 +175,7 @@ def feeds_of(path: Path, cache: Path) -> dict[str, list[WireJob]]:
 def refresh(
     issuers: list[str],
     sources: Sources,
-    keeper: Keeper,
+    keeper: FileKeeper,
     now: datetime,
     desk: CandidateFile | None,
     report: Callable[[Refreshed], None],
@@ -241,7 +241,7 @@ class Found(msgspec.Struct, frozen=True):
 def _collect(
     run: Callable[[Callable[[FetchedDocument], None]], Coroutine[Any, Any, None]],
     find: Callable[[FetchedDocument], Found],
-    keeper: Keeper,
+    keeper: FileKeeper,
     desk: CandidateFile | None,
 ) -> Done:
     taken: list[Taken] = []

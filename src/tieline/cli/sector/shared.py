@@ -16,7 +16,7 @@ import msgspec
 
 from tieline.clock import parse_utc
 from tieline.disclosures.facts.claims import SourceKind
-from tieline.disclosures.facts.keep import KeepError
+from tieline.disclosures.facts.lines import KeepError
 from tieline.disclosures.facts.verdict import Verdict
 
 T = TypeVar("T")

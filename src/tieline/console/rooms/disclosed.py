@@ -20,7 +20,7 @@ from tieline.disclosures.comparison.grid import MonthGrid, View, grid, to_csv
 from tieline.disclosures.facts import keep
 from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.desk import Action, CandidateFile, Correction, DeskError, WaitingCandidate
-from tieline.disclosures.facts.keep import KeepError
+from tieline.disclosures.facts.lines import KeepError
 from tieline.people import Right
 from tieline.records import NetworkTick
 from tieline.store import Store, StoreError
@@ -195,7 +195,7 @@ class Published:
             done = await asyncio.to_thread(
                 lambda: desk.decide(form.action, form.target, who, wall_now(), form.reason, change)
             )
-        except (ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError) as error:
+        except (ValueError, ArithmeticError, RecursionError, KeepError, msgspec.MsgspecError) as error:
             return _json({"error": str(error) or "no decision"}, 400)
         return _json(page.plain(done))
 

@@ -19,8 +19,8 @@ import msgspec
 from tieline.disclosures.comparison.compare import months, table
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import ClaimBook
+from tieline.disclosures.facts.fields import ALL
 from tieline.disclosures.facts.verdict import round_to
-from tieline.disclosures.terms import ALL
 
 View = Literal["value", "month", "year"]
 MAX_MONTHS = 240

@@ -20,8 +20,8 @@ from tieline.disclosures.comparison.fees import fee_band
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim
+from tieline.disclosures.facts.fields import ALL
 from tieline.disclosures.facts.verdict import CHECKS, Verdict
-from tieline.disclosures.terms import ALL
 
 # Fields drawn as lines over the months: as printed, plus what one division gives.
 SERIES = ("btc_produced", "btc_held_end", "btc_sold", "deployed_ehs", "avg_operating_ehs", "efficiency_j_th")

@@ -15,7 +15,7 @@ from tieline.disclosures.documents.context import Context
 from tieline.disclosures.extract.headings import HEAD, SPAN, heading_over, undated, without
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.fact import Candidate, Fact, Licence
-from tieline.disclosures.facts.fields import SIGNED
+from tieline.disclosures.facts.fields import SIGNED, unit_of
 from tieline.disclosures.facts.licences import closures, confirmed_by, implausible
 from tieline.disclosures.facts.periods import window
 from tieline.disclosures.finding import WEAK, Finding
@@ -30,7 +30,6 @@ from tieline.disclosures.rules.vocabulary import (
 from tieline.disclosures.sentences.closed import accounted_for
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.template import template
-from tieline.disclosures.terms import unit_of
 
 _FLOWS = words_of("btc_produced btc_sold btc_purchased blocks_won avg_btc_per_day sale_proceeds_usd revenue_usd")
 _SUBJECT = re.compile(

@@ -7,8 +7,6 @@ kept or shipped, leaves every rank, sum and check with the next answer, and come
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
@@ -20,10 +18,11 @@ import msgspec
 from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim, SourceKind, slack_of
 from tieline.disclosures.facts.fact import Candidate, Fact
-from tieline.disclosures.terms import unit_of
+from tieline.disclosures.facts.fields import unit_of
+from tieline.disclosures.facts.lines import LineFile
+from tieline.disclosures.facts.periods import window
 
 Action = Literal["accept", "correct", "reject", "withdraw", "restore"]
-MAX_BYTES = 64 * 2**20
 MAX_REASON = 2_000
 
 
@@ -65,6 +64,14 @@ class CandidateDecision(msgspec.Struct, frozen=True, kw_only=True, tag="decision
     claim: Claim | None = None
     """What an accepted or corrected candidate became."""
 
+    @property
+    def settles(self) -> bool:
+        """Does it take a candidate off the desk?"""
+        return self.action in ("accept", "correct", "reject")
+
+
+DeskRecord = WaitingCandidate | CandidateDecision
+
 
 class Correction(msgspec.Struct, frozen=True, kw_only=True):
     """What a correction puts in place of what was read; None leaves it."""
@@ -75,42 +82,41 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CandidateFile:
-    """One file of candidates and decisions. Several processes may write; each sees the others' records."""
+    """One file of candidates and decisions. Raises KeepError where it cannot be read or written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lines: LineFile[DeskRecord] = LineFile(path, DeskRecord)
 
     def put(self, waiting: Iterable[WaitingCandidate]) -> int:
         """Candidates not yet on the desk are put there; how many were new."""
-        with self._locked() as known:
-            seen = {w.id for w in known if isinstance(w, WaitingCandidate)}
-            new = {w.id: w for w in waiting if w.candidate.fact.issuer is not None and w.id not in seen}
-            self._write(new.values())
-        return len(new)
+
+        def unknown(records: list[DeskRecord]) -> Iterable[DeskRecord]:
+            seen = {w.id for w in records if isinstance(w, WaitingCandidate)}
+            named = (w for w in waiting if w.candidate.fact.issuer is not None)
+            return {w.id: w for w in named if w.id not in seen}.values()
+
+        return self._lines.append(unknown)
 
     def waiting(self) -> tuple[WaitingCandidate, ...]:
         """Candidates that nobody has decided on, newest document first."""
-        records = self._records()
-        settled = {
-            d.target
-            for d in records
-            if isinstance(d, CandidateDecision) and d.action in ("accept", "correct", "reject")
-        }
-        settled -= {d.target for d in _last(records).values() if d.action == "restore"}
+        records = self._lines.read()
+        settled = {target for target, standing in _standing(records).items() if any(d.settles for d in standing)}
         left = [w for w in records if isinstance(w, WaitingCandidate) and w.id not in settled]
         return tuple(sorted(left, key=lambda w: (w.published or "", w.candidate.fact.period), reverse=True))
 
     def decisions(self) -> tuple[CandidateDecision, ...]:
-        return tuple(d for d in self._records() if isinstance(d, CandidateDecision))
+        return tuple(d for d in self._lines.read() if isinstance(d, CandidateDecision))
 
     def withdrawn(self) -> frozenset[str]:
         """Ids of the claims that are out of the book."""
-        return frozenset(target for target, d in _last(self._records()).items() if d.action == "withdraw")
+        by_target = _standing(self._lines.read())
+        return frozenset(target for target, standing in by_target.items() if standing[-1].action == "withdraw")
 
     def accepted(self) -> tuple[Claim, ...]:
         """The claims that accepted and corrected candidates became."""
-        taken_back = {target for target, d in _last(self._records()).items() if d.action == "restore"}
-        return tuple(d.claim for d in self.decisions() if d.claim is not None and d.target not in taken_back)
+        by_target = _standing(self._lines.read())
+        return tuple(d.claim for standing in by_target.values() for d in standing if d.claim is not None)
 
     def decide(
         self, action: Action, target: str, who: str, at: datetime, reason: str = "", change: Correction | None = None
@@ -136,8 +142,7 @@ class CandidateFile:
         decision = CandidateDecision(
             at=at, who=who.strip(), action=action, target=target, reason=reason.strip(), claim=claim
         )
-        with self._locked():
-            self._write([decision])
+        self._lines.append(lambda _: [decision])
         return decision
 
     def book(self, claims: Iterable[Claim]) -> ClaimBook:
@@ -147,55 +152,7 @@ class CandidateFile:
 
     def state(self) -> tuple[int, int] | None:
         """Changes whenever the file does."""
-        try:
-            stat = self.path.stat()
-        except FileNotFoundError:
-            return None
-        return stat.st_mtime_ns, stat.st_size
-
-    def _records(self) -> list[WaitingCandidate | CandidateDecision]:
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
-        return _parse(content, self.path)
-
-    def _locked(self) -> _Lock:
-        return _Lock(self.path)
-
-    def _write(self, records: Iterable[WaitingCandidate | CandidateDecision]) -> None:
-        lines = b"".join(_encode(record) + b"\n" for record in records)
-        if not lines:
-            return
-        with self.path.open("ab") as file:
-            if file.tell() + len(lines) > MAX_BYTES:
-                raise DeskError(
-                    f"{self.path} would pass {MAX_BYTES:,} bytes; decide on what waits, or begin another file"
-                )
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-class _Lock:
-    """One writer at a time, on a file beside; a torn last line is cut off before anything is written."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> list[WaitingCandidate | CandidateDecision]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a+b")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._file.seek(0)
-        content = self._file.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            self._file.truncate(len(whole))
-        return _parse(whole, self._path)
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+        return self._lines.state()
 
 
 def path_beside(facts: Path) -> Path:
@@ -229,8 +186,17 @@ def agreement(book: ClaimBook, claims: Iterable[Claim]) -> Agreement:
     return Agreement(tuple(agree), tuple(differ), tuple(new))
 
 
-def _last(records: Iterable[WaitingCandidate | CandidateDecision]) -> dict[str, CandidateDecision]:
-    return {d.target: d for d in records if isinstance(d, CandidateDecision)}
+def _standing(records: Iterable[DeskRecord]) -> dict[str, list[CandidateDecision]]:
+    """The decisions that stand, by target: one that restores takes back the last before it."""
+    by_target: dict[str, list[CandidateDecision]] = {}
+    for record in records:
+        if isinstance(record, CandidateDecision):
+            standing = by_target.setdefault(record.target, [])
+            if record.action != "restore":
+                standing.append(record)
+            elif standing:
+                standing.pop()
+    return {target: standing for target, standing in by_target.items() if standing}
 
 
 def _decided(waiting: WaitingCandidate, action: Action, who: str, change: Correction | None) -> Claim:
@@ -239,34 +205,16 @@ def _decided(waiting: WaitingCandidate, action: Action, who: str, change: Correc
         return waiting.claim(note=f"accepted by {who}; was missing {', '.join(waiting.candidate.missing)}")
     if change is None or (change.value, change.period, change.field) == (None, None, None):
         raise DeskError("a correction changes the value, the period or the field; give one")
-    field = change.field or fact.field
+    field, period = change.field or fact.field, change.period or fact.period
     try:
         unit = unit_of(field)
+        window(period)
     except ValueError as error:
         raise DeskError(str(error)) from error
     corrected = msgspec.structs.replace(
-        fact, value=fact.value if change.value is None else change.value, period=change.period or fact.period,
+        fact, value=fact.value if change.value is None else change.value, period=period,
         field=field, unit=unit, method="typed",
     )  # fmt: skip
-    claim = waiting.claim(corrected, f"corrected by {who}; read as {fact.field} {fact.period} {fact.value:,f}")
-    try:
-        _ = claim.at
-    except ValueError as error:
-        raise DeskError(str(error)) from error
     if not corrected.value.is_finite():
         raise DeskError(f"{corrected.value} is no number")
-    return claim
-
-
-def _parse(content: bytes, path: Path) -> list[WaitingCandidate | CandidateDecision]:
-    records: list[WaitingCandidate | CandidateDecision] = []
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
-        try:
-            records.append(_decode(line))
-        except msgspec.DecodeError as error:
-            raise DeskError(f"{path}, line {number}: {error}; mend or remove the line") from error
-    return records
-
-
-_encode = msgspec.json.Encoder(decimal_format="string").encode
-_decode = msgspec.json.Decoder(WaitingCandidate | CandidateDecision).decode
+    return waiting.claim(corrected, f"corrected by {who}; read as {fact.field} {fact.period} {fact.value:,f}")

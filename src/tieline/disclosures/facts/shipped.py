@@ -24,7 +24,7 @@ from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import MULTIPLES, SHORT_MONEY, Claim, SourceKind
 from tieline.disclosures.facts.fact import Fact
-from tieline.disclosures.terms import unit_of
+from tieline.disclosures.facts.fields import unit_of
 
 FILES = ("cango.toml", "peers.toml", "sector.toml", "press.toml", "loans.toml", "contracts.toml")
 # Documents whose date is not known are known from the first: they are history, not news.

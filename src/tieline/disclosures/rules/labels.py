@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from tieline.disclosures.facts.fields import unit_of
 from tieline.disclosures.lexicon import words as w
-from tieline.disclosures.terms import unit_of
 
 Patterns = tuple[re.Pattern[str], ...]
 Units = tuple[str | None, ...] | None
