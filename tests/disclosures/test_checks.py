@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tieline.disclosures.checks import check
 from tieline.disclosures.checks.balance import announced
-from tieline.disclosures.facts.book import ClaimBook
+from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 from tieline.disclosures.facts.shipped import shipped
 from tieline.disclosures.facts.verdict import CHECKS, Verdict
 
@@ -231,4 +231,4 @@ def test_a_holding_told_for_after_a_sale_is_held_against_the_month_end(book_of: 
     found = [v for v in check(book) if v.check == "announced-sale"]
     assert [v.outcome for v in found] == ["explained"]
     assert "the balance before the sale" in found[0].says
-    assert [claim.fact.period for claim in announced(book, "X", "2026-02")] == ["2026-02-08"]
+    assert [claim.fact.period for claim in announced(IssuerPeriod(book, "X", "2026-02"))] == ["2026-02-08"]

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from tieline.disclosures.checks import balance, money, onchain, production, witnesses
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
-from tieline.disclosures.facts.book import ClaimBook
+from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 from tieline.disclosures.facts.verdict import Verdict
 
 _OF_BOOK = (
@@ -47,6 +47,7 @@ def _all(book: ClaimBook, chain: Chain) -> tuple[Verdict, ...]:
 def _run(book: ClaimBook, chain: Chain) -> Iterator[Verdict]:
     for issuer in book.issuers:
         for period in book.periods(issuer):
+            here = IssuerPeriod(book, issuer, period)
             for one in _OF_BOOK:
-                yield from one(book, issuer, period)
-            yield from onchain.on_chain(book, issuer, period, chain)
+                yield from one(here)
+            yield from onchain.on_chain(here, chain)

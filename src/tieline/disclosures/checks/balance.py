@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tieline.disclosures.comparison.derive import Term
-from tieline.disclosures.comparison.derive import produced as produced_in
+from tieline.disclosures.comparison.derive import Term, produced_in
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import ClaimBook
-from tieline.disclosures.facts.claims import Claim, slack
-from tieline.disclosures.facts.verdict import Outcome, Verdict, show, verdict
+from tieline.disclosures.facts.book import IssuerPeriod
+from tieline.disclosures.facts.claims import Claim, slack, total
+from tieline.disclosures.facts.verdict import Judged, Verdict, addends, show, verdict
 
 
 @dataclass(frozen=True)
@@ -42,24 +41,19 @@ class Movement:
 
     @property
     def tolerance(self) -> Decimal:
-        return sum((slack(claim) for claim in self.printed), Decimal(0))
+        return slack(*self.printed)
 
     @property
     def implied_out(self) -> Decimal:
         """What left the balance, net of what was printed to have come: opening + mined + bought - closing."""
-        came = sum((claim.value for claim in (self.bought, *self.other) if claim is not None), Decimal(0))
+        came = total(claim for claim in (self.bought, *self.other) if claim is not None)
         return self.opening.value + self.produced.value + came - self.closing.value
 
     @property
     def told_out(self) -> Decimal | None:
         """What was said to have left: sold (or announced, where no total was printed) and fees."""
-        if self.sold is not None:
-            sold_out = self.sold.value
-        elif self.announced:
-            sold_out = sum((claim.value for claim in self.announced), Decimal(0))
-        else:
-            return None
-        return sold_out + (self.fees.value if self.fees is not None else Decimal(0))
+        told = self.announced if self.sold is None else (self.sold,)
+        return total((*told, *((self.fees,) if self.fees is not None else ()))) if told else None
 
     @property
     def unexplained(self) -> Decimal | None:
@@ -68,9 +62,8 @@ class Movement:
 
     def sums(self) -> str:
         """`7,528.3 + 496.35 - 550.03`, with what was printed."""
-        text = f"{show(self.opening.value)} + {show(self.produced.value)}"
-        if self.produced.computed is not None:
-            text = f"{show(self.opening.value)} + ({self.produced.computed})"
+        mined = show(self.produced.value) if self.produced.computed is None else f"({self.produced.computed})"
+        text = f"{show(self.opening.value)} + {mined}"
         for sign, claim in (("+", self.bought), ("-", self.sold), ("-", self.fees)):
             if claim is not None and (claim.value != 0 or claim is self.sold):
                 text += f" {sign} {show(claim.value)}"
@@ -79,168 +72,158 @@ class Movement:
         return text
 
 
-_OTHER = ("btc_brought_in", "btc_lenders_net", "btc_entered_net")
-
-
-def movement(book: ClaimBook, issuer: str, month: str) -> Movement | None:
+def movement(month: IssuerPeriod) -> Movement | None:
     """The month's movement, where opening, production and closing were printed."""
-    opening = book.best(issuer, month, "btc_open") or book.at_end(issuer, periods.previous(month), "btc_held_end")
-    produced = produced_in(book, issuer, month)
-    closing = book.at_end(issuer, month, "btc_held_end")
+    opening = month.best("btc_open") or month.before.at_end("btc_held_end")
+    produced, closing = produced_in(month), month.at_end("btc_held_end")
     if opening is None or produced is None or closing is None:
         return None
     return Movement(
         opening=opening,
         produced=produced,
         closing=closing,
-        sold=book.best(issuer, month, "btc_sold"),
-        bought=book.best(issuer, month, "btc_purchased"),
-        fees=book.best(issuer, month, "service_fee_btc"),
-        equivalents=book.best(issuer, month, "btc_equivalent_not_coins"),
-        announced=announced(book, issuer, month),
-        other=tuple(claim for name in _OTHER if (claim := book.best(issuer, month, name)) is not None),
+        sold=month.best("btc_sold"),
+        bought=month.best("btc_purchased"),
+        fees=month.best("service_fee_btc"),
+        equivalents=month.best("btc_equivalent_not_coins"),
+        announced=announced(month),
+        other=tuple(month.printed("btc_brought_in", "btc_lenders_net", "btc_entered_net")),
     )
 
 
-def announced(book: ClaimBook, issuer: str, month: str) -> tuple[Claim, ...]:
+def announced(month: IssuerPeriod) -> tuple[Claim, ...]:
     """Sales announced for the month or a day in it: one claim, the best, for each."""
-    named = [period for period in book.periods(issuer) if period[:7] == month and "Q" not in period]
-    claims = [claim for period in named if (claim := book.best(issuer, period, "btc_announced_sale")) is not None]
-    dated = {claim.value for claim in claims if len(claim.fact.period) == 10}
+    named = [p for p in month.book.periods(month.issuer) if p[:7] == month.period and "Q" not in p]
+    claims = [claim for p in named if (claim := month.at(p).best("btc_announced_sale")) is not None]
+    dated = {claim.value for claim in claims if periods.is_date(claim.fact.period)}
     # One sale told with its day and, elsewhere, only for the month is one sale.
-    return tuple(claim for claim in claims if len(claim.fact.period) == 10 or claim.value not in dated)
+    return tuple(claim for claim in claims if periods.is_date(claim.fact.period) or claim.value not in dated)
 
 
-def roll_forward(book: ClaimBook, issuer: str, month: str) -> Iterator[Verdict]:
-    if not periods.is_month(month) or (moved := movement(book, issuer, month)) is None:
+def roll_forward(here: IssuerPeriod) -> Iterator[Verdict]:
+    if not periods.is_month(here.period) or (moved := movement(here)) is None:
         return
     used = [moved.closing, *(claim for claim in moved.printed if claim is not moved.closing), *moved.announced]
     residual = moved.unexplained
     if residual is None:
-        yield _untold(moved, used, month)
-        return
-    if moved.sold is None:
-        yield _announced_only(moved, used, month, residual)
-        return
+        residual, judged = moved.implied_out, _untold(moved)
+    elif moved.sold is None:
+        judged = _announced_only(moved, residual)
+    else:
+        judged = _told(moved, residual)
+        if judged[0] == "explained" and moved.equivalents is not None:
+            used.append(moved.equivalents)
+    yield verdict("roll-forward", used, *judged, residual, period=here.period)
+
+
+def _told(moved: Movement, residual: Decimal) -> Judged:
+    """The month's sales were printed."""
     computed = moved.closing.value + residual
     line = f"{moved.sums()} = {show(computed)}; printed {show(moved.closing.value)}; residual {show(residual)}"
     if residual == 0:
-        yield verdict("roll-forward", used, "holds", line, "The balance closes exactly.", residual, period=month)
-    elif abs(residual) <= moved.tolerance:
-        says = f"The balance closes to {show(abs(residual))} BTC, within the printed decimals."
-        yield verdict("roll-forward", used, "rounding", line, says, residual, period=month)
-    elif moved.equivalents is not None and residual == moved.equivalents.value:
-        used.append(moved.equivalents)
-        line += f"; without {show(moved.equivalents.value)} of equivalents 0"
+        return "holds", line, "The balance closes exactly."
+    if abs(residual) <= moved.tolerance:
+        return "rounding", line, f"The balance closes to {show(abs(residual))} BTC, within the printed decimals."
+    if moved.equivalents is not None and residual == moved.equivalents.value:
         says = (
             f"It closes only without the {show(residual)} BTC of power-sale equivalents: no coins were mined for them."
         )
-        yield verdict("roll-forward", used, "explained", line, says, residual, period=month)
-    elif residual > 0:
-        says = f"{show(residual)} BTC left the balance that no printed line explains."
-        yield verdict("roll-forward", used, "differs", line, says, residual, period=month)
-    else:
-        came_in = f"{show(-residual)} BTC came in that were not mined"
-        says = f"{came_in}: a purchase or a receipt, printed elsewhere or not at all."
-        yield verdict("roll-forward", used, "differs", line, says, residual, period=month)
+        return "explained", f"{line}; without {show(residual)} of equivalents 0", says
+    if residual > 0:
+        return "differs", line, f"{show(residual)} BTC left the balance that no printed line explains."
+    came_in = f"{show(-residual)} BTC came in that were not mined"
+    return "differs", line, f"{came_in}: a purchase or a receipt, printed elsewhere or not at all."
 
 
-def _announced_only(moved: Movement, used: list[Claim], month: str, rest: Decimal) -> Verdict:
-    sold_out = moved.told_out
-    assert sold_out is not None
+def _announced_only(moved: Movement, rest: Decimal) -> Judged:
+    told = moved.told_out
+    assert told is not None
     line = (
         f"{moved.sums()} - {show(moved.closing.value)} = {show(moved.implied_out)} left; "
-        f"announced {show(sold_out)}; rest {show(rest)}"
+        f"announced {show(told)}; rest {show(rest)}"
     )
     if abs(rest) <= moved.tolerance:
-        says = "The announced sales are what left the balance."
-        return verdict("roll-forward", used, "rounding", line, says, rest, period=month)
+        return "rounding", line, "The announced sales are what left the balance."
     says = f"{show(rest)} BTC more left the balance than was announced; no total of sales was found."
-    return verdict("roll-forward", used, "differs", line, says, rest, period=month)
+    return "differs", line, says
 
 
-def _untold(moved: Movement, used: list[Claim], month: str) -> Verdict:
+def _untold(moved: Movement) -> Judged:
     out = moved.implied_out
     line = f"{moved.sums()} - {show(moved.closing.value)} = {show(out)} left the balance; no sale was printed"
     if abs(out) <= moved.tolerance:
-        outcome: Outcome = "holds" if out == 0 else "rounding"
-        return verdict("roll-forward", used, outcome, line, "Nothing left the balance.", out, period=month)
+        return "holds" if out == 0 else "rounding", line, "Nothing left the balance."
     if out < 0:
-        says = f"{show(-out)} BTC came in that were not mined: a purchases line is missing."
-        return verdict("roll-forward", used, "differs", line, says, out, period=month)
-    says = f"{show(out)} BTC left; whether sold, paid or lent was not printed."
-    return verdict("roll-forward", used, "open", line, says, out, period=month)
+        return "differs", line, f"{show(-out)} BTC came in that were not mined: a purchases line is missing."
+    return "open", line, f"{show(out)} BTC left; whether sold, paid or lent was not printed."
 
 
-def quarter_roll_forward(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
+def quarter_roll_forward(here: IssuerPeriod) -> Iterator[Verdict]:
     """Opening of the quarter + mined - closing = what left; against every sale printed or announced in it."""
-    if not periods.is_quarter(period):
+    if not periods.is_quarter(here.period):
         return
-    names = periods.months_of(period)
-    opening = book.at_end(issuer, periods.previous(names[0]), "btc_held_end")
-    produced = book.best(issuer, period, "btc_produced")
-    closing = book.at_end(issuer, names[-1], "btc_held_end")
+    months = here.months
+    opening, closing = months[0].before.at_end("btc_held_end"), months[-1].at_end("btc_held_end")
+    produced = here.best("btc_produced")
     if opening is None or produced is None or closing is None:
         return
-    claims: list[Claim] = []
-    for month in names:
-        sold = book.best(issuer, month, "btc_sold")
-        claims.extend([sold] if sold is not None else announced(book, issuer, month))
+    told: list[Claim] = []
+    for month in months:
+        told.extend(month.printed("btc_sold") or announced(month))
     out = opening.value + produced.value - closing.value
-    used = [closing, opening, produced, *claims]
-    head = f"{show(opening.value)} + {show(produced.value)} - {show(closing.value)} = {show(out)} left"
-    tolerance = sum((slack(claim) for claim in (opening, produced, closing)), Decimal(0))
+    tolerance = slack(opening, produced, closing)
+    residual = out if abs(out) <= tolerance else out - total(told)
+    line = f"{show(opening.value)} + {show(produced.value)} - {show(closing.value)} = {show(out)} left"
+    judged = _quarter_told(line, out, told, tolerance)
+    yield verdict("quarter-roll-forward", [closing, opening, produced, *told], *judged, residual, period=here.period)
+
+
+def _quarter_told(line: str, out: Decimal, told: list[Claim], tolerance: Decimal) -> Judged:
     if abs(out) <= tolerance:
-        says = "Nothing left the balance in the quarter: its closing fits the quarter's production."
-        yield verdict("quarter-roll-forward", used, "holds", head, says, out, period=period)
-        return
-    if not claims:
-        says = f"{show(out)} BTC left in the quarter; no sale was printed."
-        yield verdict("quarter-roll-forward", used, "open", head, says, out, period=period)
-        return
-    total = sum((claim.value for claim in claims), Decimal(0))
-    rest = out - total
-    line = f"{head}; told {' + '.join(show(claim.value) for claim in claims)} = {show(total)}; rest {show(rest)}"
-    if abs(rest) <= tolerance + sum((slack(claim) for claim in claims), Decimal(0)):
-        says = "Printed and announced sales are what left the balance."
-        yield verdict("quarter-roll-forward", used, "rounding", line, says, rest, period=period)
-    else:
-        share = rest / out * 100 if out else Decimal(0)
-        says = f"{show(rest)} BTC ({show(share, 1)} % of the outflow) left without an announcement found."
-        yield verdict("quarter-roll-forward", used, "differs", line, says, rest, period=period)
+        return "holds", line, "Nothing left the balance in the quarter: its closing fits the quarter's production."
+    if not told:
+        return "open", line, f"{show(out)} BTC left in the quarter; no sale was printed."
+    rest = out - total(told)
+    line = f"{line}; told {addends(told)} = {show(total(told))}; rest {show(rest)}"
+    if abs(rest) <= tolerance + slack(*told):
+        return "rounding", line, "Printed and announced sales are what left the balance."
+    share = rest / out * 100
+    return "differs", line, f"{show(rest)} BTC ({show(share, 1)} % of the outflow) left without an announcement found."
 
 
-def announced_sale(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
+def announced_sale(here: IssuerPeriod) -> Iterator[Verdict]:
     """What articles state as held before and after a sale of a day or a month, against the last month end."""
-    if not (periods.is_date(period) or periods.is_month(period)):
+    if not (periods.is_date(here.period) or periods.is_month(here.period)):
         return
-    sale = book.best(issuer, period, "btc_announced_sale")
-    opening = book.at_end(issuer, periods.previous(period[:7]), "btc_held_end")
+    opening, sale = here.before.at_end("btc_held_end"), here.best("btc_announced_sale")
     if opening is None:
         return
-    for claim in book.claims(issuer, period, "btc_held_before_sale"):
+    for claim in here.claims("btc_held_before_sale"):
         off = claim.value - opening.value
-        line = f"{show(claim.value)} - {show(opening.value)} printed at the last month end = {show(off)}"
-        if abs(off) <= slack(claim) + slack(opening):
-            says = "The holding before the sale is the last month's closing."
-            yield verdict("announced-sale", [claim, opening], "holds", line, says, off, apart=claim.mark)
-        else:
-            way = "high" if off > 0 else "low"
-            says = f"The source starts {show(abs(off))} BTC too {way}: it is not reconciled to the issuer."
-            yield verdict("announced-sale", [claim, opening], "differs", line, says, off, apart=claim.mark)
+        yield verdict("announced-sale", [claim, opening], *_before_sale(claim, opening, off), off, apart=claim.mark)
     if sale is None:
         return
-    after = opening.value - sale.value
-    for claim in book.claims(issuer, period, "btc_held_after_sale"):
-        off = claim.value - after
+    for claim in here.claims("btc_held_after_sale"):
+        off = claim.value - (opening.value - sale.value)
         used = [claim, opening, sale]
-        line = f"{show(opening.value)} - {show(sale.value)} = {show(after)}; printed {show(claim.value)}"
-        if abs(off) <= slack(claim) + slack(opening) + slack(sale):
-            yield verdict("announced-sale", used, "holds", line, "The sale closes.", off, apart=claim.mark)
-        elif abs(claim.value - opening.value) < 1:
-            says = f"The source is wrong: {show(opening.value)} is the balance before the sale, not after it."
-            yield verdict("announced-sale", used, "explained", line, says, off, apart=claim.mark)
-        else:
-            line += f"; {show(off)} apart"
-            says = f"The source is {show(abs(off))} BTC too {'high' if off > 0 else 'low'}."
-            yield verdict("announced-sale", used, "differs", line, says, off, apart=claim.mark)
+        yield verdict("announced-sale", used, *_after_sale(claim, opening, sale, off), off, apart=claim.mark)
+
+
+def _before_sale(claim: Claim, opening: Claim, off: Decimal) -> Judged:
+    line = f"{show(claim.value)} - {show(opening.value)} printed at the last month end = {show(off)}"
+    if abs(off) <= slack(claim, opening):
+        return "holds", line, "The holding before the sale is the last month's closing."
+    way = "high" if off > 0 else "low"
+    return "differs", line, f"The source starts {show(abs(off))} BTC too {way}: it is not reconciled to the issuer."
+
+
+def _after_sale(claim: Claim, opening: Claim, sale: Claim, off: Decimal) -> Judged:
+    after = show(opening.value - sale.value)
+    line = f"{show(opening.value)} - {show(sale.value)} = {after}; printed {show(claim.value)}"
+    if abs(off) <= slack(claim, opening, sale):
+        return "holds", line, "The sale closes."
+    if abs(claim.value - opening.value) < 1:
+        says = f"The source is wrong: {show(opening.value)} is the balance before the sale, not after it."
+        return "explained", line, says
+    way = "high" if off > 0 else "low"
+    return "differs", f"{line}; {show(off)} apart", f"The source is {show(abs(off))} BTC too {way}."

@@ -6,93 +6,94 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import ClaimBook
-from tieline.disclosures.facts.claims import Claim, places, slack
-from tieline.disclosures.facts.verdict import Outcome, Verdict, round_to, show, signed, verdict
+from tieline.disclosures.facts.book import IssuerPeriod
+from tieline.disclosures.facts.claims import Claim, places, slack, total
+from tieline.disclosures.facts.verdict import Judged, Outcome, Verdict, addends, grade, round_to, show, signed, verdict
 
 _HUNDRED = Decimal(100)
 # Months shorter than the calendar by less than this are downtime or rounding, not a start within the month.
 _START_WITHIN = Decimal(1)
 
 
-def average(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
+def average(here: IssuerPeriod) -> Iterator[Verdict]:
     """Produced / days = printed average; accepted when cut off instead of rounded (`5.79` printed as `5.7`)."""
-    produced = book.best(issuer, period, "btc_produced")
-    printed = book.best(issuer, period, "avg_btc_per_day")
-    if produced is None or printed is None or periods.is_date(period):
+    produced, printed = here.best("btc_produced"), here.best("avg_btc_per_day")
+    if produced is None or printed is None or periods.is_date(here.period):
         return
-    days = periods.days(period)
-    exact = produced.value / days
-    residual = printed.value - exact
-    line = f"{show(produced.value)} / {days} days = {show(exact, 2)}; printed {show(printed.value)}"
+    days = periods.days(here.period)
+    residual = printed.value - produced.value / days
+    line = f"{show(produced.value)} / {days} days = {show(produced.value / days, 2)}; printed {show(printed.value)}"
     used = [printed, produced]
-    tolerance = slack(printed) + slack(produced) / days
-    if round_to(exact, places(printed.value)) == printed.value:
-        yield verdict("average", used, "holds", line, "The average is the production over the days.", residual)
-    elif abs(residual) <= tolerance:
-        says = "The average fits once the production's own rounding is allowed for."
-        yield verdict("average", used, "rounding", line, says, residual)
-    elif 0 < -residual <= 2 * slack(printed) + slack(produced) / days:
-        yield verdict("average", used, "rounding", line, "The average is truncated, not rounded.", residual)
-    elif printed.value > exact >= 0 and (active := produced.value / printed.value) <= days - _START_WITHIN:
+    outcome, says = _of_days(produced, printed, days, residual)
+    if outcome == "differs" and (active := _active(produced, printed, days)) is not None:
         line = f"{line}; {show(produced.value)} / {show(printed.value)} = {show(active, 2)} active days"
-        held = book.at_end(issuer, period, "btc_held_end")
+        says = "The average is too high, and nothing printed says that mining began within the month."
+        held = here.at_end("btc_held_end")
         if held is not None and held.value == produced.value:
             # All that is held was mined in this month: nothing was held before, so mining began within it.
+            used.append(held)
+            outcome = "explained"
             says = f"The average is over the {show(active, 2)} days of mining, not over the {days} days of the month."
-            yield verdict("average", [*used, held], "explained", line, says, residual)
-        else:
-            says = "The average is too high, and nothing printed says that mining began within the month."
-            yield verdict("average", used, "differs", line, says, residual)
-    else:
-        yield verdict("average", used, "differs", line, "The average is not the production over the days.", residual)
+    yield verdict("average", used, outcome, line, says, residual)
 
 
-def active_days(book: ClaimBook, issuer: str, month: str) -> Decimal | None:
+def _of_days(produced: Claim, printed: Claim, days: int, residual: Decimal) -> tuple[Outcome, str]:
+    if round_to(produced.value / days, places(printed.value)) == printed.value:
+        return "holds", "The average is the production over the days."
+    if abs(residual) <= slack(printed) + slack(produced) / days:
+        return "rounding", "The average fits once the production's own rounding is allowed for."
+    if 0 < -residual <= 2 * slack(printed) + slack(produced) / days:
+        return "rounding", "The average is truncated, not rounded."
+    return "differs", "The average is not the production over the days."
+
+
+def _active(produced: Claim, printed: Claim, days: int) -> Decimal | None:
+    """The days that a printed average makes of the production, where they are fewer than the calendar's."""
+    if not printed.value > produced.value / days >= 0:
+        return None
+    active = produced.value / printed.value
+    return active if active <= days - _START_WITHIN else None
+
+
+def active_days(month: IssuerPeriod) -> Decimal | None:
     """Days of mining in a month that began within it, from production / average; None for a full month."""
-    for judged in average(book, issuer, month):
-        if judged.outcome == "explained":
-            produced = book.best(issuer, month, "btc_produced")
-            printed = book.best(issuer, month, "avg_btc_per_day")
-            assert produced is not None
-            assert printed is not None
-            return produced.value / printed.value
-    return None
+    produced, printed = month.best("btc_produced"), month.best("avg_btc_per_day")
+    if produced is None or printed is None or all(judged.outcome != "explained" for judged in average(month)):
+        return None
+    return produced.value / printed.value
 
 
-def growth(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
+def growth(here: IssuerPeriod) -> Iterator[Verdict]:
     """A printed percentage of change against the two figures it compares."""
-    if not periods.is_month(period):
+    if not periods.is_month(here.period):
         return
-    for claim in book.in_period(issuer, period):
+    for claim in here.all:
         field = claim.fact.field
         if field == "mom_pct":
-            yield from _whose_change(book, claim)
+            yield _whose_change(here, claim)
         elif field.endswith("_mom_pct"):
-            yield from _one_change(book, claim, field.removesuffix("_mom_pct"))
+            yield from _one_change(here, claim, field.removesuffix("_mom_pct"))
 
 
-def _one_change(book: ClaimBook, claim: Claim, field: str) -> Iterator[Verdict]:
-    issuer, month = claim.fact.issuer or "unknown", claim.fact.period
-    base = book.best(issuer, periods.previous(month), field)
-    candidates = book.claims(issuer, month, field)
+def _one_change(here: IssuerPeriod, claim: Claim, field: str) -> Iterator[Verdict]:
+    base, candidates = here.before.best(field), here.claims(field)
     # The article's own figure first: a percentage belongs to the number printed beside it.
-    now = next((other for other in candidates if other.source == claim.source), book.best(issuer, month, field))
+    now = next((other for other in candidates if other.source == claim.source), here.best(field))
     if base is None or base.value == 0 or now is None:
         return
-    exact = (now.value / base.value - 1) * _HUNDRED
+    exact = _change(now, base)
     outcome, says = _against(claim, exact)
     if outcome == "differs" and _within(claim, now, base):
         outcome, says = "rounding", "The percentage fits once the rounding of the two figures is allowed for."
-    line = f"{show(now.value)} / {show(base.value)} - 1 = {signed(exact, 2)} %; printed {signed_as(claim)} %"
-    used = [claim, now, base]
+    line, used = _change_line(claim, now, base), [claim, now, base]
     others = [other for other in candidates if other.value != now.value]
     if others:
-        also = (others[0].value / base.value - 1) * _HUNDRED
-        line += f"; with {show(others[0].value)} of another source {signed(also, 2)} %"
-    prior = _named_before(book, claim, field)
+        line += f"; with {show(others[0].value)} of another source {signed(_change(others[0], base), 2)} %"
+    # The figure of the month before that the claim's own article names.
+    named = here.claims(f"{field}_prior")
+    prior = next((other for other in named if other.source == claim.source), None)
     if outcome == "differs" and prior is not None and prior.value != 0:
-        own = (now.value / prior.value - 1) * _HUNDRED
+        own = _change(now, prior)
         used.append(prior)
         line += f"; from the {show(prior.value)} that the article names {signed(own, 1)} %"
         if _against(claim, own)[0] != "differs":
@@ -101,6 +102,16 @@ def _one_change(book: ClaimBook, claim: Claim, field: str) -> Iterator[Verdict]:
                 f"{show(prior.value)}, the month before was printed as {show(base.value)}."
             )
     yield verdict("growth", used, outcome, line, says, claim.value - exact, apart=claim.mark)
+
+
+def _change(now: Claim, base: Claim) -> Decimal:
+    """In per cent."""
+    return (now.value / base.value - 1) * _HUNDRED
+
+
+def _change_line(claim: Claim, now: Claim, base: Claim) -> str:
+    printed = signed(claim.value, places(claim.value))
+    return f"{show(now.value)} / {show(base.value)} - 1 = {signed(_change(now, base), 2)} %; printed {printed} %"
 
 
 def _within(claim: Claim, now: Claim, base: Claim) -> bool:
@@ -112,31 +123,21 @@ def _within(claim: Claim, now: Claim, base: Claim) -> bool:
     return low <= claim.value + slack(claim) and claim.value - slack(claim) <= high
 
 
-def _named_before(book: ClaimBook, claim: Claim, field: str) -> Claim | None:
-    """The figure of the month before that the claim's own article names."""
-    named = book.claims(claim.fact.issuer or "unknown", claim.fact.period, f"{field}_prior")
-    return next((other for other in named if other.source == claim.source), None)
-
-
-def _whose_change(book: ClaimBook, claim: Claim) -> Iterator[Verdict]:
+def _whose_change(here: IssuerPeriod, claim: Claim) -> Verdict:
     """A percentage whose subject the text leaves open belongs to the figure that moved by it."""
-    issuer, month = claim.fact.issuer or "unknown", claim.fact.period
     tried: list[str] = []
     for field in ("btc_produced", "deployed_ehs", "avg_operating_ehs", "btc_held_end", "revenue_usd"):
-        base, now = book.best(issuer, periods.previous(month), field), book.best(issuer, month, field)
+        base, now = here.before.best(field), here.best(field)
         if base is None or now is None or base.value == 0:
             continue
-        exact = (now.value / base.value - 1) * _HUNDRED
-        outcome, _ = _against(claim, exact)
-        name = field.rsplit("_", 1)[0].replace("_", " ")
-        line = f"{show(now.value)} / {show(base.value)} - 1 = {signed(exact, 2)} %; printed {signed_as(claim)} %"
-        if outcome != "differs":
+        exact, line = _change(now, base), _change_line(claim, now, base)
+        if _against(claim, exact)[0] != "differs":
+            name = field.rsplit("_", 1)[0].replace("_", " ")
             says = f"The percentage belongs to the figure `{field}` ({name}), to no other that was printed."
-            yield verdict("growth", [claim, now, base], "explained", line, says, claim.value - exact, apart=claim.mark)
-            return
+            return verdict("growth", [claim, now, base], "explained", line, says, claim.value - exact, apart=claim.mark)
         tried.append(line)
     line = "; ".join(tried) or "the month before is not printed"
-    yield verdict("growth", [claim], "open", line, "No printed figure moved by this percentage.", apart=claim.mark)
+    return verdict("growth", [claim], "open", line, "No printed figure moved by this percentage.", apart=claim.mark)
 
 
 def _against(claim: Claim, exact: Decimal) -> tuple[Outcome, str]:
@@ -150,41 +151,39 @@ def _against(claim: Claim, exact: Decimal) -> tuple[Outcome, str]:
     return "differs", "The percentage is not the change between the two printed figures."
 
 
-def signed_as(claim: Claim) -> str:
-    return signed(claim.value, places(claim.value))
-
-
-def _incomplete(
-    used: list[Claim], absent: list[str], line: str, residual: Decimal, tolerance: Decimal
-) -> Iterator[Verdict]:
-    """A quarter of which months were never printed."""
-    if abs(residual) <= tolerance:
-        says = f"The quarter is complete without {', '.join(absent)}: nothing was mined then, or it is elsewhere."
-        yield verdict("quarter", used, "holds", line, says, residual)
-    elif len(absent) == 1 and residual > 0:
-        says = f"{absent[0]} was not printed: {show(residual)} BTC are left for it."
-        yield verdict("quarter", used, "open", f"{line}; rest {show(residual)}", says, residual)
-
-
-def quarter(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
+def quarter(here: IssuerPeriod) -> Iterator[Verdict]:
     """The three months add up to the printed quarter; a month never printed counts only if nothing is missing."""
-    total = book.best(issuer, period, "btc_produced") if periods.is_quarter(period) else None
-    names = periods.months_of(period) if total is not None else ()
-    months = [claim for name in names if (claim := book.best(issuer, name, "btc_produced")) is not None]
-    if total is None or not months:
+    whole = here.best("btc_produced") if periods.is_quarter(here.period) else None
+    months = [claim for month in here.months for claim in month.printed("btc_produced")] if whole is not None else []
+    if whole is None or not months:
         return
-    summed = sum((claim.value for claim in months), Decimal(0))
-    residual = total.value - summed
-    tolerance = slack(total) + sum((slack(claim) for claim in months), Decimal(0))
-    line = f"{' + '.join(show(claim.value) for claim in months)} = {show(summed)}; printed {show(total.value)}"
-    used = [total, *months]
-    absent = [name for name in names if book.best(issuer, name, "btc_produced") is None]
-    if absent:
-        yield from _incomplete(used, absent, line, residual, tolerance)
-    elif residual == 0:
-        yield verdict("quarter", used, "holds", line, "The months add up to the quarter.", residual)
-    elif abs(residual) <= tolerance:
+    printed = {claim.fact.period for claim in months}
+    absent = [name for name in periods.months_of(here.period) if name not in printed]
+    judged = _quarter_whole(whole, months) if not absent else _quarter_part(whole, months, absent)
+    if judged is not None:
+        yield verdict("quarter", [whole, *months], *judged, whole.value - total(months))
+
+
+def _quarter_line(whole: Claim, months: list[Claim]) -> str:
+    return f"{addends(months)} = {show(total(months))}; printed {show(whole.value)}"
+
+
+def _quarter_whole(whole: Claim, months: list[Claim]) -> Judged:
+    residual = whole.value - total(months)
+    outcome, line = grade(residual, slack(whole, *months)), _quarter_line(whole, months)
+    if outcome == "rounding":
         says = f"The months differ from the quarter by {show(abs(residual))}, within the rounding of four figures."
-        yield verdict("quarter", used, "rounding", line, says, residual)
-    else:
-        yield verdict("quarter", used, "differs", line, "The months do not add up to the quarter.", residual)
+        return outcome, line, says
+    return outcome, line, f"The months {'' if outcome == 'holds' else 'do not '}add up to the quarter."
+
+
+def _quarter_part(whole: Claim, months: list[Claim], absent: list[str]) -> Judged | None:
+    """A quarter of which months were never printed."""
+    residual, line = whole.value - total(months), _quarter_line(whole, months)
+    if abs(residual) <= slack(whole, *months):
+        says = f"The quarter is complete without {', '.join(absent)}: nothing was mined then, or it is elsewhere."
+        return "holds", line, says
+    if len(absent) == 1 and residual > 0:
+        says = f"{absent[0]} was not printed: {show(residual)} BTC are left for it."
+        return "open", f"{line}; rest {show(residual)}", says
+    return None

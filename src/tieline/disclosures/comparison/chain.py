@@ -36,29 +36,26 @@ class Chain:
     epochs: tuple[Epoch, ...]
     until: datetime
 
-    def covers(self, start: datetime, end: datetime) -> bool:
-        return bool(self.epochs) and self.epochs[0].start <= start and end <= self.until
-
     def subsidy_per_ehs(self, start: datetime, end: datetime) -> float | None:
         """Bitcoin that one EH/s is expected to earn from subsidy alone; None outside the known epochs."""
-        if end <= start or not self.covers(start, end):
-            return None
-        return expected_btc(Hashrate.eh(1), self._around(start, end), start, end)
+        around = self._around(start, end)
+        return expected_btc(Hashrate.eh(1), around, start, end) if around else None
 
     def blocks_per_ehs(self, start: datetime, end: datetime) -> float | None:
         """Blocks that one EH/s is expected to find: the difficulty's part, without the subsidy."""
-        if end <= start or not self.covers(start, end):
-            return None
-        ones = [Epoch(epoch.start, epoch.difficulty, 1.0) for epoch in self._around(start, end)]
-        return expected_btc(Hashrate.eh(1), ones, start, end)
+        around = [Epoch(epoch.start, epoch.difficulty, 1.0) for epoch in self._around(start, end)]
+        return expected_btc(Hashrate.eh(1), around, start, end) if around else None
 
     def in_period(self, period: str) -> float | None:
         return self.subsidy_per_ehs(*periods.window(period))
 
     def _around(self, start: datetime, end: datetime) -> Sequence[Epoch]:
+        """The epochs that [start, end) lies in; none where they do not cover it or it is empty."""
+        if end <= start or not self.epochs or start < self.epochs[0].start or self.until < end:
+            return ()
         first = bisect_right(self.epochs, start, key=lambda epoch: epoch.start) - 1
         last = bisect_right(self.epochs, end, key=lambda epoch: epoch.start)
-        return self.epochs[max(0, first) : last]
+        return self.epochs[first:last]
 
 
 @cache
@@ -94,7 +91,7 @@ def heard_since(chain: Chain, ticks: Iterable[Heard]) -> Chain:
         first.setdefault(tick.height // BLOCKS_PER_EPOCH, tick)
         last = tick
     epochs = list(chain.epochs)
-    number = _shipped_heights()[-1] // BLOCKS_PER_EPOCH + 1
+    number = max(height for height, _ in _rows(_shipped_text())) // BLOCKS_PER_EPOCH + 1
     while number in first:
         tick = first[number]
         into = timedelta(seconds=600 * (tick.height - number * BLOCKS_PER_EPOCH))
@@ -105,11 +102,6 @@ def heard_since(chain: Chain, ticks: Iterable[Heard]) -> Chain:
         return chain
     known = last.at if last.height // BLOCKS_PER_EPOCH == number - 1 else epochs[-1].start
     return Chain(tuple(epochs), known)
-
-
-@cache
-def _shipped_heights() -> tuple[int, ...]:
-    return tuple(height for height, _ in _rows(_shipped_text()))
 
 
 def _shipped_text() -> str:

@@ -121,18 +121,22 @@ def _table(book: ClaimBook, month: str, chain: Chain) -> Table:
 @lru_cache(maxsize=8192)
 def _published(book: ClaimBook, issuer: str, month: str) -> bool:
     """Did the miner print monthly production in the month or in the year before it, and is not said to have stopped?"""
-    made = [name for name in book.months(issuer) if book.best(issuer, name, "btc_produced") is not None]
+    made = _produced_months(book, issuer)
     if month in made:
         return True
-    ended = stopped().get(issuer)
-    if ended is not None and ended.since <= periods.following(month):
-        return False
     earlier = [name for name in made if name < month]
-    return bool(earlier) and _years(earlier[-1], month) <= 1
+    return bool(earlier) and not _stopped_by(issuer, month) and periods.months_between(earlier[-1], month) <= 12
 
 
-def _years(one: str, other: str) -> float:
-    return (int(other[:4]) - int(one[:4])) + (int(other[5:7]) - int(one[5:7])) / 12
+def _produced_months(book: ClaimBook, issuer: str) -> list[str]:
+    """The months whose production somebody printed."""
+    return [name for name in book.months(issuer) if book.best(issuer, name, "btc_produced") is not None]
+
+
+def _stopped_by(issuer: str, month: str) -> Stopped | None:
+    """Who says that the miner had stopped when this month's update would have come out."""
+    ended = stopped().get(issuer)
+    return ended if ended is not None and ended.since <= periods.following(month) else None
 
 
 @cache
@@ -147,18 +151,17 @@ def _row(book: ClaimBook, issuer: str, month: str, chain: Chain) -> IssuerMonth 
     # Outside its own history an issuer has no cell: nothing to work out.
     if not known or not _first_month(known) <= month <= _last_month(known):
         return None
-    at = At(book, chain, issuer, month)
-    cells = {column.name: cell for column in COLUMNS if (cell := column.of(at)) is not None}
+    at = At(book, issuer, month, chain)
+    cells = {column.name: cell for column in COLUMNS if (cell := column.cell(at)) is not None}
     if not cells:
         return None
-    best = book.best(issuer, month, "btc_produced")
-    included = is_ranked(book, issuer, month)
+    best, included = at.best("btc_produced"), is_ranked(book, issuer, month)
     if best is None:
         computed = "produced" in cells
         why = "production is computed, not printed" if computed else "no production was printed for the month"
-        return IssuerMonth(issuer=issuer, month=month, included=False, why=why, cells=cells, ranks={})
-    says = "printed (" if included else "known only from "
-    why = f"production {says}{best.source_kind}{')' if included else ''}"
+    else:
+        kind = best.source_kind
+        why = f"production printed ({kind})" if included else f"production known only from {kind}"
     return IssuerMonth(issuer=issuer, month=month, included=included, why=why, cells=cells, ranks={})
 
 
@@ -190,19 +193,17 @@ def _rank(rows: list[IssuerMonth]) -> list[IssuerMonth]:
 
 
 def _absent(book: ClaimBook, issuer: str, month: str) -> Absent | None:
-    printed = [name for name in book.months(issuer) if book.best(issuer, name, "btc_produced") is not None]
-    earlier, later = [name for name in printed if name < month], [name for name in printed if name > month]
-    if not earlier:
+    made = _produced_months(book, issuer)
+    last = max((name for name in made if name < month), default=None)
+    following = min((name for name in made if name > month), default=None)
+    if last is None:
         return None
-    if later:
-        says = f"not in the book for {month}: the last is {earlier[-1]}, the next {later[0]}"
-        return Absent(issuer=issuer, last=earlier[-1], following=later[0], says=says)
-    ended = stopped().get(issuer)
-    if ended is not None and ended.since <= periods.following(month):
-        says = f"stopped by {ended.since}: {ended.says} ({ended.source}); the last month in the book is {earlier[-1]}"
-    else:
-        says = f"not in the book: the last month here is {earlier[-1]}"
-    return Absent(issuer=issuer, last=earlier[-1], following=None, says=says)
+    says = f"not in the book: the last month here is {last}"
+    if following is not None:
+        says = f"not in the book for {month}: the last is {last}, the next {following}"
+    elif (ended := _stopped_by(issuer, month)) is not None:
+        says = f"stopped by {ended.since}: {ended.says} ({ended.source}); the last month in the book is {last}"
+    return Absent(issuer=issuer, last=last, following=following, says=says)
 
 
 def _sums(rows: list[IssuerMonth], of: int) -> tuple[ComparedSum, ...]:

@@ -19,9 +19,9 @@ import msgspec
 
 from tieline.disclosures.checks.production import active_days
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
-from tieline.disclosures.comparison.derive import Term, produced
+from tieline.disclosures.comparison.derive import Term, produced_in
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import ClaimBook
+from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 from tieline.disclosures.facts.claims import places
 from tieline.disclosures.facts.verdict import round_to, show, signed
 
@@ -77,37 +77,38 @@ def bridge(
     if not periods.is_month(month) or (base is not None and not periods.is_month(base)):
         return NoBridge(issuer=issuer, month=month, reason=f"{month} is no month; write YYYY-MM")
     start = base or periods.previous(month)
-    old, new = produced(book, issuer, start), produced(book, issuer, month)
-    for name, term in ((start, old), (month, new)):
+    both = IssuerPeriod(book, issuer, start), IssuerPeriod(book, issuer, month)
+    mined = []
+    for here in both:
+        term = produced_in(here)
         if term is None:
-            return NoBridge(issuer=issuer, month=month, reason=f"{issuer} printed no production for {name}")
+            return NoBridge(issuer=issuer, month=month, reason=f"{issuer} printed no production for {here.period}")
         if term.value <= 0:
-            return NoBridge(
-                issuer=issuer, month=month, reason=f"{issuer} mined nothing in {name}: no shares of nothing"
-            )
-    assert old is not None
-    assert new is not None
-    factors, used = _factors(book, issuer, start, month, old, new, chain or shipped_chain())
-    return _bridge(issuer, start, month, old, new, factors, used)
+            why = f"{issuer} mined nothing in {here.period}: no shares of nothing"
+            return NoBridge(issuer=issuer, month=month, reason=why)
+        mined.append(term)
+    old, new = mined
+    factors, used = _factors(both, (float(old.value), float(new.value)), chain or shipped_chain())
+    return _bridge(both, old, new, factors, used)
 
 
 def _factors(
-    book: ClaimBook, issuer: str, start: str, month: str, old: Term, new: Term, chain: Chain
+    both: tuple[IssuerPeriod, IssuerPeriod], mined: tuple[float, float], chain: Chain
 ) -> tuple[list[_Factor], list[str]]:
     """The product's factors that both months can fill; the last takes up the rest."""
     windows, days = [], []
-    for period in (start, month):
+    for here in both:
         # A month that began within: its days of mining, and the chain over those days alone.
-        first, end = periods.window(period)
-        active = active_days(book, issuer, period)
+        first, end = periods.window(here.period)
+        active = active_days(here)
         windows.append((first if active is None else end - timedelta(days=float(active)), end))
-        days.append(float(active if active is not None else periods.days(period)))
+        days.append(float(active if active is not None else periods.days(here.period)))
     factors = [_Factor("days", days[0], days[1], "days")]
     used: list[str] = []
-    rest = [float(old.value), float(new.value)]
+    rest = list(mined)
 
     def pair(field: str) -> tuple[float, float] | None:
-        one, two = book.best(issuer, start, field), book.best(issuer, month, field)
+        one, two = (here.best(field) for here in both)
         if one is None or two is None or one.value <= 0 or two.value <= 0:
             return None
         used.extend((one.id, two.id))
@@ -149,13 +150,12 @@ def _network(chain: Chain, windows: list[tuple[datetime, datetime]], days: list[
 
 
 def _bridge(
-    issuer: str, start: str, month: str, old: Term, new: Term, factors: list[_Factor], used: list[str]
+    both: tuple[IssuerPeriod, IssuerPeriod], old: Term, new: Term, factors: list[_Factor], used: list[str]
 ) -> Bridge:
     change = new.value - old.value
     mean = _log_mean(float(new.value), float(old.value))
     exact = [mean * math.log(factor.after / factor.before) for factor in factors]
-    digits = max(places(old.value), places(new.value))
-    rounded = sum_to(exact, change, digits)
+    rounded = sum_to(exact, change, max(places(old.value), places(new.value)))
     steps = tuple(
         BridgeStep(
             name=factor.name,
@@ -170,9 +170,9 @@ def _bridge(
     percent = round_to(change / old.value * 100, 2)
     parts = " ".join(f"{'-' if step.btc < 0 else '+'} {show(abs(step.btc))} {step.name}" for step in steps)
     return Bridge(
-        issuer=issuer,
-        base=start,
-        month=month,
+        issuer=both[1].issuer,
+        base=both[0].period,
+        month=both[1].period,
         before=old.value,
         after=new.value,
         change=change,

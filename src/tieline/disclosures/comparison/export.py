@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
@@ -59,13 +60,12 @@ def _long(table: Table) -> Iterable[dict[str, Any]]:
 
 def to_csv(rows: list[dict[str, Any]]) -> str:
     """RFC 4180. A text that a spreadsheet would run as a formula is quoted with an apostrophe."""
-    if not rows:
-        return ""
+    return csv_text([list(rows[0]), *(row.values() for row in rows)], "\r\n") if rows else ""
+
+
+def csv_text(lines: Iterable[Iterable[Any]], ending: str) -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\r\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _safe(value) for name, value in row.items()})
+    csv.writer(out, lineterminator=ending).writerows(map(_safe, line) for line in lines)
     return out.getvalue()
 
 
@@ -107,7 +107,7 @@ def _plain(values: list[Any]) -> list[Any]:
 def _safe(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in "=+-@\t\r" and value:
         return "'" + value
-    return "" if value is None else value
+    return f"{value:f}" if isinstance(value, Decimal) else value
 
 
 _JSON = msgspec.json.Encoder(decimal_format="number")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tieline.disclosures.facts.book import ClaimBook
+from tieline.disclosures.facts.book import IssuerPeriod
 from tieline.disclosures.facts.claims import Claim, slack
 
 
@@ -38,17 +38,15 @@ _BANDS: tuple[tuple[str, float, float], ...] = (
 )
 
 
-def fee_band(book: ClaimBook, issuer: str, month: str) -> FeeBand:
+def fee_band(here: IssuerPeriod) -> FeeBand:
     """Fees over subsidy: from the issuer's printed share where there is one, else the assumed band."""
-    claim = book.best(issuer, month, "fee_share_pct")
+    claim = here.best("fee_share_pct")
     if claim is not None and 0 <= claim.value < 90:
         low, high = claim.value - slack(claim), claim.value + slack(claim)
         # Printed as a share of all bitcoin earned; over the subsidy it is share / (1 - share).
         return FeeBand(_over_subsidy(low), _over_subsidy(high), f"printed {claim.value} % of rewards", claim)
-    low_band, high_band = next(
-        ((low, high) for first, low, high in reversed(_BANDS) if first <= month), (_BANDS[0][1], _BANDS[0][2])
-    )
-    return FeeBand(low_band, high_band, "assumed for the month")
+    _, least, most = next((band for band in reversed(_BANDS) if band[0] <= here.period), _BANDS[0])
+    return FeeBand(least, most, "assumed for the month")
 
 
 def _over_subsidy(percent: Decimal) -> float:

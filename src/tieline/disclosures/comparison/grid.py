@@ -7,8 +7,6 @@ old its newest month is beside the newest of all.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
@@ -17,9 +15,10 @@ from typing import Literal
 import msgspec
 
 from tieline.disclosures.comparison.compare import months, table
+from tieline.disclosures.comparison.export import csv_text
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import ClaimBook
-from tieline.disclosures.facts.fields import ALL
+from tieline.disclosures.facts.fields import ALL, unit_of
 from tieline.disclosures.facts.verdict import round_to
 
 View = Literal["value", "month", "year"]
@@ -62,8 +61,7 @@ def grid(
     book: ClaimBook, field: str, *, issuers: Iterable[str] = (), since: str = "", until: str = "", view: View = "value"
 ) -> MonthGrid:
     """The grid of one field. Raises ValueError for a field, a view or a month that there is not."""
-    if field not in ALL:
-        raise ValueError(f"no field {field!r}; `tieline disclosures fields` lists those there are")
+    unit_of(field)
     if view not in ("value", "month", "year"):
         raise ValueError(f"view {view!r}: give value, month or year")
     for name in (since, until):
@@ -79,11 +77,12 @@ def grid(
 @lru_cache(maxsize=128)
 def _grid(book: ClaimBook, field: str, issuers: tuple[str, ...], since: str, until: str, view: View) -> MonthGrid:
     shown = tuple(m for m in reversed(months(book)) if m >= since and m <= (until or m))[:MAX_MONTHS]
-    lines = [(issuer, cells) for issuer in issuers if (cells := _line(book, issuer, shown, field, view))]
-    newest = max((max(cells) for _, cells in lines), default="")
+    lines = {issuer: cells for issuer in issuers if (cells := _line(book, issuer, shown, field, view))}
+    # The newest month first, and among miners of the same month by name, backwards.
+    newest = sorted(((max(cells), issuer) for issuer, cells in lines.items()), reverse=True)
     rows = tuple(
-        IssuerMonths(issuer=issuer, last=max(cells), behind=_months_between(max(cells), newest), cells=cells)
-        for issuer, cells in sorted(lines, key=lambda line: (max(line[1]), line[0]), reverse=True)
+        IssuerMonths(issuer=issuer, last=last, behind=periods.months_between(last, newest[0][0]), cells=lines[issuer])
+        for last, issuer in newest
     )
     used = tuple(month for month in shown if any(month in line.cells for line in rows))
     coverage = {month: _coverage(book, month, rows) for month in used}
@@ -121,18 +120,16 @@ def _coverage(book: ClaimBook, month: str, lines: tuple[IssuerMonths, ...]) -> s
     return f"{here} of {max(here, len(table(book, month).published))}"
 
 
-def _months_between(one: str, other: str) -> int:
-    return (int(other[:4]) - int(one[:4])) * 12 + int(other[5:7]) - int(one[5:7]) if one and other else 0
-
-
 def to_csv(grid: MonthGrid) -> str:
     """What is seen, as CSV: a row for each miner, newest month first, and the coverage as the last row."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["issuer", "field", "unit", "last", "months_behind", *grid.months])
-    for line in grid.lines:
-        cells = [f"{line.cells[m].value:f}" if m in line.cells else "" for m in grid.months]
-        name = f"'{line.issuer}" if line.issuer[:1] in "=+-@" else line.issuer
-        writer.writerow([name, grid.field, grid.unit, line.last, line.behind, *cells])
-    writer.writerow(["in the book", "", "", "", "", *(grid.coverage[m] for m in grid.months)])
-    return out.getvalue()
+    lines = [
+        [line.issuer, grid.field, grid.unit, line.last, line.behind, *(_shown(line, month) for month in grid.months)]
+        for line in grid.lines
+    ]
+    head = ["issuer", "field", "unit", "last", "months_behind", *grid.months]
+    counted = ["in the book", "", "", "", "", *(grid.coverage[month] for month in grid.months)]
+    return csv_text([head, *lines, counted], "\n")
+
+
+def _shown(line: IssuerMonths, month: str) -> Decimal | None:
+    return line.cells[month].value if month in line.cells else None

@@ -18,7 +18,7 @@ from tieline.disclosures.comparison.columns import COLUMNS, Cell
 from tieline.disclosures.comparison.explain import Bridge, bridge
 from tieline.disclosures.comparison.fees import fee_band
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import ClaimBook
+from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.fields import ALL
 from tieline.disclosures.facts.verdict import CHECKS, Verdict
@@ -40,14 +40,14 @@ def dashboard(book: ClaimBook, month: str | None = None, chain: Chain | None = N
     """
     if month is not None and not periods.is_month(month):
         raise ValueError(f"month {month!r}: write YYYY-MM")
-    return _dashboard(book, month or latest_month(book, chain), chain or shipped_chain())
+    return _dashboard(book, month or latest_month(book), chain or shipped_chain())
 
 
 COMPARES = 5
 """Miners that a month must rank for the page to open at it: fewer are no comparison."""
 
 
-def latest_month(book: ClaimBook, chain: Chain | None = None) -> str:
+def latest_month(book: ClaimBook) -> str:
     """The newest month that compares: it ranks `COMPARES` miners. Where none does, the newest of those that rank most.
 
     Raises ValueError for a book without a ranked month.
@@ -82,10 +82,10 @@ def _dashboard(book: ClaimBook, month: str, chain: Chain) -> dict[str, Any]:
         "coverage": table.coverage,
         "published": list(table.published),
         "verdicts": [_verdict(verdict) for verdict in verdicts],
-        "counts": _counts(verdicts),
+        "counts": {name: sum(verdict.outcome == name for verdict in verdicts) for name in _WORST},
         "bridges": plain(bridges),
-        "series": series(book),
-        "fees": _fees(book, month),
+        "series": _series(book),
+        "fees": _named(fee_band(IssuerPeriod(book, "", month)), "low", "high", "why"),
         "checks": CHECKS,
     }
 
@@ -102,21 +102,24 @@ def figure(book: ClaimBook, name: str, chain: Chain | None = None) -> dict[str, 
 def _figure(book: ClaimBook, name: str, chain: Chain) -> dict[str, Any]:
     stem = name.partition("~")[0]
     claims = book.of(stem)
-    return _printed_figure(book, name, claims, chain) if claims else _computed_figure(book, stem, chain)
+    shown = _printed_figure(book, name, claims) if claims else _computed_figure(book, stem, chain)
+    ids = {claim["id"] for claim in shown["claims"]}
+    verdicts = (verdict for verdict in check(book, chain) if ids & set(verdict.claims))
+    if shown["computed"] is not None:
+        verdicts = (v for v in verdicts if (v.issuer, v.period) == (shown["issuer"], shown["period"]))
+    return {"id": stem, "link": link(stem), **shown, "verdicts": [_verdict(verdict) for verdict in verdicts]}
 
 
-def _printed_figure(book: ClaimBook, name: str, claims: tuple[Claim, ...], chain: Chain) -> dict[str, Any]:
+def _printed_figure(book: ClaimBook, name: str, claims: tuple[Claim, ...]) -> dict[str, Any]:
     first = claims[0].fact
     best = book.best(first.issuer or "unknown", first.period, first.field, first.scope)
     assert best is not None
-    ids = {claim.id for claim in claims}
     unit, meaning = ALL[first.field]
-    stem = claims[0].figure
+    asked = name if any(claim.id == name for claim in claims) else None
     return {
-        "id": stem, "link": link(stem), "issuer": first.issuer, "period": first.period, "field": first.field,
-        "scope": first.scope, "meaning": meaning, "value": _number(best.value), "unit": unit, "computed": None,
-        "best": best.id, "asked": name if name in ids else None, "claims": [_claim(claim) for claim in claims],
-        "verdicts": [_verdict(verdict) for verdict in check(book, chain) if ids & set(verdict.claims)],
+        "issuer": first.issuer, "period": first.period, "field": first.field, "scope": first.scope,
+        "meaning": meaning, "value": _number(best.value), "unit": unit, "computed": None, "best": best.id,
+        "asked": asked, "claims": [_claim(claim) for claim in claims],
     }  # fmt: skip
 
 
@@ -124,14 +127,11 @@ def _computed_figure(book: ClaimBook, stem: str, chain: Chain) -> dict[str, Any]
     issuer, _, rest = stem.partition(".")
     period = rest.partition(".")[0]
     cell = _cell(book, issuer, period, stem, chain)
-    used = filter(None, (_by_id(book, one) for one in cell.claims))
-    names = set(cell.claims)
-    here = [verdict for verdict in check(book, chain) if (verdict.issuer, verdict.period) == (issuer, period)]
+    used = [claim for one in cell.claims for claim in book.of(one.partition("~")[0]) if claim.id == one]
     return {
-        "id": stem, "link": link(stem), "issuer": issuer, "period": period, "field": stem.rpartition(".")[2],
-        "scope": None, "meaning": "computed from printed figures", "value": _number(cell.value), "unit": cell.unit,
+        "issuer": issuer, "period": period, "field": stem.rpartition(".")[2], "scope": None,
+        "meaning": "computed from printed figures", "value": _number(cell.value), "unit": cell.unit,
         "computed": cell.computed, "best": None, "asked": None, "claims": [_claim(claim) for claim in used],
-        "verdicts": [_verdict(verdict) for verdict in here if names & set(verdict.claims)],
     }  # fmt: skip
 
 
@@ -140,13 +140,9 @@ def link(figure_name: str) -> str:
     return f"/disclosures#{figure_name}"
 
 
-def series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
-    """field -> issuer -> [[month, value], ...], as printed; a month that was not printed is absent."""
-    return _series(book)
-
-
 @lru_cache(maxsize=8)
 def _series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
+    """field -> issuer -> [[month, value], ...], as printed; a month that was not printed is absent."""
     series: dict[str, dict[str, list[list[Any]]]] = {}
     for field in SERIES:
         for issuer in book.issuers:
@@ -161,17 +157,11 @@ def _series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
 
 
 def _cell(book: ClaimBook, issuer: str, period: str, stem: str, chain: Chain) -> Cell:
-    if periods.is_month(period) and issuer in book.issuers:
-        for row in compare.table(book, period, chain).rows:
-            if row.issuer == issuer:
-                for cell in row.cells.values():
-                    if cell.id == stem:
-                        return cell
+    rows = compare.table(book, period, chain).rows if periods.is_month(period) else ()
+    for cell in (cell for row in rows if row.issuer == issuer for cell in row.cells.values()):
+        if cell.id == stem:
+            return cell
     raise NoFigureError(f"no figure {stem!r} in the book; `tieline disclosures compare` lists a month's figures")
-
-
-def _by_id(book: ClaimBook, claim_id: str) -> Claim | None:
-    return next((claim for claim in book.of(claim_id.partition("~")[0]) if claim.id == claim_id), None)
 
 
 def _marks(verdicts: list[Verdict]) -> dict[str, str]:
@@ -197,55 +187,30 @@ def _row(row: compare.IssuerMonth, marks: dict[str, str]) -> dict[str, Any]:
             "computed": cell.computed,
             "mark": worst,
         }
-    return {
-        "issuer": row.issuer,
-        "month": row.month,
-        "included": row.included,
-        "why": row.why,
-        "ranks": row.ranks,
-        "cells": cells,
-    }
+    return {**_named(row, "issuer", "month", "included", "why", "ranks"), "cells": cells}
 
 
 def _claim(claim: Claim) -> dict[str, Any]:
     fact = claim.fact
     return {
-        "id": claim.id,
-        "figure": claim.figure,
-        "value": _number(fact.value),
+        **_named(claim, "id", "figure", "value"),
         "shown": f"{fact.value:,f}",
-        "unit": fact.unit,
-        "period": fact.period,
-        "source": claim.source,
-        "source_kind": claim.source_kind,
-        "published": claim.published,
+        **_named(fact, "unit", "period"),
+        **_named(claim, "source", "source_kind", "published"),
         "known_at": claim.known_at.isoformat(),
         "document": claim.document,
-        "span": list(fact.span) if fact.span is not None else None,
-        "quote": fact.quote,
-        "printed": fact.printed,
-        "method": fact.method,
-        "rule": fact.rule,
-        "restated": fact.restated,
-        "approximate": fact.approximate,
+        **_named(fact, "span", "quote", "printed", "method", "rule", "restated", "approximate"),
         "note": claim.note,
     }
 
 
+def _named(one: object, *names: str) -> dict[str, Any]:
+    return {name: plain(getattr(one, name)) for name in names}
+
+
 def _verdict(verdict: Verdict) -> dict[str, Any]:
-    out: dict[str, Any] = plain(verdict)
-    out["rule"] = CHECKS[verdict.check]
-    out["figures"] = list(dict.fromkeys(claim.partition("~")[0] for claim in verdict.claims))
-    return out
-
-
-def _counts(verdicts: list[Verdict]) -> dict[str, int]:
-    return {name: sum(1 for verdict in verdicts if verdict.outcome == name) for name in _WORST}
-
-
-def _fees(book: ClaimBook, month: str) -> dict[str, Any]:
-    band = fee_band(book, "", month)
-    return {"low": band.low, "high": band.high, "why": band.why}
+    figures = list(dict.fromkeys(claim.partition("~")[0] for claim in verdict.claims))
+    return {**plain(verdict), "rule": CHECKS[verdict.check], "figures": figures}
 
 
 def plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import ClaimBook
+from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 from tieline.disclosures.facts.claims import OF_THE_ISSUER, Claim
 from tieline.disclosures.facts.verdict import show
 
@@ -45,22 +45,22 @@ def _prices(book: ClaimBook) -> tuple[Price, ...]:
 
 def _of_issuer(book: ClaimBook, issuer: str) -> Iterator[Price]:
     for period in book.periods(issuer):
+        if not (periods.is_date(period) or periods.is_month(period)):
+            continue
+        here = IssuerPeriod(book, issuer, period)
         start, end = periods.window(period)
         # A date's value stands at its end; a month's average in its middle.
         at = end if periods.is_date(period) else start + (end - start) / 2
-        if not (periods.is_date(period) or periods.is_month(period)):
-            continue
-        receivable = book.best(issuer, period, "receivable_kusd")
-        posted = book.best(issuer, period, "btc_receivable_from_collateral")
+        receivable, posted = here.best("receivable_kusd"), here.best("btc_receivable_from_collateral")
         if receivable is not None and posted is not None and posted.value > 0:
             usd = receivable.value * 1000 / posted.value
             how = f"{show(receivable.value)}k / {show(posted.value)} of {issuer} at {period}"
             yield Price(at, usd, how, (receivable, posted))
-        proceeds = book.best(issuer, period, "sale_proceeds_usd")
-        sold = book.best(issuer, period, "btc_sold") or book.best(issuer, period, "btc_announced_sale")
+        proceeds = here.best("sale_proceeds_usd")
+        sold = here.best("btc_sold") or here.best("btc_announced_sale")
         # Only what the issuer's text says of its own sale is a price; an article's may be the thing in doubt.
         if proceeds is not None and sold is not None and sold.value > 0 and proceeds.source_kind in OF_THE_ISSUER:
             how = f"{show(proceeds.value)} / {show(sold.value)} of {issuer} in {period}"
             yield Price(at, proceeds.value / sold.value, how, (proceeds, sold))
-        elif (printed := book.best(issuer, period, "avg_sale_price_usd")) is not None:
+        elif (printed := here.best("avg_sale_price_usd")) is not None:
             yield Price(at, printed.value, f"{show(printed.value)} printed by {issuer} for {period}", (printed,))

@@ -8,6 +8,7 @@ restated figure: `restated` takes the issuer's latest word, `printed` its first.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
@@ -123,6 +124,69 @@ class ClaimBook:
         }
         claims = ((scope, self.best(issuer, period, field, scope)) for scope in sorted(named))
         return {scope: claim for scope, claim in claims if claim is not None}
+
+
+@dataclass(frozen=True)
+class IssuerPeriod:
+    """One issuer's period of a book: what checks and columns ask."""
+
+    book: ClaimBook
+    issuer: str
+    period: str
+
+    @property
+    def all(self) -> tuple[Claim, ...]:
+        return self.book.in_period(self.issuer, self.period)
+
+    def best(self, field: str, scope: str | None = None) -> Claim | None:
+        return self.book.best(self.issuer, self.period, field, scope)
+
+    def printed(self, *fields: str) -> list[Claim]:
+        """The best claims of these fields, where there is one."""
+        return [claim for field in fields if (claim := self.best(field)) is not None]
+
+    def claims(self, field: str) -> tuple[Claim, ...]:
+        return self.book.claims(self.issuer, self.period, field)
+
+    def at_end(self, field: str) -> Claim | None:
+        return self.book.at_end(self.issuer, self.period, field)
+
+    def scopes(self, field: str) -> dict[str, Claim]:
+        return self.book.scopes(self.issuer, self.period, field)
+
+    def at(self, period: str) -> IssuerPeriod:
+        """The same issuer's other period."""
+        return IssuerPeriod(self.book, self.issuer, period)
+
+    @property
+    def month(self) -> IssuerPeriod:
+        """The month that a date lies in; a month itself."""
+        return self.at(self.period[:7])
+
+    @property
+    def before(self) -> IssuerPeriod:
+        """The month before this one, or before the one that a date lies in."""
+        return self.at(periods.previous(self.period[:7]))
+
+    @property
+    def after(self) -> IssuerPeriod:
+        """The month after."""
+        return self.at(periods.following(self.period))
+
+    @property
+    def end(self) -> IssuerPeriod:
+        """The last day."""
+        return self.at(periods.last_day(self.period))
+
+    @property
+    def quarter(self) -> IssuerPeriod:
+        """The quarter that a month or a date lies in."""
+        return self.at(periods.quarter_of(self.period[:7]))
+
+    @property
+    def months(self) -> list[IssuerPeriod]:
+        """The three months of a quarter."""
+        return [self.at(month) for month in periods.months_of(self.period)]
 
 
 def _witness(claim: Claim) -> tuple[int, str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -17,7 +18,6 @@ from typing import Literal, get_args
 import msgspec
 
 from tieline.disclosures.facts.fact import Fact
-from tieline.disclosures.facts.periods import window
 
 SourceKind = Literal[
     "issuer",
@@ -84,18 +84,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     def value(self) -> Decimal:
         return self.fact.value
 
-    # What a store asks of a record: when it holds, whose it is, what makes it the same claim told again.
-    @property
-    def at(self) -> datetime:
-        return window(self.fact.period)[0]
-
     @property
     def subject(self) -> str:
         return self.fact.issuer or "unknown"
-
-    @property
-    def key(self) -> str:
-        return self.id
 
 
 def figure_id(issuer: str | None, period: str, field: str, scope: str | None = None) -> str:
@@ -111,9 +102,21 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-") or "x"
 
 
-def slack(claim: Claim) -> Decimal:
-    """How far the true value may lie from the printed one by rounding: `slack_of` its fact."""
-    return slack_of(claim.fact)
+def distinct(claims: Iterable[Claim]) -> list[Claim]:
+    """The first claim of each value."""
+    by_value: dict[Decimal, Claim] = {}
+    for claim in claims:
+        by_value.setdefault(claim.value, claim)
+    return list(by_value.values())
+
+
+def total(claims: Iterable[Claim]) -> Decimal:
+    return sum((claim.value for claim in claims), Decimal(0))
+
+
+def slack(*claims: Claim) -> Decimal:
+    """How far the true value, or the sum of several, may lie from the printed by rounding: `slack_of` each fact."""
+    return sum((slack_of(claim.fact) for claim in claims), Decimal(0))
 
 
 def slack_of(fact: Fact) -> Decimal:

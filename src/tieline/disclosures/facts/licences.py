@@ -70,7 +70,8 @@ def implausible(fact: Fact, beside: Sequence[Fact], chain: Chain) -> str | None:
 def _beyond_machines(fact: Fact, beside: Sequence[Fact], chain: Chain) -> str | None:
     """Is a month's production more than the hashrate that the issuer prints could have made?"""
     per_ehs = chain.in_period(fact.period)
-    rates = [f.value for f in beside if f.field in _HASHRATES and f.scope is None and _near(f.period, fact.period)]
+    near = [f for f in beside if abs(periods.months_between(f.period, fact.period)) <= _HALF_YEAR]
+    rates = [f.value for f in near if f.field in _HASHRATES and f.scope is None]
     if not per_ehs or not rates or fact.value <= max(rates) * Decimal(repr(per_ehs)) * IMPLIED_SPREAD * FEES:
         return None
     implied = fact.value / Decimal(repr(per_ehs))
@@ -88,11 +89,6 @@ def _beyond_days(fact: Fact, beside: Sequence[Fact]) -> str | None:
     if fact.value - slack_of(fact) <= most:
         return None
     return f"{fact.value:,f} is more than {average.value:,f} a day gives in {fact.period}"
-
-
-def _near(one: str, other: str) -> bool:
-    a, b = periods.window(one)[0], periods.window(other)[0]
-    return abs((a.year - b.year) * 12 + a.month - b.month) <= _HALF_YEAR
 
 
 def closures(facts: Sequence[Fact], text: str) -> set[tuple[str, str]]:

@@ -51,6 +51,12 @@ def is_date(period: str) -> bool:
     return _DATE.fullmatch(period) is not None
 
 
+def months_between(earlier: str, later: str) -> int:
+    """From the month of one period to that of another, both by their first."""
+    start, end = window(earlier)[0], window(later)[0]
+    return (end.year - start.year) * 12 + end.month - start.month
+
+
 @lru_cache(maxsize=4096)
 def previous(month: str) -> str:
     """The month before."""

@@ -5,6 +5,7 @@ A verdict never changes a figure. `residual` is printed minus computed unless th
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal
 
@@ -18,6 +19,9 @@ rounding: they agree within the rounding of all printed numbers involved, or the
 explained: they disagree as printed, and one rule accounts for all of it.
 differs: they disagree.
 open: what was printed does not settle it; the line shows what is left."""
+
+Judged = tuple[Outcome, str, str]
+"""An outcome, its computation in one line, and what it says."""
 
 CHECKS: dict[str, str] = {
     "average": "average per day x days = produced",
@@ -58,7 +62,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def verdict(
     check: str,
-    used: list[Claim],
+    used: Sequence[Claim],
     outcome: Outcome,
     computation: str,
     says: str,
@@ -84,12 +88,29 @@ def verdict(
     )
 
 
+def grade(residual: Decimal, tolerance: Decimal) -> Outcome:
+    """Exactly alike, alike within the rounding of all that was printed, or not."""
+    if residual == 0:
+        return "holds"
+    return "rounding" if abs(residual) <= tolerance else "differs"
+
+
 def show(value: Decimal | float, places: int | None = None) -> str:
     """A number as people write it: `7,474.6`. Decimals as printed unless `places` is given."""
     number = value if isinstance(value, Decimal) else Decimal(repr(value))
     if places is not None:
         number = round_to(number, places)
     return f"{number:,f}"
+
+
+def addends(claims: Iterable[Claim]) -> str:
+    """`310 + 295.5 + 301`, as printed."""
+    return " + ".join(show(claim.value) for claim in claims)
+
+
+def millions(usd: Decimal, places: int | None = None) -> str:
+    """`US$38.8m`."""
+    return f"US${show(usd / 1_000_000, places)}m"
 
 
 def round_to(value: Decimal, places: int) -> Decimal:
