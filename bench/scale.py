@@ -1,16 +1,18 @@
 """What the control plane costs for a thousand sites.
 
-    python bench/scale.py [--sites 1000] [--seconds 630] [--usage 1000] [--gateways 20] [--month]
+    python bench/scale.py [--sites 1000] [--seconds 630] [--usage 1000] [--gateways 20] [--file] [--month SITES]
 
-Starts `tieline up` with the invented fleet's forty sites copied to so many in eight regions (no invented past),
-looks at its processes for two intervals, and sends the store the usage of so many gateways, so many requests a second,
-over the link, as gateways do. Printed beside what they may be: the CPU and memory of core, link and console; how long
-after an interval began its plans stood; how old a site's record was in the store and on the console; how long the
-console took to answer with all sites; how much the store grew by. `--month` writes the fleet's invented month into a
-store of its own first and times `tieline update` on it: for 1,000 sites some five million records, 15 minutes.
+Starts `tieline up` with the invented fleet's forty sites copied to so many in eight regions (no invented past), its
+records on a PostgreSQL of its own (`--file`: in a file, then the store's part is the core's), looks at its processes
+for two intervals, and sends the store the usage of so many gateways, so many requests a second, over the link, as
+gateways do. Printed beside what they may be: the CPU and memory of core, link, store and console; how long after an
+interval began its plans stood, decided with the look-ahead that the configuration says; how old a site's record was in
+the store and on the console; how long the console took to answer with all sites, and a browser until the first numbers
+stood (Chromium, where there is one); by how much the store grew. `--month SITES` does nothing of this: it writes the
+invented month of so many sites into a store of its own and times `tieline update` on it.
 
-Everything runs on this machine, the agents of all sites (modelled) in one process beside; engines are none, so no token
-is served. Writes bench/out/scale-SITES.json.
+Everything runs on this machine, the agents of all sites (modelled by group) in one process beside; engines are none, so
+no token is served. Writes bench/out/scale-SITES.json.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,18 +38,25 @@ from typing import Any
 
 import httpx
 
-from edge_plane import cpu_s, family, memory_mb
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.store.server import running
+
+from edge_plane import TICKS, cpu_s, family, memory_mb
 from machine import processor
 from tieline import config as configuration
 from tieline import records
 from tieline.app.runtime import Runtime
 from tieline.app.up import read_state
 from tieline.clock import wall_now
+from tieline.dispatch.settings import settings_of
 from tieline.link.push import push
 from tieline.link.transport import LinkDownError, NatsLink
 from tieline.records import Action, Plan, Usage
 from tieline.replay.history import BEGUN, BY, FINISHED, Past, write_history
 from tieline.store import Store
+from tieline.store.place import StorePlace
+from tieline.store.place import name as name_place
+from tieline.store.rolled.growth import growth_over
 
 OUT = Path(__file__).parent / "out"
 DEMO = Path(configuration.__file__).parents[1] / "app" / "demo" / "fleet.toml"
@@ -87,16 +97,18 @@ LOOK_S = 0.5
 BATCH = 50
 # What is asked of a thousand sites; for more the same is printed beside.
 MOST = {
-    "core_cores": 1.0, "link_cores": 1.0, "core_mb": 2000.0, "link_mb": 2000.0, "console_mb": 2000.0, "plans_s": 20.0,
-    "console_lag_p99_s": 5.0, "overview_p50_s": 1.0, "month_s": 60.0,
+    "core_cores": 1.0, "link_cores": 1.0, "store_cores": 1.0, "core_mb": 2000.0, "link_mb": 2000.0, "store_mb": 2000.0,
+    "console_mb": 2000.0, "plans_s": 20.0, "console_lag_p99_s": 5.0, "overview_p50_s": 1.0, "screen_p50_s": 1.0,
+    "month_s": 60.0,
 }  # fmt: skip
 
 
-def without_past(data: Path) -> None:
+def without_past(place: StorePlace) -> None:
     """Mark a new store as one whose past is written, so that none is."""
-    data.mkdir(parents=True)
+    place.folder.mkdir(parents=True, mode=0o700)
     now = wall_now()
-    store = Store(data / "store.db", records.encode, records.decode)
+    store = Store(place, records.encode, records.decode)
+    name_place(place)
     for what in (BEGUN, FINISHED):
         store.append(
             [Action(at=now, known_at=now, source=BY, kind="simulated", by=BY, what=what, target=str(Past.before(now)))]
@@ -105,11 +117,11 @@ def without_past(data: Path) -> None:
 
 
 @contextlib.contextmanager
-def platform(folder: Path, text: str) -> Iterator[Path]:
+def platform(folder: Path, text: str, url: str | None) -> Iterator[Path]:
     """`tieline up` with this file until left; its data folder. Raises SystemExit: it did not come up."""
     data, fleet, said = folder / "data", folder / "fleet.toml", folder / "said"
-    fleet.write_text(text, encoding="utf-8")
-    without_past(data)
+    fleet.write_text(text if url is None else f'{text}\n[store]\nurl = "{url}"\n', encoding="utf-8")
+    without_past(StorePlace(data, url))
     command = [
         sys.executable, "-m", "tieline", "up", "--config", str(fleet), "--data-dir", str(data), "--console-port", "0",
         "--gateway-port", "0", "--feeds", "synthetic",
@@ -178,14 +190,60 @@ class Tenants:
         )  # fmt: skip
 
 
+class ServerUse:
+    """What the database's processes use. Those that ended are counted by the one that started them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pid = int((folder / "postmaster.pid").read_text().splitlines()[0])
+        self.most_mb = 0.0
+
+    def cpu_s(self) -> float:
+        ended = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        used = (int(ended[13]) + int(ended[14])) / TICKS
+        for pid in family(self.pid):
+            with contextlib.suppress(OSError):  # ended meanwhile
+                used += cpu_s([pid])
+        return used
+
+    def weigh(self) -> None:
+        """Memory, each page counted once however many share it."""
+        total = 0
+        for pid in family(self.pid):
+            with contextlib.suppress(OSError):
+                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+                total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        self.most_mb = max(self.most_mb, total / 1024)
+
+
+def first_screen(url: str, times: int = 7) -> dict[str, Any]:
+    """Seconds until a browser shows the first page's numbers, its cache empty; nothing where there is none."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        return {}
+    from playwright.sync_api import sync_playwright
+
+    took = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        for _ in range(times):
+            page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+            began = time.monotonic()
+            page.goto(url)
+            page.wait_for_function("document.querySelectorAll('.tile .value').length > 3", timeout=30_000)
+            took.append(time.monotonic() - began)
+            page.context.close()
+        browser.close()
+    return {"screen_p50_s": share(took, 0.5), "screen_most_s": max(took)}
+
+
 class Look:
     """What is seen of a running platform."""
 
-    def __init__(self, data: Path) -> None:
-        self.data, self.state = data, read_state(data)
+    def __init__(self, data: Path, place: StorePlace, server: ServerUse | None, sites: int) -> None:
+        self.data, self.state, self.server, self.sites = data, read_state(data), server, sites
         self.pids = self._processes()
         self.restarts: dict[str, int] = dict.fromkeys(self.pids, 0)
-        self.store = Store(data / "store.db", records.encode, records.decode, read_only=True)
+        self.store = Store(place, records.encode, records.decode, read_only=True)
         self.most_mb: dict[str, float] = dict.fromkeys(self.pids, 0.0)
         self.stored_s: list[float] = []
         self.shown_s: list[float] = []
@@ -195,11 +253,11 @@ class Look:
         self.waiting: deque[tuple[int, datetime]] = deque()
 
     def for_seconds(self, seconds: float) -> dict[str, Any]:
-        after, since, began = self.store.last_seq(), wall_now(), time.monotonic()
-        self._since = since
+        first = after = self.store.last_seq()
+        began, self._since = time.monotonic(), wall_now()
         used = {name: cpu_s(pids) for name, pids in self.pids.items()}
         self.cpu_s = dict(used)
-        grown = self._bytes()
+        served = None if self.server is None else self.server.cpu_s()
         with httpx.Client(base_url=self.state.console_url or "", timeout=30.0) as client:
             while time.monotonic() - began < seconds:
                 after = self._stored(after)
@@ -207,15 +265,21 @@ class Look:
                 self._weigh(used)
                 time.sleep(LOOK_S)
         took = time.monotonic() - began
-        self.store.close()
         cores = {name: (self.cpu_s[name] - used[name]) / took for name in self.pids}
-        return self._figures(took, cores, self._bytes() - grown)
+        figures = self._figures(took, cores)
+        if self.server is not None and served is not None:
+            figures |= {"store_cores": (self.server.cpu_s() - served) / took, "store_mb": self.server.most_mb}
+        figures |= first_screen(self.state.console_url or "") | self._growth(first, took)
+        self.store.close()
+        return figures
 
     def _processes(self) -> dict[str, list[int]]:
         return {part.name: family(part.pid) for part in read_state(self.data).parts if part.pid is not None}
 
     def _weigh(self, used: dict[str, float]) -> None:
         """How much each part has used so far, and its memory; one that was started again goes on from there."""
+        if self.server is not None:
+            self.server.weigh()
         for name, pids in self.pids.items():
             try:
                 self.cpu_s[name] = cpu_s(pids)
@@ -228,8 +292,20 @@ class Look:
                     self.pids = now
                 return
 
-    def _bytes(self) -> int:
-        return sum(one.stat().st_size for one in self.data.glob("store.db*"))
+    def _growth(self, first: int, took: float) -> dict[str, Any]:
+        """By the records that came meanwhile: bytes of a site and day by the intervals whose plans were seen, as kept
+        and on disk with indexes, and those of a request."""
+        grown = growth_over(self.store, first + 1, timedelta(seconds=took))
+        if grown is None:
+            return {}
+        day, spans = timedelta(days=1) / timedelta(seconds=took), max(1, len(self.plans))
+        on_disk = grown.disk_bytes_a_day / sum(one.bytes_a_day for one in grown.streams)
+        own = sum(one.bytes_a_day for one in grown.streams if one.stream != "Usage") / day / spans / self.sites * 288
+        used = next((one.bytes_a_day / one.records_a_day for one in grown.streams if one.stream == "Usage"), 0.0)
+        return {
+            "site_day_mb": own / 1e6, "site_day_disk_mb": own * on_disk / 1e6, "request_bytes": used,
+            "request_disk_bytes": used * on_disk, "disk_mb": grown.disk_bytes / 1e6, "sampled": grown.sampled,
+        }  # fmt: skip
 
     def _stored(self, after: int) -> int:
         while True:
@@ -261,7 +337,7 @@ class Look:
         while self.waiting and self.waiting[0][0] <= seq:
             self.shown_s.append((now - self.waiting.popleft()[1]).total_seconds())
 
-    def _figures(self, took: float, cores: dict[str, float], grown: int) -> dict[str, Any]:
+    def _figures(self, took: float, cores: dict[str, float]) -> dict[str, Any]:
         plans = [second for seconds in self.plans.values() for second in seconds]
         return {
             "seconds": took,
@@ -277,7 +353,6 @@ class Look:
             "overview_p50_s": share(self.answers_s, 0.5),
             "overview_p99_s": share(self.answers_s, 0.99),
             "overview_kb": self.answer_bytes / 1000,
-            "grown_mb": grown / 1e6,
         }
 
 
@@ -315,30 +390,56 @@ def month_of(folder: Path, text: str) -> dict[str, Any]:
     return {"month_records": count, "month_written_s": wrote, "month_s": time.monotonic() - began}
 
 
+def fleet_facts(text: str, folder: Path) -> dict[str, Any]:
+    """What the fleet's file says of itself."""
+    path = folder / "facts.toml"
+    path.write_text(text, encoding="utf-8")
+    config = configuration.load(str(path))
+    sites = config.fleet.sites
+    return {
+        "sites": len(sites),
+        "regions": len({one.region for one in sites}),
+        "groups": sum(len(one.units) for one in sites),
+        "rigs_modelled": sum(group.rigs for one in sites for group in one.rig_groups),
+        "look_ahead_h": settings_of(config).horizon_s / 3600,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sites", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=630.0)
     parser.add_argument("--usage", type=float, default=1000.0, help="requests a second")
     parser.add_argument("--gateways", type=int, default=20)
-    parser.add_argument("--month", action="store_true", help="also a month's update")
+    parser.add_argument("--file", action="store_true", help="keep the records in a file, not on PostgreSQL")
+    parser.add_argument("--month", type=int, metavar="SITES", help="only a month's update, of so many sites")
     options = parser.parse_args()
-    text = fleet_of(options.sites)
-    with tempfile.TemporaryDirectory(prefix="tieline-scale-") as place:
+    sites = options.month or options.sites
+    text = fleet_of(sites)
+    with tempfile.TemporaryDirectory(prefix="tieline-scale-") as place, contextlib.ExitStack() as until:
         folder = Path(place)
-        result = month_of(folder, text) if options.month else {}
-        with platform(folder, text) as data:
-            with Tenants(data, options.gateways, options.usage) as tenants:
-                result |= Look(data).for_seconds(options.seconds)
-            result |= {"usage_stored_per_s": tenants.stored / result["seconds"], "usage_refusals": tenants.refused}
+        result = fleet_facts(text, folder)
+        if options.month:
+            result |= month_of(folder, text)
+        else:
+            server = None if options.file else until.enter_context(running(folder / "pg"))
+            url = None if server is None else server.url()
+            with platform(folder, text, url) as data:
+                use = None if server is None else ServerUse(server.folder)
+                with Tenants(data, options.gateways, options.usage) as tenants:
+                    result |= Look(data, StorePlace(data, url), use, sites).for_seconds(options.seconds)
+                    result |= {"usage_stored_per_s": tenants.stored / result["seconds"]}
+                result |= {"usage_refusals": tenants.refused}
     result |= {
-        "sites": options.sites,
+        "store": "file" if options.file or options.month else "PostgreSQL",
         "cores_here": os.cpu_count(),
+        "memory_gb_here": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9,
         "load": os.getloadavg()[0],
         "processor": processor(),
     }
     OUT.mkdir(exist_ok=True)
-    (OUT / f"scale-{options.sites}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    name_ = f"scale-month-{sites}" if options.month else f"scale-{sites}"
+    (OUT / f"{name_}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for name, value in result.items():
         shown = "not seen" if value is None else f"{value:,.3f}" if isinstance(value, float) else str(value)
         print(f"  {name:20} {shown:>12}" + (f"   at most {MOST[name]:g}" if name in MOST else ""))

@@ -62,7 +62,16 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
+def running(place: Path | None = None) -> Iterator[Server]:
+    """`place`: a folder on a disk, made here; its path has to be short."""
+    if place is not None:
+        place.mkdir()
+        server = Server(place)
+        try:
+            yield server
+        finally:
+            server.stop()
+        return
     # A socket's path has to be short: not in the folder that pytest names after the test. In memory where that can be:
     # what a server syncs, tests make thousands of files of.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

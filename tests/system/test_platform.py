@@ -23,7 +23,8 @@ import pytest
 from tests.system.conftest import ROOT, Platform, processes_of, start
 
 from tieline import records
-from tieline.records import Outcome, Payout, Plan, PowerBill, Sample, Usage
+from tieline.clock import wall_now
+from tieline.records import MeterReading, Outcome, Payout, Plan, PowerBill, Sample, Shortfall, Usage
 from tieline.store import Store
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
@@ -286,6 +287,21 @@ def test_hours_that_were_lived_through_are_measured_and_settled(platform: Platfo
         return len(heard) >= 70 and bool(payouts) and bool(bills) and any(o.result == "applied" for o in outcomes)
 
     assert eventually(lived, 150, "an hour of this run in the books")
+
+
+def test_a_site_leaves_no_more_records_in_a_day_than_is_stated(platform: Platform) -> None:
+    """docs/fleet.md, "How large": 1.0 MB a site and day at five minutes, here by the last hour that was settled."""
+    store = store_of(platform)
+    newest = max(store.latest(PowerBill, wall_now() + timedelta(days=30)), key=lambda one: one.at)
+    hour = newest.at.replace(minute=0, second=0, microsecond=0)
+    kinds = (Plan, Sample, Outcome, MeterReading, PowerBill, Shortfall)
+    span = (hour, hour + timedelta(hours=1))
+    left = {one.__name__: sum(len(records.encode(r)) for r in store.between(one, *span)) for one in kinds}
+    store.close()
+    assert all(left[name] for name in ("Plan", "Sample", "PowerBill")), left
+    a_day = 24 * sum(left.values()) / 40
+    print(left, a_day)
+    assert 0.1e6 < a_day < 1.0e6, left
 
 
 def test_ctrl_c_leaves_nothing_and_the_next_start_goes_on(platform: Platform) -> None:

@@ -25,12 +25,14 @@ from tieline.disclosures.facts.keep import LiveBook
 from tieline.dispatch.settings import settings_of
 from tieline.link import NatsLink
 from tieline.people import People
-from tieline.store import Store
-from tieline.tasks import Registry
+from tieline.store import Store, StoreError
+from tieline.store.rolled.growth import filling, growth_of
+from tieline.tasks import Registry, beat
 
 Ready = Callable[[str], None]
 
 COUNT_EVERY_S = 5.0
+GROWTH_EVERY_S = 600.0
 
 
 class _Server(uvicorn.Server):
@@ -58,7 +60,8 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     while not place.exists():
         await asyncio.sleep(0.05)
     store = Store(place, records.encode, records.decode, read_only=True)
-    aside = Counted(runtime.data)
+    aside, disk = Counted(runtime.data), Filling(runtime, config, store)
+    registry.keep("disk", "estimates when the disk is full", disk.look)
     people = People(people_of(runtime.data))
     alerts = alerts_of(runtime.data)
     app = make_app(
@@ -71,7 +74,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         shown=Shown(
             gateway_url=runtime.openai_base_url,
             demo_key=_chat_key(runtime, config),
-            info=lambda: told(runtime, aside),
+            info=lambda: told(runtime, aside, disk.line),
             disclosures=LiveBook(runtime.data / "disclosures.jsonl"),
             tenants=config.tenants,
             lots=config.treasury.lots,
@@ -157,7 +160,24 @@ class Counted:
         return self._count
 
 
-def told(runtime: Runtime, aside: Callable[[], tuple[int, int]]) -> dict[str, Any]:
+class Filling:
+    """When the disk that the records lie on will be full, by how they grew in the last day."""
+
+    def __init__(self, runtime: Runtime, config: Config, store: Store) -> None:
+        self.runtime, self.config, self.store = runtime, config, store
+        self.line: str | None = None
+
+    async def look(self) -> None:
+        granted, most = self.config.store.granted_bytes, self.config.store.warn_days
+        while True:
+            beat(2 * GROWTH_EVERY_S)
+            with contextlib.suppress(StoreError):  # a store that cannot be read is said by those who read it
+                grown = await asyncio.to_thread(growth_of, self.store, self.runtime.clock.now(), granted)
+                self.line = filling(grown, most, self.runtime.speed)
+            await asyncio.sleep(GROWTH_EVERY_S)
+
+
+def told(runtime: Runtime, aside: Callable[[], tuple[int, int]], fills: str | None = None) -> dict[str, Any]:
     """What the page says of the platform itself: its parts as the supervisor last wrote them down."""
     parts: list[dict[str, Any]] = []
     with contextlib.suppress(OSError, msgspec.DecodeError):
@@ -167,7 +187,7 @@ def told(runtime: Runtime, aside: Callable[[], tuple[int, int]]) -> dict[str, An
             if part.state != "ready" and part.detail:
                 detail = f"{detail}: {part.detail}"
             parts.append({"name": part.name, "ok": part.state == "ready", "detail": detail})
-        trouble = disk_trouble(runtime.data)
+        trouble = disk_trouble(runtime.data) or fills
         if trouble is not None:
             parts.append({"name": "disk", "ok": False, "detail": trouble})
     held, lost = aside()

@@ -137,10 +137,18 @@ class PartnerTerms(Strict, frozen=True, kw_only=True):
 class StoreServer(Strict, frozen=True, kw_only=True):
     """Where the records lie. `url` unset: in a file of the data folder. Else on PostgreSQL:
     postgresql://user@host:port/database, beyond this machine over TLS; `password_file` names a file that only its owner
-    reads, relative to the configuration's own folder."""
+    reads, relative to the configuration's own folder. `warn_days`: once the disk is full in fewer days, as the last day
+    says, somebody is told; 0: nobody. `disk_gb`: what the records may take at most on a server, whose disk cannot be
+    asked."""
 
     url: str | None = None
     password_file: str | None = None
+    warn_days: Annotated[float, msgspec.Meta(ge=0, le=3_650)] = 14.0
+    disk_gb: Annotated[float, msgspec.Meta(gt=0, le=1e6)] | None = None
+
+    @property
+    def granted_bytes(self) -> int | None:
+        return None if self.disk_gb is None else int(self.disk_gb * 1e9)
 
 
 class Intake(Strict, frozen=True, kw_only=True):

@@ -14,16 +14,18 @@ from typing import Final, NamedTuple
 from cryptography import x509
 
 from tieline import config as configuration
+from tieline import records
 from tieline.app.machines.keys import KEYS_FILE, LINK_FOLDER, TLS_FOLDER, MachineError, read_keys
 from tieline.app.machines.leading import CORE
 from tieline.app.up import LOW_BYTES, UpError, check_libraries
 from tieline.clock import wall_now
 from tieline.config import Config
 from tieline.link.certificate import RENEW_BEFORE
-from tieline.store import StoreError
+from tieline.store import Store, StoreError
 from tieline.store.lead.holder import APART_S
 from tieline.store.lead.lease import open_leases
 from tieline.store.place import StorePlace
+from tieline.store.rolled.growth import filling, growth_of
 
 FILES: Final = 4_096
 SOON: Final = RENEW_BEFORE
@@ -104,6 +106,23 @@ def _store(data: Path, path: Path, config: Config) -> Iterator[Examined]:
     yield Examined(what, f"{what}; a core here does not lead: set it" if abs(apart) > APART_S else "")
     leads = "nobody leads" if row is None or not row.holder else f"{row.holder} leads, number {row.number}"
     yield Examined(leads, f"{leads}; start a core: tieline run core" if row is None or not row.holder else "")
+    yield _grows(place, config)
+
+
+def _grows(place: StorePlace, config: Config) -> Examined:
+    """By how much the records grow, and whether the disk lasts."""
+    try:
+        with closing(Store(place, records.encode, records.decode, read_only=True)) as store:
+            grown = growth_of(store, wall_now(), config.store.granted_bytes)
+    except StoreError as error:
+        return Examined("growth of the store", str(error))
+    if grown is None:
+        return Examined("growth of the store: less than an hour of records in the last day, too little to say")
+    what = f"records grow by {grown.disk_bytes_a_day / 1e6:,.0f} MB a day (estimated)"
+    left = grown.days_left
+    ends = "; name store.disk_gb to be told how long the disk lasts" if left is None else f"; full in {left:,.0f} days"
+    fills = filling(grown, config.store.warn_days)
+    return Examined(what + ends, "" if fills is None else f"the store's disk is {fills}")
 
 
 def _tried(what: str, look: Callable[[], str]) -> Examined:

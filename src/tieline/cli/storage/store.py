@@ -15,6 +15,7 @@ from tieline import records
 from tieline.app.up import read_state
 from tieline.cli.folder import config_and_now, data_dir, place_in
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
+from tieline.cli.storage.growth import growth
 from tieline.cli.storage.sums import sums
 from tieline.records import AnyRecord
 from tieline.store import DamagedError, Store, StoreError
@@ -146,3 +147,4 @@ def archive(data_dir: Path, address: str, older_than: int, only_check: bool, as_
 
 
 store.add_command(sums)
+store.add_command(growth)
