@@ -8,7 +8,7 @@ import pytest
 from tests.disclosures.read.reading import read
 
 from tieline.disclosures.read import read as read_release
-from tieline.disclosures.tables.joined_cells import solve
+from tieline.disclosures.tables.joined_cells import CutRow, solve
 
 
 def figures(text: str, published: str | None = None, issuer: str | None = None) -> dict[tuple[str, str], Decimal]:
@@ -198,12 +198,14 @@ def test_json_that_wraps_escaped_html() -> None:
         ("Average Bitcoin Produced per Day13.215.310.2 -14%29%", ["13.2", "15.3", "10.2"]),
         ("Deployed Hash Rate110.7 EH/s210.7 EH/s24.2 EH/s 0%157%", ["10.7", "10.7", "4.2"]),
         ("Average Net Price per Bitcoin Sold$30,293$26,456$20,262 15%50%", ["30293", "26456", "20262"]),
+        ("Average Bitcoin Produced per Day12.110.811.812%2%", ["12.1", "10.8", "11.8"]),
+        ("Power Credits3,5$6.4 million6$8.4 million$9.4 million -24%-32%", ["6.4", "8.4", "9.4"]),
     ],
 )
 def test_glued_cells_are_cut_where_the_percentages_agree(row: str, values: list[str]) -> None:
     solved = solve(row, 3)
-    assert isinstance(solved, tuple)
-    assert [p.value for p in solved[1]] == [Decimal(v) for v in values]
+    assert isinstance(solved, CutRow)
+    assert [cell.value for cell in solved.cells] == [Decimal(v) for v in values]
 
 
 def test_glued_cells_without_a_proof_are_refused() -> None:
@@ -393,4 +395,4 @@ def test_cells_of_one_kind_that_ran_together_are_candidates_and_no_facts() -> No
 
 @pytest.mark.parametrize("row", ["Bitcoin Mined10.963.6", "Bitcoin Mined1,0963,669", "Bitcoin Mined10.9 x63.669.2"])
 def test_cells_that_could_be_cut_two_ways_are_left(row: str) -> None:
-    assert not isinstance(solve(row, 3), tuple)
+    assert not isinstance(solve(row, 3), CutRow)

@@ -13,11 +13,10 @@ import logging
 import re
 import unicodedata
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from tieline.disclosures.documents.unrolled import unrolled
+from tieline.disclosures.documents.shapes import set_out
 from tieline.disclosures.facts.fact import Kind
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -115,23 +114,13 @@ def normalise(text: str) -> str:
     text = re.sub(
         r"(?m)^\|[ \t]*(?=(?:[^|\s]+[ \t]+){7}[^|\n]*$)", "\n", text
     )  # a layout table's bar before a sentence
-    if "\n|-\n" in text and ("||" in text or "!!" in text):
-        text = re.sub(r"(?m)^!", "|", text).replace("!!", "|").replace("||", "|")  # a table in a wiki's markup
-    text = unrolled(_BOLD.sub(r"\1", text))
-    text = _MARK_BEHIND.sub(lambda m: " " * len(m[0]), text)
-    text = _separated(text)
+    text = _MARK_BEHIND.sub(lambda m: " " * len(m[0]), set_out(_BOLD.sub(r"\1", text)))
     text = re.sub(r"[^\S\n]{2,}", "  ", text)
-    text = re.sub(r"\n{3,}", "\n\n", text)
-    return _BROKEN_HEAD.sub(lambda m: re.sub(r"\s*\n\s*", "  ", m[0].rstrip()) + "\n", text)
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 _BOLD = re.compile(r"(?<![\w*)%])\*\*(?=\S)([^*\n]{1,200}?)(?<=\S)\*\*(?![\w*])")
 """`**July 2025**`: bold type, not a footnote's stars."""
-_BREAK = r"(?: {0,2}\n){1,3} {0,2}"
-_BROKEN_HEAD = re.compile(
-    rf"(?:(?:One Month(?: Ended)?{_BREAK})?[A-Z][a-z]{{2,8}} \d\d?,{_BREAK}20\d\d(?:{_BREAK}|\Z)){{2,}}"
-)
-"""A head of dates each of which fills several lines: `One Month`, `July 31,`, `2025`."""
 _MARK_BEHIND = re.compile(
     r"(?<=million)\d(?=[\s|]|$)"
     r"|(?<=[A-Za-z]{3})\d(?=:\s)"
@@ -141,47 +130,6 @@ _MARK_BEHIND = re.compile(
 )
 """A footnote digit behind a value or a label: `$0.2 million5`, `Bitcoin sold3: 41`, `140(1)`, and at the end of a line
 `11.7 EH/s 2`, `106,674 2`."""
-
-
-def _separated(text: str) -> str:
-    """Comma or semicolon separated lines: three or more with as many fields each, dated at the top or the side."""
-    if "," not in text and ";" not in text:
-        return text
-    out: list[str] = []
-    lines = text.split("\n")
-    for (_, fields), run in groupby(lines, key=_shape_of):
-        block = list(run)
-        cells = [_fields(line, ";" if ";" in line else ",") for line in block]
-        if len(block) >= 3 and fields > 1 and _is_table(cells):
-            block = [" | ".join(row) for row in cells]
-        out += block
-    return "\n".join(out)
-
-
-def _is_table(cells: list[list[str]]) -> bool:
-    plain = all(len(c) <= 60 and c[:1] != " " for row in cells for c in row)
-    return plain and (_all_dated(cells[0][1:]) or _all_dated([row[0] for row in cells[1:]]))
-
-
-def _shape_of(line: str) -> tuple[str, int]:
-    """What separates the fields of a line, and how many there are; a line with bars is of no such table."""
-    separator = ";" if ";" in line else ","
-    return separator, 0 if "|" in line else len(_fields(line, separator))
-
-
-def _fields(line: str, sep: str) -> list[str]:
-    """The fields of a separated line; a separator inside quotes is part of its field."""
-    if sep not in line:
-        return [line]
-    if '"' not in line:
-        return line.split(sep)
-    return [f.strip('"') for f in re.findall(rf'(?:^|(?<={sep}))(?:"[^"]*"|[^"{sep}]*)(?={sep}|$)', line)]
-
-
-def _all_dated(cells: list[str]) -> bool:
-    """Months, but for columns of changes."""
-    dated = [c for c in cells if re.search(r"20[1-4]\d|\b[A-Z][a-z]{2}[- ]'?\d\d\b", c)]
-    return bool(dated) and all(c in dated or not re.search(r"\d", c) for c in cells)
 
 
 def _build_table() -> dict[int, str | None]:

@@ -1,320 +1,252 @@
-"""A document as one stream of cells: column headings, labels, values, rows.
+"""What a cell or a line holds: headings, values, a label, or a label with its values.
 
-Knows nothing of which label means what. Lines, barred lines and one-cell-a-line runs all come out as the same
-items, so that one small machine can read every shape of table.
+Knows nothing of what stands beside a cell, and of no label's meaning. A cell is headings or values only where nothing
+else stands in it.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Literal
 
-from tieline.disclosures.lexicon.numbers import exact
-from tieline.disclosures.tables.spans import NOISE, Item, PeriodColumn, Value, mixed_of, whole_of
+from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities
+from tieline.disclosures.lexicon.periods import Period, as_heading, periods
 
-MAX_ITEMS = 10_000
-"""Cells looked at; the longest filing exhibits seen have a tenth of it."""
-MAX_RUN = 5_000
-"""Barred lines of one run that a line above may still head."""
-_HEAD_CELL = 40  # characters; what is longer is a sentence
-_CURRENCY = re.compile(r"\s*(?:(?:appx|approx)\.?\s*|[~≈])?(?:US)?\$\s*", re.IGNORECASE)
-_BEHIND = re.compile(r"\)?\s?(?:%|EH/s|BTC|J/TH|MW|million|\))\)?\*?", re.IGNORECASE)
-_YEAR_CELL = re.compile(r"[^\d|]*20[1-4]\d\W*")
-_LAST_CELL = re.compile(r"\s*(?:[($\d-]|N/A|EH/s|million)")
-_BEHIND_UNITS = (("%", "%"), ("eh/s", "EH/s"), ("btc", "BTC"), ("j/th", "J/TH"), ("mw", "power"))
 Span = tuple[int, int]
 
 
-def items_of(text: str, style: str) -> list[Item]:
-    items: list[Item] = []
-    for run, mode in _blocks(text):
-        if len(items) > MAX_ITEMS:
-            break
-        if mode == "line":
-            items.extend(_line_items(text, *run[0], style))
-        elif mode == "rows":
-            for start, end in run:
-                items.extend(_bar_row(text, start, end, style))
-        else:
-            items.extend(_cell_run(text, _cut(text, run[0][0], run[-1][1]), style))
-    return items
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A cell's figure. `zero` is a dash, `absent` is N/A or an empty cell."""
+
+    kind: Literal["number", "zero", "absent"]
+    start: int
+    end: int
+    quantity: PrintedNumber | None = None
+
+    def printed(self, text: str) -> str:
+        """The figure as the text prints it."""
+        return self.quantity.printed if self.quantity is not None else text[self.start : self.end].strip()
+
+    @property
+    def is_percent(self) -> bool:
+        return self.quantity is not None and self.quantity.unit == "%"
+
+    @property
+    def is_note(self) -> bool:
+        """May it be the number of a footnote: `2`, `(3)`?"""
+        q = self.quantity
+        if q is None or q.unit is not None or q.decimals or not 0 < q.value < 20:
+            return False
+        return not q.negative or q.end - q.start - len(q.printed) >= len("()")
+
+    @property
+    def is_bracketed(self) -> bool:
+        """Is it the number of a footnote in brackets?"""
+        return self.is_note and self.quantity is not None and self.quantity.negative
 
 
-def _cell_run(text: str, cells: list[Span], style: str) -> list[Item]:
-    """Barred cells that stand one a line; a `$` of its own belongs to the next."""
-    items: list[Item] = []
-    prefix: int | None = None
-    for start, end in cells:
-        if not text[start:end].strip():
-            continue
-        if _CURRENCY.fullmatch(text, start, end):
-            prefix = start
-            continue
-        cell = _cell(text, start, end, style)
-        if prefix is not None and cell and cell[0].values and cell[0].values[0].quantity is not None:
-            cell[0].values[0] = _with_currency(cell[0].values[0], prefix)
-        prefix = None
-        items.extend(cell)
-    return items
+@dataclass(frozen=True, slots=True)
+class PeriodColumn:
+    """A heading over values: a period, or a change between periods."""
+
+    period: Period | None
+    start: int
+    end: int
 
 
-def _blocks(text: str) -> list[tuple[list[Span], str]]:
-    """Lines, or runs of lines that hold bars, with the way in which the run is to be cut."""
-    lines: list[Span] = []
-    for content in text.split("\n"):
-        at = lines[-1][1] + 1 if lines else 0
-        lines.append((at, at + len(content)))
-    out: list[tuple[list[Span], str]] = []
-    i = 0
-    while i < len(lines):
-        if "|" not in text[slice(*lines[i])]:
-            out.append(([lines[i]], "line"))
-            i += 1
-            continue
-        last = _run_end(text, lines, i)
-        run = [line for line in lines[i : last + 1] if not _ruled(text[slice(*line)])] or [lines[i]]
-        mode = _bar_mode(text, run)
-        if mode == "cells":
-            if out and len(run) < MAX_RUN and _heads_run(text, *out[-1]):
-                run = [out.pop()[0][0], *run]
-            for cell in lines[last + 1 : last + 3]:  # a last cell that is not followed by a bar
-                if not 0 < len(text[slice(*cell)].strip()) <= 24 or not _LAST_CELL.match(text, *cell):
-                    break
-                run.append(cell)
-                last += 1
-        out.append((run, mode))
-        i = last + 1
-    return out
+@dataclass(frozen=True, slots=True)
+class LabelLine:
+    """One line of a row's label."""
 
-
-def _run_end(text: str, lines: list[Span], i: int) -> int:
-    """The last line with a bar of the run that begins at line i."""
-    last = j = i
-    while j < len(lines) and j - last <= 3:
-        content = text[slice(*lines[j])]
-        if "|" in content:
-            last = j
-        elif _ends_run(content, text[slice(*lines[j + 1])] if j + 1 < len(lines) else ""):
-            break
-        j += 1
-    return last
-
-
-def _heads_run(text: str, run: list[Span], mode: str) -> bool:
-    """A short line right above cells is the first of them."""
-    line = text[slice(*run[0])]
-    return mode == "line" and 0 < len(line.strip()) <= 40 and not line.rstrip().endswith((".", ":"))
-
-
-def _ruled(line: str) -> bool:
-    """The line under a heading in a table typed with bars: `|---|:--:|`. It is no row of dashes."""
-    return bool(re.fullmatch(r"[\s|:=+_-]*-{2,}[\s|:=+_-]*", line)) and line.count("-") > 2 * line.count("|")
-
-
-def _ends_run(line: str, following: str) -> bool:
-    """A paragraph, a bullet, or a blank line with no bar after it ends a run of barred lines."""
-    if not line.strip():
-        return "|" not in following and bool(following.strip())
-    return len(line) > 100 or line.rstrip().endswith((".", ";")) or bool(re.match(r"\s*- ", line))
-
-
-def _bar_mode(text: str, run: list[Span]) -> str:
-    full = sum(1 for s, e in run if sum(1 for c in text[s:e].split("|") if c.strip()) >= 2)
-    barred = sum(1 for s, e in run if text[s:e].strip(" |"))
-    return "rows" if full * 2 >= barred and full else "cells"
-
-
-def _cut(text: str, start: int, end: int) -> list[Span]:
-    """The cells between bars, empty ones included."""
-    cells: list[Span] = []
-    for part in text[start:end].split("|"):
-        at = cells[-1][1] + 1 if cells else start
-        cells.append((at, at + len(part)))
-    return cells
-
-
-def _with_currency(value: Value, start: int) -> Value:
-    q = value.quantity
-    assert q is not None
-    unit = "USD" if q.unit is None else q.unit
-    return Value(value.kind, start, value.end, replace(q, unit=unit, start=start, currency="USD"))
+    text: str
+    start: int
+    end: int
 
 
 @dataclass(slots=True)
-class _Cell:
-    """One filled cell of a row with what it holds."""
+class Item:
+    """A cell, or a row of cells: what stands in the stream that tables are read from."""
 
-    span: Span
-    items: list[Item]
-
-    @property
-    def kind(self) -> str:
-        return self.items[0].kind if len(self.items) == 1 else "row"
-
-    @property
-    def short(self) -> bool:
-        return self.span[1] - self.span[0] <= _HEAD_CELL
-
-    @property
-    def columns(self) -> list[PeriodColumn]:
-        return self.items[0].columns if self.kind == "head" else []
+    kind: Literal["head", "names", "label", "values", "row", "break"]
+    start: int
+    end: int
+    columns: list[PeriodColumn] = field(default_factory=list)
+    labels: list[LabelLine] = field(default_factory=list)
+    """The label of a row; of `names` every one of a row that holds nothing else."""
+    values: list[Value] = field(default_factory=list)
+    joined: bool = False
+    """Two of the headings ran together, as the cells below them have."""
 
 
-def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
-    """One table row on one line. Empty cells are kept as absent, so that sparse rows keep their places."""
-    raw = _bars(text, start, end)
-    cells = [_Cell(c, _cell(text, *c, style)) for c in raw if text[slice(*c)].strip()]
-    if len(cells) < 2:
-        return cells[0].items if cells else []
-    names_only = all(cell.items[0].kind != "values" for cell in cells)
-    for cell in cells if names_only else cells[:1]:
-        if len(cell.items) == 1:
-            cell.items = [footnoted(cell.items[0])]
-    for reading in (_head_row, _mixed_head, _labelled, _values_first):
-        row = reading(text, (start, end), raw, cells)
-        if row is not None:
-            return row
-    spans = [cell.span for cell in cells]
-    return [_label(text, cell, spans) if cell.kind == "label" else cell.items[0] for cell in cells]
+_CHANGE = (
+    r"(?:month|year|quarter|mth|yr)[- ]?(?:/|over|on|to|-)[- ]?(?:month|year|quarter|mth|yr)"
+    r"|[MQY]o[MQY](?: (?:increase|change|growth|decrease))?|[mqy]/[mqy]"
+    r"|(?:%|percent(?:age)?) ?(?:change|chg\.?|increase|variance)|change(?: ?\(?%\)?)?|variance|% ?ch\.?"
+    r"|(?:increase|decrease)(?:/\(?decrease\)?)?|difference|growth|Δ|(?:YTD|FY|H[12]|CY)[ -]?20[1-4]\d\b"
+    r"|20[1-4]\d[ -]?(?:YTD|H[12])\b|YTD\b|year[- ]to[- ]date|环比|同比|變化|变化|前月比|前年比|veränderung|variación"
+    r"|variation|var\.?"
+)
+CHANGE = re.compile(r"(?:" + _CHANGE + r")(?:\s*\(?%\)?)?", re.IGNORECASE)
+NOISE = re.compile(
+    r"\b(?:key|metrics?|comparison|kpis?|key performance indicators?|operating|operational|operations?|highlights?"
+    r"|unaudited|indicators?|mining|production|summary|results?|data|statistics|statistik|description|item|period"
+    r"|for the|month(?:s)?(?: ended| of)?|in|the|of|monthly|bitcoin|update|as of|ended|prior|current|kennzahl(?:en)?"
+    r"|métricas?|indicateurs?|indicadores?|dati|operativ\w*|total|actual|ytd|restated|revised|three|six|nine|twelve)\b"
+    r"|指标|指標|项目|項目|単位|单位|單位|[\s|*†‡:()\[\]%#/.,-]|(?<![\d])\d{1,2}(?![\d])",
+    re.IGNORECASE,
+)
+"""What may stand beside the periods of a heading."""
+_GOES_ON = re.compile(r"[.;:]\s|\b(?:vs|and|to|from|versus)\b\.?\s*$")
+"""Words before a period by which it is part of a sentence."""
+_MAY_HEAD = re.compile(r"[^\W\d_]|20\d\d|\d[/.]\d|[%Δ]")
+_ZERO = re.compile(
+    r"(?:[$€£]\s?)?(?:-{1,2}|nil|none|zero|keine?|ninguno|néant)(?:\s?(?:%|BTC|bitcoins?))?", re.IGNORECASE
+)
+_ABSENT = re.compile(
+    r"(?:n\.?\s?/?\s?a\.?|nm|n\.m\.|not applicable|not available|不适用|不適用|k\.\s?a\.|n\.\s?d\.|s/o|\*+)",
+    re.IGNORECASE,
+)
+_GAP = re.compile(r"[\s|*†‡~≈]*(?:\(\d\)|\[\d\])?[\s|*†‡]*")
+_ABOUT = re.compile(r"\s*(?:approx(?:imately|\.)?|appx\.?|about|ca\.?|circa|~|约|約|>|<)\s*", re.IGNORECASE)
+_TOKEN = re.compile(r"(?<![^\s|])(?:(?P<zero>[$€£]?\s?-{1,2})|(?P<na>N/?A|n/?a|NM|n\.?m\.?))(?=\s|$|\|)")
+_MEASURED = ("BTC", "EH/s", "J/TH", "USD/kWh", "USD")
+_REMARK = re.compile(r"(?<=[\d%])\s*\([^()]*[^\W\d_]{3,}[^()]*\)\s*\d?\*?$")
+"""`11,956 (10,608 adj)3`: a figure with a remark on it."""
 
 
-def _label(text: str, cell: _Cell, cells: list[Span]) -> Item:
-    return Item("label", *cell.span, label=(text[slice(*cell.span)].strip(), *cell.span), cells=cells)
-
-
-def _head_row(text: str, span: Span, raw: list[Span], cells: list[_Cell]) -> list[Item] | None:
-    """The row as the head of a table: a label or a period, and periods."""
-    first, *rest = cells
-    if first.kind not in ("label", "head") or any(cell.kind != "head" for cell in rest):
+def item_of(text: str, start: int, end: int, style: str) -> Item | None:
+    """What a cell, or a line that has no cells, holds; a paragraph is a break."""
+    content = text[start:end]
+    stripped = content.strip()
+    if not stripped:
         return None
-    columns = [c for cell in cells for c in cell.columns]
-    first_noise = first.kind == "head" and not NOISE.sub("", text[slice(*first.span)])
-    return [Item("head", *span, columns)] if columns or not first_noise else []
+    start += len(content) - len(content.lstrip())
+    end = start + len(stripped)
+    if len(stripped) > 260 or (len(stripped) > 160 and stripped.endswith((".", ";"))):
+        return Item("break", start, end)
+    found = _whole(text, start, end, style) or _row(text, start, end, style)
+    if found is not None:
+        return found
+    if len(stripped) > 160 or (stripped.endswith(".") and len(stripped.split()) > 9):
+        return Item("break", start, end)
+    return Item("label", start, end, labels=[LabelLine(stripped, start, end)])
 
 
-def _mixed_head(text: str, span: Span, raw: list[Span], cells: list[_Cell]) -> list[Item] | None:
-    """Months beside `YTD 2023` or `Target Q4 2025`, a column that is no period's own; None where cells are no heads.
-
-    A cell such as `YTD 2023` is made a label: it does not hold the value 2,023.
-    """
-    first, *rest = cells
-    for cell in rest:
-        if cell.kind == "row" and cell.short and _YEAR_CELL.fullmatch(text[slice(*cell.span)].strip()):
-            cell.items = [_label(text, cell, [cell.span])]
-    kinds = [cell.kind for cell in cells]
-    others = [cell.short for cell in rest if cell.kind == "label"]
-    if len(cells) < 3 or not set(kinds) <= {"head", "label"} or not 0 < len(others) <= kinds.count("head"):
+def _whole(text: str, start: int, end: int, style: str) -> Item | None:
+    """The span as nothing but values, or nothing but headings."""
+    printed = text[start:end]
+    bare = printed.rstrip(" *†‡") or printed
+    if _ZERO.fullmatch(bare):
+        return Item("values", start, end, values=[Value("zero", start, end)])
+    if _ABSENT.fullmatch(bare):
+        return Item("values", start, end, values=[Value("absent", start, end)])
+    if (heading := _heading(text, start, end)) is not None:
+        return heading
+    if (remark := _REMARK.search(printed)) is not None:
+        end = start + remark.start()
+    marks = _marks(text, start, end, style)
+    if not marks or _first_of_run(text, marks, end) > 0 or not _only_gap(text[start : marks[0].start], lead=True):
         return None
-    columns = [*first.columns, *(column for cell in rest for column in _columns_of(cell))]
-    return [Item("head", *span, columns)] if all(others) and any(c.period is not None for c in columns) else None
+    return Item("values", start, end, values=marks)
 
 
-def _columns_of(cell: _Cell) -> list[PeriodColumn]:
-    return cell.columns if cell.kind == "head" else [PeriodColumn(None, *cell.span)]
-
-
-def _labelled(text: str, span: Span, raw: list[Span], cells: list[_Cell]) -> list[Item] | None:
-    """A label and its values."""
-    first, *rest = cells
-    if first.kind != "label" or all(cell.kind != "values" for cell in rest):
+def _row(text: str, start: int, end: int, style: str) -> Item | None:
+    """A label followed by its values on one line: the longest run of values at the end."""
+    dates = [p for p in periods(text, start, end) if p.year is not None or p.day is not None]
+    marks = _marks(text, start, end, style)
+    marks = [v for v in marks if not any(p.start < v.end and v.start < p.end for p in dates)]
+    first = _first_of_run(text, marks, end)
+    if first == len(marks) or any(_ends_statement(a, text[a.end : b.start]) for a, b in pairwise(marks)):
+        return None  # a line with a figure of its own before the last label is two statements
+    label = text[start : marks[first].start].rstrip(" :|")
+    if label.endswith("/") or not re.search(r"[^\W\d_]", label) or len(label) > 110 or len(label.split()) > 14:
         return None
-    values = _values_of(text, raw, cells)
-    return (
-        None if values is None else [Item("row", *span, label=first.items[0].label, values=values, cells=[first.span])]
-    )
-
-
-def _values_first(text: str, span: Span, raw: list[Span], cells: list[_Cell]) -> list[Item] | None:
-    """Values and then their label; or a period and its values, as in a turned table."""
-    *values, last = cells
-    label = footnoted(last.items[0])
-    if label.kind == "label" and all(cell.kind == "values" for cell in values):
-        printed = [v for cell in values for v in cell.items[0].values]
-        return [Item("row", *span, label=label.label, values=printed, cells=[last.span])]
-    if cells[0].kind == "head" and all(cell.kind == "values" for cell in cells[1:]):
-        return [cells[0].items[0], *(item for cell in cells[1:] for item in cell.items)]
-    return None
-
-
-def _bars(text: str, start: int, end: int) -> list[Span]:
-    """The cells between bars, without the empty ones before the first bar and behind the last."""
-    raw = _cut(text, start, end)
-    first = len(raw) > 1 and not text[slice(*raw[0])].strip()
-    last = not text[slice(*raw[-1])].strip()
-    return raw[first : len(raw) - last]
+    return Item("row", start, end, labels=[LabelLine(label, start, start + len(label))], values=marks[first:])
 
 
 def footnoted(item: Item) -> Item:
     """`Bitcoin Held 2` above or beside its values: the digit is a footnote."""
-    if item.kind != "row" or len(item.values) != 1 or item.label is None:
+    if item.kind != "row" or len(item.values) != 1:
         return item
-    q = item.values[0].quantity
-    if q is None or q.unit is not None or q.decimals or not 0 < q.value < 10:
+    value = item.values[0]
+    if not value.is_note or value.quantity is None or value.quantity.value >= 10:
         return item
-    if q.negative and q.end - q.start != len("(1)"):
-        return item
-    return Item("label", item.start, item.end, label=item.label, cells=item.cells)
+    return Item("label", item.start, item.end, labels=item.labels)
 
 
-def _values_of(text: str, raw: list[Span], cells: list[_Cell]) -> list[Value] | None:
-    """The values of a row, its `$` and `)` cells joined to their numbers, its empty cells kept."""
-    out: list[Value] = []
-    prefix: int | None = None
-    filled = {cell.span: cell for cell in cells}
-    for cell in raw[raw.index(cells[0].span) + 1 :]:
-        content = text[slice(*cell)].strip()
-        if not content:
-            out.append(Value("absent", *cell))
-        elif _CURRENCY.fullmatch(content):
-            prefix = cell[0]
-        elif out and out[-1].kind == "number" and _BEHIND.fullmatch(content):
-            out[-1] = _joined(text, out[-1], cell[1])
-        elif content.strip("*†‡"):
-            if filled[cell].kind != "values":
-                return None
-            for value in filled[cell].items[0].values:
-                priced = prefix is not None and value.quantity is not None
-                out.append(_with_currency(value, prefix) if priced and prefix is not None else value)
-                prefix = None
-    return out
+def _heading(text: str, start: int, end: int) -> Item | None:
+    """One or more periods or changes as column headings, with nothing beside them but `Metric` and footnotes."""
+    if end - start > 260 or not _MAY_HEAD.search(text, start, end):
+        return None
+    columns = _columns(text, start, end)
+    if not columns:
+        return None
+    edges = zip([start, *(c.end for c in columns)], [*(c.start for c in columns), end], strict=True)
+    lead, *gaps = (text[a:b] for a, b in edges)
+    if any(NOISE.sub("", gap) for gap in gaps):
+        return None
+    if NOISE.sub("", lead) and (len(columns) < 2 or len(lead) > 70 or _GOES_ON.search(lead)):
+        return None
+    months = [c for c in columns if c.period is not None]
+    tight = any(a.end == b.start and text[b.start].isupper() for a, b in pairwise(months))
+    return Item("head", start, end, columns, joined=tight)
 
 
-def _joined(text: str, value: Value, end: int) -> Value:
-    """A number with the unit or the closing bracket that stands in the next cell."""
-    q = value.quantity
-    assert q is not None
-    tail = text[value.end : end].lower()
-    negative = q.negative or ("(" in text[value.start : value.start + 3] and ")" in tail)
-    unit = q.unit or next((name for mark, name in _BEHIND_UNITS if mark in tail), None)
-    number = exact(q.value * 10**6) if "million" in tail else q.value
-    return Value(value.kind, value.start, end, replace(q, value=number, unit=unit, end=end, negative=negative))
-
-
-def _cell(text: str, start: int, end: int, style: str) -> list[Item]:
-    """A cell of a table; a cell with a line break may hold the end of one row and the start of the next."""
-    content = text[start:end]
-    if "\n" in content.strip():
-        split = start + content.rstrip().rfind("\n")
-        first = whole_of(text, start, split, style)
-        if first is not None and first.kind == "values" and whole_of(text, start, end, style) is None:
-            return [first, *_cell(text, split + 1, end, style)]
-        if len(content) > 160:
-            return [Item("break", start, split + 1), *_cell(text, split + 1, end, style)]
-    return _line_items(text, start, end, style)
-
-
-def _line_items(text: str, start: int, end: int, style: str) -> list[Item]:
-    content = text[start:end]
-    stripped = content.strip()
-    if not stripped:
+def _columns(text: str, start: int, end: int) -> list[PeriodColumn]:
+    """The columns that a span heads; none where a date stands in it that is no month's end."""
+    headings = [as_heading(_marked(text, p)) for p in periods(text, start, end)]
+    if any(p.kind == "date" for p in headings):
         return []
-    start += len(content) - len(content.lstrip())
-    end = start + len(stripped)
-    if len(stripped) > 260 or (len(stripped) > 160 and stripped.endswith((".", ";"))):
-        return [Item("break", start, end)]
-    items = whole_of(text, start, end, style) or mixed_of(text, start, end, style)
-    if items is not None:
-        return [items]
-    if len(stripped) > 160 or (stripped.endswith(".") and len(stripped.split()) > 9):
-        return [Item("break", start, end)]
-    return [Item("label", start, end, label=(stripped, start, end), cells=[(start, end)])]
+    if not headings and NOISE.sub("", CHANGE.sub("", text[start:end])):
+        return []
+    columns = [PeriodColumn(p, p.start, p.end) for p in headings]
+    at = start
+    while (m := CHANGE.search(text, at, end)) is not None:
+        over = max((c.end for c in columns if c.start < m.end() and m.start() < c.end), default=0)
+        at = over if over > m.start() else m.end()  # `2024 YTD 2025`: the year belongs to the month before it
+        if not over:
+            columns.append(PeriodColumn(None, m.start(), m.end()))
+    return sorted(columns, key=lambda c: c.start)
+
+
+def _marked(text: str, p: Period) -> Period:
+    """`April 2025 1 March 2025`: the digit behind a year is a footnote's, not the day of the next month."""
+    day = re.match(r"\d\s+", text[p.start : p.end])
+    if p.kind != "date" or day is None or not re.search(r"20[1-4]\d\s+\Z", text[max(0, p.start - 8) : p.start]):
+        return p
+    return replace(p, kind="month", day=None, start=p.start + day.end())
+
+
+def _marks(text: str, start: int, end: int, style: str) -> list[Value]:
+    """Every number, dash and N/A of a span, in order."""
+    marks = [Value("number", q.start, q.end, q) for q in quantities(text, start, end, style)]
+    for m in _TOKEN.finditer(text, start, end):
+        if not any(v.start < m.end() and m.start() < v.end for v in marks):
+            marks.append(Value("zero" if m["zero"] else "absent", m.start(), m.end()))
+    marks.sort(key=lambda v: v.start)
+    values, notes = marks[::2], marks[1::2]
+    bracketed = [v.is_bracketed for v in marks] == [False, True] * len(values)
+    if bracketed and all(_only_gap(text[v.end : n.start]) for v, n in zip(values, notes, strict=True)):
+        return [replace(v, end=n.end) for v, n in zip(values, notes, strict=True)]  # `450 (1) 463 (1)`
+    return marks
+
+
+def _first_of_run(text: str, marks: list[Value], end: int) -> int:
+    """The first of the values that nothing parts from one another and from the end; past the last where something does."""
+    first = len(marks)
+    while first > 0 and _only_gap(text[marks[first - 1].end : marks[first].start if first < len(marks) else end]):
+        first -= 1
+    return first
+
+
+def _only_gap(gap: str, lead: bool = False) -> bool:
+    """Nothing but spaces, bars and footnote marks; as `lead` also `approximately`."""
+    return _GAP.fullmatch(gap) is not None or (lead and _ABOUT.fullmatch(gap) is not None)
+
+
+def _ends_statement(value: Value, gap: str) -> bool:
+    measured = value.quantity is not None and value.quantity.unit in _MEASURED
+    return measured and not _only_gap(gap) and re.search(r"[^\W\d_]{2}", gap) is not None

@@ -15,7 +15,7 @@ from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities
 from tieline.disclosures.lexicon.periods import Period, as_heading, periods
 from tieline.disclosures.rules.labels import PERCENTAGES
 from tieline.disclosures.rules.naming import classify, period_in
-from tieline.disclosures.tables.spans import CHANGE
+from tieline.disclosures.tables.cells import CHANGE
 
 _PAIR = re.compile(
     r"(?m)(?:^|(?<=[.;][ \t])(?<!Avg\.[ \t])(?<!avg\.[ \t])(?<!AVG\.[ \t]))[ \t>*-]*(?P<label>[^\n|:：;]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])"

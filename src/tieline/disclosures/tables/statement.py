@@ -71,7 +71,7 @@ class _StatementLine:
 
 
 def _dated_line(row: Row) -> _StatementLine | None:
-    label, start, _ = row.labels[-1]
+    label, start = row.labels[-1].text, row.labels[-1].start
     values = [v for v in row.values if v.quantity is not None]
     dates = [p for p in periods(label) if p.kind == "date" and p.year is not None]
     if len(values) != 1 or values[0] is not row.values[-1] or values[0].quantity is None or len(dates) != 1:
