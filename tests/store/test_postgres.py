@@ -225,6 +225,9 @@ def test_an_end_that_the_server_lost_is_noticed_by_who_sent_it(
         ("postgresql://b/c", "needs a user and a database"),
         ("postgresql://a@b", "needs a user and a database"),
         ("postgresql://a@b/c?sslmode=disable", "has the option 'sslmode'"),
+        ("postgresql://a@b,,d/c", "a host between two commas is missing"),
+        ("postgresql://a@b,d,b:5432/c", "names a server twice"),
+        ("postgresql://a@b,d:0x7/c", "cannot be read"),
     ],
 )
 def test_an_address_that_cannot_be_is_named_and_its_password_is_not(url: str, said: str) -> None:
@@ -233,7 +236,15 @@ def test_an_address_that_cannot_be_is_named_and_its_password_is_not(url: str, sa
     assert "secret" not in str(caught.value)
 
 
+def test_an_address_may_name_a_primary_and_its_standbys() -> None:
+    one = server_url("postgresql://a@db1,db2:6000,[::1]/c")
+    assert [str(place) for place in one.places] == ["db1:5432", "db2:6000", "::1:5432"]
+    assert str(one) == "PostgreSQL at db1:5432, db2:6000, ::1:5432, database c"
+
+
 def test_only_beyond_this_machine_it_goes_over_tls() -> None:
+    assert server_url("postgresql://a@127.0.0.1,localhost:6000/c").local
+    assert not server_url("postgresql://a@127.0.0.1,db.example/c").local
     assert server_url("postgresql://a@127.0.0.1/c").local
     assert server_url("postgresql://a@localhost/c").local
     assert server_url("postgresql://a@/c?host=%2Fvar%2Frun").local
@@ -410,6 +421,13 @@ def test_records_are_never_left_behind_where_the_configuration_names_another_pla
     with pytest.raises(StoreError, match="--to-file"):
         settle(tmp_path, None, None)
     assert settle(tmp_path, url, None).url == url
+    # A standby is added, the primary that is gone is taken out: the records are the same.
+    name(StorePlace(tmp_path, "postgresql://a@db1/b"))
+    for after in ("postgresql://a@db1,db2/b", "postgresql://a@db2/b"):
+        assert settle(tmp_path, after, None).url == after == place_of(tmp_path).url
+    for another in ("postgresql://a@db2/other", "postgresql://a@db3,db1/b"):
+        with pytest.raises(StoreError, match="a standby there was promoted, name both"):
+            settle(tmp_path, another, None)
     (tmp_path / "store.json").write_text("{")
     with pytest.raises(StoreError, match=r"cannot read .*store\.json"):
         place_of(tmp_path)

@@ -12,11 +12,14 @@ from tests.store.standbys import ReplicatedServer, replicated
 from tieline import records
 from tieline.store import Store, StoreError
 from tieline.store.lead.lease import look_at, open_leases
+from tieline.store.lead.primary import servers_at
 from tieline.store.place import StorePlace
+from tieline.store.postgres import server_url
 
 
 def opened(server: ReplicatedServer, name: str, folder: Path) -> Store:
-    return Store(StorePlace(folder, server.url(name)), records.encode, records.decode)
+    url = server.url_of_all("one", "primary", "two") if name == "all" else server.url(name)
+    return Store(StorePlace(folder, url), records.encode, records.decode)
 
 
 def test_nothing_acknowledged_is_lost_when_a_person_promotes_and_an_old_primary_acknowledges_nothing_more(
@@ -31,6 +34,9 @@ def test_nothing_acknowledged_is_lost_when_a_person_promotes_and_an_old_primary_
         # Losing one standby costs nothing.
         server.stop("one", "immediate")
         first.append([tick(10)])
+        # One address for all three: the primary is found, a standby and one that is down are passed over.
+        everywhere = opened(server, "all", tmp_path)
+        assert everywhere.last_seq() == 11
         # With both gone nothing is acknowledged: it waits, and is acknowledged when one is back.
         server.stop("two", "immediate")
         done = threading.Event()
@@ -66,7 +72,22 @@ def test_nothing_acknowledged_is_lost_when_a_person_promotes_and_an_old_primary_
         assert (row.holder, row.number) == ("a", fence.number), "who led is known there, so that numbers only grow"
         second.append([tick(12)])
         assert second.last_seq() == acknowledged + 1
-        assert not stuck.wait(0.5), "whoever writes to the old one is told nothing"
+        # Whoever names all of them follows, while the old one lives; and does not go back when the new one is away.
+        assert everywhere.last_seq() == acknowledged, "over the connection it has"
+        everywhere.close()
+        servers_at(server_url(server.url_of_all("one", "primary", "two")).places).broke(server.place("primary"))
+        moved = opened(server, "all", tmp_path)
+        assert moved.last_seq() == acknowledged + 1
+        moved.append([tick(13)])
+        moved.close()
+        server.stop("two", "immediate")
+        with pytest.raises(StoreError, match="is the primary of before; another was promoted since"):
+            opened(server, "all", tmp_path)
+        server.start("two")
+        moved = opened(server, "all", tmp_path)
+        assert moved.last_seq() == acknowledged + 2
+        moved.close()
+        assert not stuck.is_set(), "whoever writes to the old one is told nothing"
         server.stop("primary", "immediate")
         assert not stuck.is_set()
         with pytest.raises(StoreError):

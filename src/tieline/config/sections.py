@@ -136,10 +136,10 @@ class PartnerTerms(Strict, frozen=True, kw_only=True):
 
 class StoreServer(Strict, frozen=True, kw_only=True):
     """Where the records lie. `url` unset: in a file of the data folder. Else on PostgreSQL:
-    postgresql://user@host:port/database, beyond this machine over TLS; `password_file` names a file that only its owner
-    reads, relative to the configuration's own folder. `warn_days`: once the disk is full in fewer days, as the last day
-    says, somebody is told; 0: nobody. `disk_gb`: what the records may take at most on a server, whose disk cannot be
-    asked."""
+    postgresql://user@host:port/database, beyond this machine over TLS, with several hosts and commas between for a
+    primary and its standbys; `password_file` names a file that only its owner reads, relative to the configuration's
+    own folder. `warn_days`: once the disk is full in fewer days, as the last day says, somebody is told; 0: nobody.
+    `disk_gb`: what the records may take at most on a server, whose disk cannot be asked."""
 
     url: str | None = None
     password_file: str | None = None

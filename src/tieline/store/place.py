@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -70,14 +71,23 @@ def settle(folder: Path, url: str | None, password: Path | None) -> StorePlace:
             f"the records of {folder} lie in its {FILE}: leave [store] out of the configuration, or bring them over "
             f"first: tieline store copy --to {url} --data-dir {folder}"
         )
-    if now.url not in (None, url):
+    if now.url not in (None, url) and not _share_a_server(str(now.url), url):
         raise StoreError(
             f"the records of {folder} lie at {now.url}, and the configuration says {url}: bring them over first: "
-            f"tieline store copy --to {url} --data-dir {folder}"
+            f"tieline store copy --to {url} --data-dir {folder}; or, where a standby there was promoted, name both "
+            "servers with a comma between"
         )
     place = StorePlace(folder, url, password)
     name(place)
     return place
+
+
+def _share_a_server(one: str, other: str) -> bool:
+    """Whether both name one database of servers that belong together: a primary and its standbys are added and taken
+    away one after the other."""
+    first, second = urlsplit(one), urlsplit(other)
+    hosts = [set(parts.netloc.rpartition("@")[2].split(",")) - {""} for parts in (first, second)]
+    return first.path == second.path and bool(hosts[0] & hosts[1])
 
 
 def name(place: StorePlace) -> None:

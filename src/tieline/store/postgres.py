@@ -16,19 +16,21 @@ import itertools
 import logging
 import re
 import secrets
+import socket
 import ssl
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import msgspec
 import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
 from tieline.store.database import DamagedError, Kind, StoreError, Transaction
+from tieline.store.lead.primary import ServerPlace, servers_at
 from tieline.store.mark import EMPTY, chained
 from tieline.store.tail import INSERT, Row, TailState, Value
 
@@ -36,6 +38,9 @@ log = logging.getLogger("tieline.store")
 
 SCHEMES: Final = ("postgresql", "postgres")
 _LIKE: Final = "postgresql://tieline@db/tieline"
+# A primary and standbys; more is a mistake.
+MAX_SERVERS: Final = 8
+DEFAULT_PORT: Final = 5432
 TIMEOUT_S: Final = 30.0
 # A writer that is frozen or cut off within a transaction holds up every other: the server ends it after this long.
 HUNG_MS: Final = 3_000
@@ -102,35 +107,36 @@ _STEPS: Final = (
 
 
 class ServerUrl(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a store lies: `postgresql://user@host:port/database`, or a folder of a Unix socket as `?host=`. The
-    password comes from a file that only its owner reads."""
+    """Where a store lies: `postgresql://user@host:port/database`, or a folder of a Unix socket as `?host=`. Several
+    hosts with commas between: a primary and its standbys, in any order. The password comes from a file that only its
+    owner reads."""
 
     user: str
     database: str
-    host: str | None
-    port: int
+    places: tuple[ServerPlace, ...]
     socket: str | None
     authority: str | None  # the certificate that the server's is signed with, where it is not the machine's to know
 
     @property
     def local(self) -> bool:
         """Whether it never leaves this machine."""
-        if self.socket is not None or self.host == "localhost":
-            return True
-        with contextlib.suppress(ValueError):
-            return ip_address(self.host or "").is_loopback
-        return False
+        return all(_is_here(place.host) for place in self.places)
 
     def __str__(self) -> str:
-        where = f"{self.host}:{self.port}" if self.socket is None else self.socket
+        where = ", ".join(map(str, self.places)) if self.socket is None else self.socket
         return f"PostgreSQL at {where}, database {self.database}"
+
+
+def _is_here(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def server_url(url: str) -> ServerUrl:
     """Raises StoreError, naming what is wrong with it; never with a password in its text."""
     try:
-        parts = urlsplit(url)
-        port = parts.port or 5432
+        parts, places = _places(url)
     except ValueError as error:
         raise StoreError(f"store.url cannot be read ({error}); write it like {_LIKE}") from error
     if parts.scheme not in SCHEMES:
@@ -142,15 +148,27 @@ def server_url(url: str) -> ServerUrl:
     authority = options.pop("sslrootcert", None)
     if options:
         raise StoreError(f"store.url has the option {min(options)!r}; there are host (of a socket) and sslrootcert")
-    if (parts.hostname is None) == (socket is None):
+    if bool(places) == (socket is not None):
         raise StoreError(f"store.url names no host; write it like {_LIKE}")
+    if len(set(places)) != len(places) or len(places) > MAX_SERVERS:
+        raise StoreError(f"store.url names a server twice, or more than {MAX_SERVERS}; name each of them once")
     database = unquote(parts.path.strip("/"))
     if not database or not parts.username:
         raise StoreError(f"store.url needs a user and a database; write it like {_LIKE}")
-    return ServerUrl(
-        user=unquote(parts.username), database=database, host=parts.hostname, port=port, socket=socket,
-        authority=authority,
-    )  # fmt: skip
+    return ServerUrl(user=unquote(parts.username), database=database, places=places, socket=socket, authority=authority)
+
+
+def _places(url: str) -> tuple[SplitResult, tuple[ServerPlace, ...]]:
+    """An address with the first of its hosts alone, and all of them. Raises ValueError."""
+    parts = urlsplit(url)
+    who, at, hosts = parts.netloc.rpartition("@")
+    first, *others = hosts.split(",")
+    parts = parts._replace(netloc=f"{who}{at}{first}")
+    each = [parts, *(urlsplit(f"//{host}") for host in others)]
+    places = [ServerPlace(one.hostname, one.port or DEFAULT_PORT) for one in each if one.hostname is not None]
+    if len(places) < len(each) > 1:
+        raise ValueError("a host between two commas is missing")
+    return parts, tuple(places)
 
 
 class _Form(NamedTuple):
@@ -172,6 +190,7 @@ class ServerDatabase(TailState):
         self._timeout_s = timeout_s
         self._lock = threading.RLock()
         self._connection: pg8000.native.Connection | None = None
+        self._at: ServerPlace | None = None  # which of several servers it is to
         self._prepared: dict[str, Any] = {}
         self._in_transaction = False
         self._changed = 0  # rows, by the last statement
@@ -305,6 +324,8 @@ class ServerDatabase(TailState):
             # The connection's own count is of what was not prepared.
             self._changed = max(0, int(asked._context.row_count))
         except (InterfaceError, OSError, EOFError) as error:
+            if self._connection is not None and self._at is not None:
+                servers_at(self.url.places).broke(self._at)
             self._drop()
             raise NotReachedError(f"cannot {what} {self.url}: {error}") from error
         except DatabaseError as error:
@@ -323,7 +344,7 @@ class ServerDatabase(TailState):
     def _dialled(self) -> pg8000.native.Connection:
         if self._connection is None:
             self._prepared = {}
-            self._connection = _dial(self.url, self._password, self._timeout_s)
+            self._connection, self._at = _dial(self.url, self._password, self._timeout_s)
             if self._read_only:
                 self._connection.run("SET default_transaction_read_only = on")
         return self._connection
@@ -401,21 +422,32 @@ def _migrate(database: ServerDatabase, kind: Kind) -> None:
         log.warning("%s: brought from form %d to form %d", database.url, version, kind.version)
 
 
-def _dial(url: ServerUrl, password: Path | None, timeout_s: float) -> pg8000.native.Connection:
-    """Raises InterfaceError, DatabaseError or OSError; StoreError for the password's file."""
-    return pg8000.native.Connection(
-        url.user,
-        host=url.host or "localhost",
-        database=url.database,
-        port=url.port,
-        password=None if password is None else _secret(password),
-        unix_sock=None if url.socket is None else f"{url.socket}/.s.PGSQL.{url.port}",
-        # Beyond this machine always over TLS, with the server's certificate checked.
-        ssl_context=None if url.local else ssl.create_default_context(cafile=url.authority),
+def _dial(
+    url: ServerUrl, password: Path | None, timeout_s: float
+) -> tuple[pg8000.native.Connection, ServerPlace | None]:
+    """To the server that it names, or to the primary of several. Raises InterfaceError, DatabaseError or OSError;
+    StoreError for the password's file."""
+    said = None if password is None else _secret(password)
+    # Beyond this machine always over TLS, with the server's certificate checked.
+    tls = None if url.local else ssl.create_default_context(cafile=url.authority)
+    words = {"user": url.user, "database": url.database, "password": said, "application_name": "tieline"}
+
+    def one(place: ServerPlace, sock: socket.socket) -> pg8000.native.Connection:
+        return pg8000.native.Connection(**words, host=place.host, port=place.port, ssl_context=tls, sock=sock)
+
+    if len(url.places) > 1:
+        return servers_at(url.places).dial(one, timeout_s)
+    place = url.places[0] if url.places else None
+    connection = pg8000.native.Connection(
+        **words,
+        host="localhost" if place is None else place.host,
+        port=DEFAULT_PORT if place is None else place.port,
+        unix_sock=None if url.socket is None else f"{url.socket}/.s.PGSQL.{DEFAULT_PORT}",
+        ssl_context=tls,
         timeout=timeout_s,
         tcp_keepalive=True,
-        application_name="tieline",
     )
+    return connection, None
 
 
 def _secret(path: Path) -> str:
