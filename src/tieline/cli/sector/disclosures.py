@@ -130,23 +130,27 @@ def check(
     ours = _book(facts, as_of)
     mine: set[str] | None = None
     held = None
+    notes: tuple[str, ...] = ()
     if file is not None:
-        claims = _claims_of_file(file, issuer, published, source_kind)
+        claims, notes = _claims_of_file(file, issuer, published, source_kind)
         held = agreement(ours, claims)
         mine = {claim.id for claim in claims}
         ours = ClaimBook((*ours.all, *claims))
     verdicts = list(check_book(ours, _chain(epochs, facts), issuer=issuer, period=period))
     if only is not None:
         verdicts = [verdict for verdict in verdicts if verdict.check == only]
-    if findings:
-        verdicts = [verdict for verdict in verdicts if verdict.outcome not in ("holds", "rounding")]
     if mine is not None:
         verdicts = [verdict for verdict in verdicts if mine & set(verdict.claims)]
+    ran = len(verdicts)
+    if findings:
+        verdicts = [verdict for verdict in verdicts if verdict.outcome not in ("holds", "rounding")]
     if as_json:
-        compared = {} if held is None else {"against_the_book": held.says(), "differ": held.differ}
+        compared = {} if held is None else {"against_the_book": held.says(), "differ": held.differ, "notes": notes}
         dump({"verdicts": verdicts, "counts": counts(verdicts), "rules": CHECKS, **compared})
     else:
-        click.echo(verdicts_text(verdicts, held))
+        for note in notes:
+            click.echo(f"note: {note}")
+        click.echo(verdicts_text(verdicts, held, ran))
 
 
 @disclosures.command()
@@ -309,7 +313,10 @@ disclosures.add_command(grid)
 disclosures.add_command(refresh)
 
 
-def _claims_of_file(file: str, issuer: str | None, published: str | None, kind: SourceKind | None) -> list[Claim]:
+def _claims_of_file(
+    file: str, issuer: str | None, published: str | None, kind: SourceKind | None
+) -> tuple[list[Claim], tuple[str, ...]]:
+    """What a text claims, proven or not, and what a person should know of its reading."""
     from tieline.disclosures.intake import claims_of
     from tieline.disclosures.read import read as read_release
 
@@ -319,7 +326,7 @@ def _claims_of_file(file: str, issuer: str | None, published: str | None, kind: 
     claims = claims_of(reading, file, kind, published, wall_now(), candidates=True)
     if not claims:
         raise click.ClickException("whose figures these are is not said; give --issuer")
-    return claims
+    return claims, reading.notes
 
 
 def _body(source: str) -> bytes:

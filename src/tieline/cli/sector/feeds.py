@@ -156,6 +156,8 @@ def refresh(issuers: tuple[str, ...], since: str | None, wires: Path, facts: Pat
     def told(one: fetching.Refreshed) -> None:
         if not as_json:
             click.echo(f"{one.issuer:6} {one.says}")
+            for line in one.contradicts:
+                click.echo(f"       contradicts: {line}")
 
     desk = CandidateFile(path_beside(facts))
     done = guarded(lambda: fetching.refresh(wanted, sources, FileKeeper(facts), wall_now(), desk, told))

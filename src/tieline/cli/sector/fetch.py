@@ -19,8 +19,8 @@ import msgspec
 from tieline import __version__
 from tieline.disclosures import xbrl
 from tieline.disclosures.facts.claims import Claim, SourceKind
-from tieline.disclosures.facts.desk import CandidateFile, WaitingCandidate
-from tieline.disclosures.facts.keep import AppendResult, FileKeeper
+from tieline.disclosures.facts.desk import CandidateFile, WaitingCandidate, agreement
+from tieline.disclosures.facts.keep import AppendResult, FileKeeper, book
 from tieline.disclosures.intake import claims_of, claims_of_tagged, waiting_of
 from tieline.disclosures.read import read
 from tieline.feeds.cached import CachedFetcher, FetchError
@@ -70,6 +70,8 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     facts: int = 0
     new: int = 0
     candidates: int = 0
+    contradicts: tuple[str, ...] = ()
+    """Figures that differ from what other sources in the book state."""
     notes: tuple[str, ...] = ()
     problem: str | None = None
 
@@ -140,6 +142,7 @@ class Refreshed(msgspec.Struct, frozen=True, kw_only=True):
     says: str
     new: int = 0
     candidates: int = 0
+    contradicts: tuple[str, ...] = ()
     failed: bool = False
 
 
@@ -210,6 +213,7 @@ def _refreshed(issuer: str, runs: list[Callable[[], Done]]) -> Refreshed:
     """What all sources of one miner gave, in one line; a source that fails leaves the others."""
     read_ = new = waiting = 0
     failed: list[str] = []
+    contradicts: list[str] = []
     for run in runs:
         try:
             done = run()
@@ -219,6 +223,8 @@ def _refreshed(issuer: str, runs: list[Callable[[], Done]]) -> Refreshed:
         good = [one for one in done.documents if one.problem is None]
         read_, new = read_ + len(good), new + sum(one.new for one in good)
         waiting += sum(one.candidates for one in good)
+        # What was read before is not said again.
+        contradicts += [line for one in good if one.new or one.candidates for line in one.contradicts]
         failed += [f"stopped: {done.stopped}"] if done.stopped is not None else []
     counts = (
         [f"{read_} documents read, {new} new facts, {waiting} new candidates"]
@@ -226,7 +232,9 @@ def _refreshed(issuer: str, runs: list[Callable[[], Done]]) -> Refreshed:
         else []
     )
     says = "; ".join([*counts, *failed])
-    return Refreshed(issuer=issuer, says=says, new=new, candidates=waiting, failed=bool(failed))
+    return Refreshed(
+        issuer=issuer, says=says, new=new, candidates=waiting, contradicts=tuple(contradicts), failed=bool(failed)
+    )
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -246,6 +254,7 @@ def _collect(
 ) -> Done:
     taken: list[Taken] = []
     new = already = 0
+    ours = book(keeper, desk)
 
     def take(document: FetchedDocument) -> None:
         nonlocal new, already
@@ -253,6 +262,7 @@ def _collect(
             taken.append(Taken(source=document.source, published=document.published, problem=document.problem))
             return
         reading = find(document)
+        held = agreement(ours, [*reading.claims, *(one.claim() for one in reading.waiting)])
         appended = keeper.append(reading.claims)
         waiting = desk.put(reading.waiting) if desk is not None else 0
         new, already = new + appended.new, already + appended.already
@@ -263,6 +273,7 @@ def _collect(
                 facts=len(reading.claims),
                 new=appended.new,
                 candidates=waiting,
+                contradicts=held.differ,
                 notes=reading.notes,
                 problem=reading.refused,
             )

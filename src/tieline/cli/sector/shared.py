@@ -67,6 +67,8 @@ def report(done: Any, facts: Path, as_json: bool) -> None:
         for one in done.documents:
             says = one.problem or f"{one.facts} facts, {one.new} new"
             click.echo(f"{one.published or '':10} {one.source}: {says}")
+            for line in one.contradicts:
+                click.echo(f"  contradicts: {line}")
         click.echo(f"{len(done.documents)} documents, {done.kept.new} new facts kept in {facts}")
     if done.stopped is not None:
         raise click.ClickException(done.stopped)
@@ -95,8 +97,11 @@ def _cell_text(cell: Any) -> str:
     return "" if cell is None else f"{cell.value:,f}{'*' if cell.computed else ''}"
 
 
-def verdicts_text(verdicts: list[Verdict], held: Any) -> str:
-    """Verdicts with their computations, how a text holds against the book, and how many of each outcome."""
+def verdicts_text(verdicts: list[Verdict], held: Any, ran: int) -> str:
+    """Verdicts with their computations, how a text holds against the book, and how many of each outcome.
+
+    `ran`: how many checks there were, those that are not shown with them.
+    """
     lines = []
     for verdict in verdicts:
         lines.append(f"{verdict.outcome:9} {verdict.issuer} {verdict.period} {verdict.check}: {verdict.computation}")
@@ -105,7 +110,8 @@ def verdicts_text(verdicts: list[Verdict], held: Any) -> str:
         lines.append(f"against the book: {held.says()}")
         lines += [f"  differs: {line}" for line in held.differ]
     totals = ", ".join(f"{count} {name}" for name, count in counts(verdicts).items() if count)
-    return "\n".join([*lines, totals or "no check applies"])
+    nothing = f"no finding: {ran} checks, each holds" if ran else "no check applies"
+    return "\n".join([*lines, totals or nothing])
 
 
 _COLUMNS = (

@@ -201,12 +201,22 @@ def announced_sale(here: IssuerPeriod) -> Iterator[Verdict]:
     for claim in here.claims("btc_held_before_sale"):
         off = claim.value - opening.value
         yield verdict("announced-sale", [claim, opening], *_before_sale(claim, opening, off), off, apart=claim.mark)
-    if sale is None:
-        return
     for claim in here.claims("btc_held_after_sale"):
-        off = claim.value - (opening.value - sale.value)
-        used = [claim, opening, sale]
-        yield verdict("announced-sale", used, *_after_sale(claim, opening, sale, off), off, apart=claim.mark)
+        told = sale or _same_text_sold(here, claim, opening)
+        if told is not None:
+            off = claim.value - (opening.value - told.value)
+            used = [claim, opening, told]
+            yield verdict("announced-sale", used, *_after_sale(claim, opening, told, off), off, apart=claim.mark)
+
+
+def _same_text_sold(here: IssuerPeriod, claim: Claim, opening: Claim) -> Claim | None:
+    """What the text that states a holding after a sale says was sold in the month.
+
+    A month's sales stand beside what it mined, so they settle one thing only: that the holding is the one before them.
+    """
+    if abs(claim.value - opening.value) >= 1:
+        return None
+    return next((sold for sold in here.claims("btc_sold") if sold.source == claim.source and sold.value > 1), None)
 
 
 def _before_sale(claim: Claim, opening: Claim, off: Decimal) -> Judged:

@@ -47,6 +47,11 @@ _ELSEWHERE = frozenset({"btc_held_before_sale", "btc_held_after_sale", "btc_prod
 
 def _told_restatement(best: Claim, witnesses: tuple[Claim, ...]) -> Verdict:
     first = min(witnesses, key=lambda claim: claim.published or "9999")
+    again = next((claim for claim in (best, *witnesses) if claim.fact.restated), best)
+    if first.value == again.value and not first.fact.restated:
+        line = f"{show(first.value)} printed {first.published}; {show(again.value)} as restated; change 0"
+        says = "The document says that it restates the figure, and prints it as before: nothing was restated."
+        return verdict("restated", [again, first], "open", line, says, apart=first.mark)
     if first.value == best.value:
         line = f"{show(best.value)} as restated; as first printed: not in the book"
         says = "The document says that this replaces an earlier figure, which was not found; both vintages are kept."
