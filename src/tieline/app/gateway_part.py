@@ -158,6 +158,9 @@ def settings_of(config: Config, runtime: Runtime) -> Settings:
         rentals=tuple(msgspec.convert(msgspec.structs.asdict(rental), RentedReplicas) for rental in config.rentals),
         origins=(runtime.console_url,),
         max_body_bytes=config.gateway.max_body_bytes,
+        region=runtime.region or config.gateway.region,
+        abroad_s=config.gateway.abroad_s,
+        round_trips_ms=config.gateway.round_trips_ms,
     )
 
 

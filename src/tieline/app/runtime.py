@@ -65,6 +65,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     # given, and where its server of the link listens for the others.
     machine: str = "here"
     reach: str = ""  # what sites dial to reach it
+    region: str = ""  # where it stands, of the fleet's regions; empty: as the configuration says
     shared: bool = False
     link_passwords: dict[str, str] = {}
     link_routes: LinkRoutes | None = None

@@ -35,12 +35,16 @@ _NAME_FIX = "use letters, digits, '-', '_' and '.', at most 64"
 
 
 def check_regions(raw: FileText, regions: set[str]) -> None:
-    """Dispatch's words about regions name those of the sites."""
+    """The gateway's and dispatch's words about regions name those of the sites."""
 
     def known(at: Where, region: str) -> None:
         if region not in regions:
             raise MistakeError(at, f"no site is in region {region!r}", did_you_mean(region, regions))
 
+    if raw.gateway.region:
+        known(("gateway", "region"), raw.gateway.region)
+    for region in raw.gateway.round_trips_ms:
+        known(("gateway", "round_trips_ms", region), region)
     for region, near in raw.dispatch.reach.items():
         known(("dispatch", "reach", region), region)
         for other in near:

@@ -264,13 +264,18 @@ class Login(Strict, frozen=True, kw_only=True):
 
 
 class Gateway(Strict, frozen=True, kw_only=True):
-    """The OpenAI-compatible door. `upstreams` are engines outside the fleet, used as they are."""
+    """The OpenAI-compatible door. `upstreams` are engines outside the fleet, used as they are. `region`: where it
+    stands (`tieline run gateway --region` says it for one of several); its own sites then come first, and one elsewhere
+    has to be better by `abroad_s` seconds of waiting. `round_trips_ms`: from there to each region."""
 
     host: str = "127.0.0.1"
     port: int = 8701
     auth: Literal["none", "keys"] = "keys"
     upstreams: tuple[str, ...] = ()
     max_body_bytes: int = 20_000_000
+    region: Label = ""
+    abroad_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 2.0
+    round_trips_ms: dict[Label, Annotated[float, msgspec.Meta(ge=0, le=10_000)]] = {}
 
 
 class LinkDoor(Strict, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tieline.clock import FIVE_MINUTES, Interval
-from tieline.records import Usage
+from tieline.records import Hop, Usage
 
 Json = dict[str, Any]
 
@@ -51,8 +51,15 @@ class Count:
 class Bin:
     whole: Count = field(default_factory=Count)
     moved: int = 0
+    crossed: dict[tuple[str, str], int] = field(default_factory=dict)  # from, to -> output tokens
     replicas: dict[str, Count] = field(default_factory=dict)
     tenants: dict[str, Count] = field(default_factory=dict)
+
+    def cross(self, here: str, hop: Hop) -> None:
+        """A part of a request that was served in another region than its gateway's, where both were told."""
+        way = (here, hop.region)
+        if all(way) and here != hop.region and (way in self.crossed or len(self.crossed) < MAX_NAMES):
+            self.crossed[way] = self.crossed.get(way, 0) + hop.output_tokens
 
 
 class Traffic:
@@ -89,6 +96,7 @@ class Traffic:
             count.requests += 1
             count.lost += hop.ended in LOST
             count.output += hop.output_tokens
+            at.cross(usage.region, hop)
             count.last = (usage.at, seq)
             count.time(hop.first_token_ms)
 
@@ -106,6 +114,7 @@ def traffic_view(traffic: Traffic, now: datetime) -> Json:
         "step_s": STEP_S,
         "rows": [_row(at, b) for at, b in sorted(traffic.bins.items()) if at > now - KEEP],
         "hour": _sums([b.whole for b in hour]) | {"moved": sum(b.moved for b in hour), "covered_s": round(covered_s)},
+        "crossed": _crossed(hour),
         "replicas": _by_name([b.replicas for b in hour]),
         "tenants": _by_name([b.tenants for b in hour]),
         "newest": [request_view(seq, u) for seq, u in reversed(traffic.newest)],
@@ -118,6 +127,16 @@ def _row(at: datetime, one: Bin) -> list[float | int | None]:
     whole = one.whole
     first_ms = quantile(whole.times, 0.5)
     return [int(at.timestamp()), whole.requests, whole.failed, one.moved, whole.output, first_ms]
+
+
+def _crossed(bins: list[Bin]) -> list[Json]:
+    """Output tokens that a gateway's clients had from another region, the most first."""
+    sums: dict[tuple[str, str], int] = {}
+    for one in bins:
+        for way, tokens in one.crossed.items():
+            sums[way] = sums.get(way, 0) + tokens
+    ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0]))
+    return [{"gateway": here, "served_in": there, "output_tokens": tokens} for (here, there), tokens in ordered]
 
 
 def _by_name(counts: list[dict[str, Count]]) -> dict[str, Json]:

@@ -59,6 +59,7 @@ class Engines:
             if name in self._given:
                 continue
             backend = self.svc.backends[name] = backend_of(engine)
+            self.svc.table.settle(backend)
             self._given[name] = engine
             task = f"engine {name}"
             if task in self.kept.names:  # of the engine that had this name before

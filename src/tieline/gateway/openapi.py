@@ -348,6 +348,7 @@ def document() -> bytes:
         "/healthz": _get("Is this process serving?"),
         "/health": _get("The same, by the name that engines have for it."),
         "/readyz": _get("The same, with 503 also while no replica is ready."),
+        "/readyz/region": _get("The same, with 503 also while no replica of the gateway's own region is ready."),
         "/metrics": _get("Prometheus metrics", "text/plain"),
         "/openapi.json": _get("This document"),
         **_media(),

@@ -40,7 +40,9 @@ _INFERENCE: Final[dict[str, Kind]] = {
 }
 # Engines answer at `/health`, and so load tools ask there before they begin.
 _READY: Final = "/readyz"
-_HEALTH: Final = frozenset({"/healthz", "/health", _READY})
+# For whoever sends users to the nearest region: 503 also while no replica of the gateway's own region is ready.
+_READY_HERE: Final = "/readyz/region"
+_HEALTH: Final = frozenset({"/healthz", "/health", _READY, _READY_HERE})
 _READ: Final = frozenset({"/v1/models", "/metrics", "/openapi.json"}) | _HEALTH
 _CORS_HEADERS: Final = (
     b"access-control-allow-methods: GET, POST, DELETE, OPTIONS\r\n"
@@ -310,15 +312,8 @@ class Paths:
         svc = self.svc
         head_only = head.method == "HEAD"
         if path in _HEALTH:
-            # Balancers look for this word alone, whatever the status: who stops is left out.
-            ready = not svc.draining and any(b.state is State.READY for b in svc.backends.values())
-            troubles = svc.troubles()
-            well = not (svc.draining or troubles)
-            health = {"ok": well, "ready": ready, "draining": svc.draining, "troubles": len(troubles),
-                    "ignored": sum(svc.ignored().values()), "replicas": svc.table.shown(brief=True)}  # fmt: skip
-            # A balancer takes out who says 503: a gateway with a sick task of another kind goes on serving.
-            out = svc.draining or (path == _READY and not ready)
-            connection.answer(503 if out else 200, JSON_HEADERS, _encode(health), head_only=head_only)
+            status, health = self._health(path)
+            connection.answer(status, JSON_HEADERS, _encode(health), head_only=head_only)
             return
         if path == "/openapi.json":
             connection.answer(200, JSON_HEADERS, self._openapi, head_only=head_only)
@@ -343,6 +338,28 @@ class Paths:
                 connection.answer(200, JSON_HEADERS, _encode(entry), head_only=head_only)
                 return
         connection.refuse(errors.unknown_model(name))
+
+    def _health(self, path: str) -> tuple[int, dict[str, object]]:
+        """For balancers, and for whoever sends users to the nearest region."""
+        svc, region = self.svc, self.svc.settings.region
+        regions = {one.region for one in svc.backends.values() if one.state is State.READY and not svc.draining}
+        ready = bool(regions)
+        here = ready and (not region or not regions.isdisjoint(("", region)))
+        troubles = svc.troubles()
+        health: dict[str, object] = {
+            "ok": not (svc.draining or troubles),
+            # Balancers look for this word alone, whatever the status: who stops is left out.
+            "ready": ready,
+            "region": region,
+            "ready_in_region": here,
+            "draining": svc.draining,
+            "troubles": len(troubles),
+            "ignored": sum(svc.ignored().values()),
+            "replicas": svc.table.shown(brief=True),
+        }
+        # A balancer takes out who says 503: a gateway with a sick task of another kind goes on serving.
+        out = svc.draining or (path == _READY and not ready) or (path == _READY_HERE and not here)
+        return (503 if out else 200), health
 
     def _models(self) -> dict[str, dict[str, object]]:
         svc = self.svc

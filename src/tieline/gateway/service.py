@@ -65,7 +65,7 @@ class Service:
         self.book = KeyAccounts(settings, leased=leased, at=self.loop.time())
         self.book.turn(clock.now(), self.totals())
         self.stats = Stats()
-        self.meter = UsageMeter(spool, self.book, self.stats, clock, source)
+        self.meter = UsageMeter(spool, self.book, self.stats, clock, source, settings.region)
         self.models: dict[str, ModelOffer] = {}
         self.any_model = not settings.models
         self.connections: set[ClientConnection] = set()

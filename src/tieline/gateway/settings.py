@@ -422,12 +422,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queue_length: int = 2_000
     failover_share: float = 0.10
     region: str = ""  # where this gateway stands
+    abroad_s: float = 2.0  # what a replica of another region has to be better by, in seconds of waiting
     round_trips_ms: dict[str, float] = {}  # region -> from here, for replicas that are not asked themselves
     kwh_per_mtok: float = 1.0  # power a replica draws per million tokens, for price ceilings
     hedge_share: float = 0.05  # of requests, asked of a second replica when the first token is late; 0: none
     access_log: bool = True
     tls_cert: str = ""
     tls_key: str = ""
+
+    def is_abroad(self, region: str) -> bool:
+        """Does it stand in another region than this gateway? Not where either was not told."""
+        return bool(self.region and region) and region != self.region
 
     def __post_init__(self) -> None:
         _check_keys(self.keys, self.tenants)
@@ -436,6 +441,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _check_range("port", self.port, 0, 65_535)
         _check_range("failover_share", self.failover_share, 0, 1)
         _check_range("hedge_share", self.hedge_share, 0, 1)
+        _check_range("abroad_s", self.abroad_s, 0, 600)
         _check_range("kwh_per_mtok", self.kwh_per_mtok, 0, 1e6)
         for name in ("max_body_bytes", "max_connections", "kept_bytes", "queue_length"):
             _check_range(name, getattr(self, name), 0 if name in ("kept_bytes", "queue_length") else 1, MAX_COUNT)

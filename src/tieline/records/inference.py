@@ -60,7 +60,7 @@ class ReplicaState(
 
 
 class Hop(RecordPart, frozen=True, kw_only=True):
-    """One replica's part of a request."""
+    """One replica's part of a request; `region`: where it stood, as its site said."""
 
     replica_id: Label
     site_id: Label
@@ -69,6 +69,7 @@ class Hop(RecordPart, frozen=True, kw_only=True):
     prompt_tokens: Count = 0
     first_token_ms: Milliseconds | None = None
     total_ms: Milliseconds | None = None
+    region: Label = ""
 
 
 class Usage(Record, frozen=True, kw_only=True, subject="{tenant}", key="{request_id}", reach=OBSERVED):
@@ -78,6 +79,7 @@ class Usage(Record, frozen=True, kw_only=True, subject="{tenant}", key="{request
     the engine reported no usage and the tokens were counted here. `user` and `tags` are what the request says of itself
     (`user` or `safety_identifier`, and `metadata`), where it is short and prints; a longer `user` is its SHA-256.
     What is metered in another `unit` than tokens ("character", "second", "image") has `units` of it, and no tokens.
+    `region`: where the gateway stood that served it, empty where it was not told; hops of another one crossed over.
     """
 
     request_id: Label
@@ -101,6 +103,7 @@ class Usage(Record, frozen=True, kw_only=True, subject="{tenant}", key="{request
     tags: dict[Text, Text] = msgspec.field(default_factory=dict)
     unit: Label = ""
     units: Count = 0
+    region: Label = ""
 
 
 class Reserved(

@@ -3,7 +3,7 @@
 import { feed, get, type Replica } from "../data";
 import { h, on, patch, put, say, type Child } from "../dom";
 import { openRecords } from "../drawer";
-import { age, brief, clock, count, DASH, day, num, si, words } from "../format";
+import { age, brief, clock, count, DASH, day, num, si, title, words } from "../format";
 import { bar, tile } from "../keys";
 import { legend, panel } from "../panels";
 import type { RequestRows } from "../requests";
@@ -29,7 +29,7 @@ interface Asked {
 interface InferenceView extends RequestRows {
   speed: number; door: Door; replicas: (Replica & { live: number | null; door_state: string | null; hour: Sums | null })[];
   tenants: Tenant[]; month: { month: string; start: number; end: number } | null;
-  hour: Sums & { moved: number; covered_s: number }; newest: Asked[]; trouble: Asked[];
+  hour: Sums & { moved: number; covered_s: number }; crossed: { gateway: string; served_in: string; output_tokens: number }[]; newest: Asked[]; trouble: Asked[];
 }
 
 const USAGE = { stream: "Usage" };
@@ -143,7 +143,7 @@ const head = (...names: string[]): HTMLElement => h("thead", {}, h("tr", {}, nam
 
 function replicaTable(v: InferenceView): Child {
   if (!v.replicas.length) return h("p", { class: "wait" }, "No replica has been heard of. The door refuses with no_capacity until one is ready.");
-  return h("table", { class: "units list" }, head("Replica", "State", ">Streams", ">Requests", ">Tokens out", ">First token", ">Parts lost"),
+  const table = h("table", { class: "units list" }, head("Replica", "State", ">Streams", ">Requests", ">Tokens out", ">First token", ">Parts lost"),
     h("tbody", {}, v.replicas.map((r) => h("tr", { "data-key": r.id },
       h("th", { scope: "row" }, button(r.id, "ReplicaState", r.id), h("small", {}, siteLink(r.site_id), ` · ${r.model} · ${r.engine}`)),
       h("td", { class: r.state === "ready" ? "" : "bad" }, h("i", { class: `health ${r.state === "ready" ? "well" : "ill"}`, "aria-hidden": "true" }), r.state, h("small", {}, r.detail || `since ${age(r.age_s)}`, " ", ref(r.seq)), r.door_state && r.door_state !== r.state ? h("small", { class: "bad" }, `the door takes it for ${r.door_state}`) : null),
@@ -152,6 +152,9 @@ function replicaTable(v: InferenceView): Child {
       h("td", { class: "n" }, si(r.hour?.output_tokens ?? 0)),
       h("td", { class: "n" }, ms(r.hour?.first_token_p50_ms), r.hour ? h("small", {}, `95 %: ${ms(r.hour.first_token_p95_ms)}`) : null),
       h("td", { class: `n ${r.hour?.lost ? "bad" : ""}` }, num(r.hour?.lost ?? 0, 0))))));
+  if (!v.crossed.length) return table;
+  const ways = v.crossed.map((one) => `${si(one.output_tokens)} tokens from ${title(one.served_in)} to the gateway in ${title(one.gateway)}`);
+  return h("div", {}, table, h("p", { class: "note" }, `Crossed between regions in the last hour: ${ways.join(", ")}.`));
 }
 
 function button(name: string, stream: string, subject: string): HTMLElement {

@@ -54,7 +54,7 @@ Say = Callable[[str], None]
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line says. `server`: which of the link's servers this is, as the configuration names it.
-    `reach`: the name or address at which sites reach this machine's gateway."""
+    `reach`: the name or address at which sites reach this machine's gateway; `region`: the one it stands in."""
 
     part: str
     config: Path
@@ -64,6 +64,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     reach: str | None = None
     gateway_port: int | None = None
     console_port: int | None = None
+    region: str | None = None
 
 
 def prepare_part(options: RunOptions) -> Runtime:
@@ -91,6 +92,7 @@ def prepare_part(options: RunOptions) -> Runtime:
     reach = options.reach or config.link.name
     if options.part == "gateway" and link.tls and not reach:
         raise UpError("sites have to know where this gateway is: name this machine as they reach it: --reach 10.0.0.6")
+    region = region_of(options.region or config.gateway.region, config)
     return Runtime(
         version=__version__,
         data_dir=str(data),
@@ -109,10 +111,19 @@ def prepare_part(options: RunOptions) -> Runtime:
         acting=allowed,
         machine=options.name or socket.gethostname(),
         reach=reach,
+        region=region,
         shared=True,
         link_passwords=keys.passwords,
         link_routes=link.routes,
     )
+
+
+def region_of(named: str, config: Config) -> str:
+    """A gateway's region, which some site is in; empty: it stands nowhere in particular. Raises UpError."""
+    regions = sorted({site.region for site in config.fleet.sites})
+    if named and named not in regions:
+        raise UpError(f"--region {named!r}: no site is there; regions of this fleet: {', '.join(regions)}")
+    return named
 
 
 async def run_part(options: RunOptions, say: Say) -> int:

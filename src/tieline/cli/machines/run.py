@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,17 +28,14 @@ SITE = "site"
 @click.option(
     "--reach", metavar="HOST", help="For a gateway: what sites dial to reach this machine; default: link.name."
 )
+@click.option("--region", help="For a gateway: which of the fleet's regions it stands in; its sites then come first.")
 @click.option("--gateway-port", type=int, help="Another port than the file's.")
 @click.option("--console-port", type=int, help="Another port than the file's.")
 def run(
     part: str,
     data_dir: Path,
     config: Path | None,
-    name: str | None,
-    server: str | None,
-    reach: str | None,
-    gateway_port: int | None,
-    console_port: int | None,
+    **of_part: Any,
 ) -> None:
     """Run one PART of a platform over several machines on this one: core, link, console, gateway or site.
 
@@ -52,10 +50,7 @@ def run(
             return
         if config is None:
             raise UpError(f"which fleet? `tieline run {part}` needs --config FILE")
-        options = RunOptions(
-            part=part, config=config, data_dir=data_dir, name=name, server=server, reach=reach,
-            gateway_port=gateway_port, console_port=console_port,
-        )  # fmt: skip
+        options = RunOptions(part=part, config=config, data_dir=data_dir, **of_part)
         sys.exit(asyncio.run(run_part(options, click.echo)))
     except (UpError, JoinError) as error:
         raise click.ClickException(str(error)) from error

@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest
 
 from tieline.gateway.routing.route import Replica
+from tieline.records import Hop
 
 # Seconds; from a small engine's first token on loopback to a long prompt's on a busy one.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
@@ -28,6 +29,7 @@ GAP_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 
 # Models, and pairs of tenant and model, with figures of their own; what comes beyond them is summed as OTHERS.
 MAX_MODELS: Final = 1_000
 MAX_SERIES: Final = 20_000
+MAX_REGIONS: Final = 100
 OTHERS: Final = "(others)"
 
 
@@ -102,6 +104,7 @@ class Stats:
         self.first_tokens = Histograms()
         self.totals = Histograms()
         self.gaps = Histograms(GAP_BUCKETS)  # from one token to the next, the mean of each request
+        self._crossed: dict[str, list[int]] = {}  # region -> parts of requests, prompt and output tokens
         self._tenants: dict[tuple[str, str], list[int]] = {}  # tenant, model -> requests, tokens and nano-dollars
         self._waits: dict[tuple[str, str], list[float]] = {}  # the same -> requests, the sum of their mean gaps
 
@@ -123,6 +126,30 @@ class Stats:
         sums[1] += prompt
         sums[2] += output
         sums[3] += cost_nano
+
+    def count_crossed(self, here: str, hop: Hop, prompt: int) -> None:
+        """A part of a request that another region's replica served; nothing where either region was not told."""
+        if here and hop.region:
+            room = hop.region in self._crossed or len(self._crossed) < MAX_REGIONS
+            sums = self._crossed.setdefault(hop.region if room else OTHERS, [0, 0, 0])
+            sums[0] += 1
+            sums[1] += hop.prompt_tokens or prompt
+            sums[2] += hop.output_tokens
+
+    def crossed(self) -> Iterator[Metric]:
+        """What went over the border of this gateway's own region, and to where."""
+        parts = CounterMetricFamily(
+            "tieline_gateway_crossed", "Parts of requests served in another region", labels=["region"]
+        )
+        tokens = CounterMetricFamily(
+            "tieline_gateway_crossed_tokens", "Tokens that went to another region and came back from it",
+            labels=["region", "kind"],
+        )  # fmt: skip
+        for region, (count, prompt, output) in self._crossed.items():
+            parts.add_metric([region], count)
+            tokens.add_metric([region, "prompt"], prompt)
+            tokens.add_metric([region, "output"], output)
+        yield from (parts, tokens)
 
     def count_gap(self, tenant: str, model: str, seconds: float) -> None:
         """The mean of a request's gaps between tokens."""
@@ -205,6 +232,7 @@ class _Collector:
         yield stats.first_tokens.family("tieline_gateway_first_token_seconds", "Time to first token")
         yield stats.totals.family("tieline_gateway_request_seconds", "Whole requests")
         yield stats.gaps.family("tieline_gateway_token_seconds", "From one token to the next, the mean of each request")
+        yield from stats.crossed()
         if self.tenants:
             yield from stats.by_tenant(gauges.budgets_left())
         yield GaugeMetricFamily("tieline_gateway_live_requests", "Requests now", value=len(gauges.exchanges))

@@ -37,13 +37,16 @@ def _nowhere(lines: list[bytes]) -> None:
 class UsageMeter:
     """Turns ended requests into records and money."""
 
-    def __init__(self, spool: Spool, book: KeyAccounts, stats: Stats, clock: Clock, source: str) -> None:
+    def __init__(
+        self, spool: Spool, book: KeyAccounts, stats: Stats, clock: Clock, source: str, region: str = ""
+    ) -> None:
         self.spool, self.book, self.stats, self.clock, self.source = spool, book, stats, clock, source
+        self.region = region
         self.failing: StoreError | None = None
         self.log_lines: Callable[[list[bytes]], object] = _nowhere
         self._lines: list[bytes] = []  # of the group that is being written
         self._loop = asyncio.get_running_loop()
-        self._forms = Forms(source)
+        self._forms = Forms(source, region)
         self._at, self._at_s = b"", -1.0
         spool.render, spool.landed = self._render, self._landed
 
@@ -164,6 +167,8 @@ class UsageMeter:
             stats.resumed += 1
         for hop in request.hops:
             stats.hops[hop.ended] += 1
+            if hop.region != self.region:
+                stats.count_crossed(self.region, hop, prompt)
         stats.totals.add(model, bill.total_ms / 1e3)
 
     def _say(self, error: StoreError) -> None:

@@ -144,10 +144,10 @@ class Bill(msgspec.Struct, gc=False):
 
 
 class Forms:
-    """Forms of the records of one source."""
+    """Forms of the records of one source, which stands in one region."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
+    def __init__(self, source: str, region: str = "") -> None:
+        self._source, self._region = source, region
         self._forms: dict[tuple[str, str, str, bool], bytes] = {}
         self._words: dict[str, bytes] = {}
         # The form used last and what it was for: a group of lines is mostly of one kind.
@@ -192,7 +192,7 @@ class Forms:
         sample = Usage(
             at=_EPOCH, known_at=_EPOCH, source=self._source, kind="measured", request_id="", tenant=key.tenant,
             project=key.project, key_id=key_id, model=model, endpoint=ENDPOINTS[kind], status=0, prompt_tokens=0,
-            output_tokens=0, streamed=streamed, unit=unit,
+            output_tokens=0, streamed=streamed, unit=unit, region=self._region,
         )  # fmt: skip
         parts = [b'"type":"Usage"']
         for name in Usage.__struct_fields__:

@@ -268,4 +268,5 @@ class Attempt:
             ended=ended,
             first_token_ms=None if self.first_at is None else round((self.first_at - self.started_at) * 1e3),
             total_ms=round((self._now() - self.started_at) * 1e3),
+            region=self.backend.region,
         )

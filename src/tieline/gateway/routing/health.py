@@ -86,7 +86,7 @@ def restore(table: ReplicaTable, snapshot: Snapshot) -> int:
         backend.given, backend.label = False, one.label
         if one.engine.url.startswith(f"{TUNNEL}:"):
             backend.road = table.road
-        backend.rtt_s = table.settings.round_trips_ms.get(backend.region, 0.0) / 1e3
+        table.settle(backend)
         table.backends.setdefault(backend.id, backend)
     return len(state)
 

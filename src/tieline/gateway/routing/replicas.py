@@ -91,7 +91,7 @@ class ReplicaTable:
             backend.given = False
             if urlsplit(state.base_url).scheme == TUNNEL:
                 backend.road = self.road
-            backend.rtt_s = self.settings.round_trips_ms.get(state.region, 0.0) / 1e3
+            self.settle(backend)
         if not new and state.model and state.model not in backend.models:
             backend.models = frozenset((state.model,))  # the same address, and another model
         backend.label = state.label
@@ -100,6 +100,12 @@ class ReplicaTable:
             backend.alive(backend.beat_at)
         self.turn(backend, State(state.state))
         return new
+
+    def settle(self, backend: Backend) -> None:
+        """How far away a platform's replica is, by its region."""
+        settings = self.settings
+        backend.rtt_s = settings.round_trips_ms.get(backend.region, 0.0) / 1e3
+        backend.abroad_s = settings.abroad_s if settings.is_abroad(backend.region) else 0.0
 
     def heard_power(self, record: Plan | Instruction) -> None:
         """What a site's power will cost, or that it will end."""
@@ -177,6 +183,7 @@ class ReplicaTable:
             }
             if not brief:
                 row["region"], row["rtt_ms"] = one.region, round(one.rtt_s * 1e3, 1)
+                row["abroad"] = self.settings.is_abroad(one.region)
                 row["power"] = {
                     "term_s": round(one.power_term_s, 3),
                     "usd_per_mtok": round(one.price_usd_per_mtok, 4),

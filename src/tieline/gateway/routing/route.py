@@ -65,6 +65,7 @@ class Replica:
     slots: int
     state: State = State.READY
     rtt_s: float = 0.0
+    abroad_s: float = 0.0  # what it costs that it stands in another region than the gateway
     first_tokens: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=LATEST))  # (when, seconds)
     outcomes: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=LATEST))  # (when, well)
     # Requests that failed here and not elsewhere: (when, tenant, request).
@@ -178,7 +179,9 @@ QUEUE_WEIGHT_S = 0.5
 def score(replica: Replica, want: Want) -> float:
     """Expected seconds until the first token, plus the power term. Lower is better."""
     load = len(replica.live) / replica.slots
-    expected = replica.rtt_s + replica.power_term_s + replica.demoted_s + want.patience_s * replica.dear
+    expected = (
+        replica.rtt_s + replica.abroad_s + replica.power_term_s + replica.demoted_s + want.patience_s * replica.dear
+    )
     expected += load * QUEUE_WEIGHT_S
     if load > 1.0:
         expected += (load - 1.0) * OVERLOAD_S
