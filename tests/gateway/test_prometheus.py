@@ -19,7 +19,7 @@ from tests.gateway.engines import Scripted
 from tests.gateway.rig import free_port, settings, start
 
 from tieline.gateway.metering.stats import MAX_MODELS, OTHERS, Histograms
-from tieline.gateway.settings import Key, Limits, Tenant, hash_key
+from tieline.gateway.settings import Engine, Key, Limits, Tenant, hash_key
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus"
@@ -76,7 +76,8 @@ def test_a_prometheus_scrapes_it_and_answers_every_panel(tmp_path: Path) -> None
     async def body() -> None:
         tenants = (Tenant(id="ops"), Tenant(id="acme", limits=Limits(budget_usd=Decimal(3))))
         async with Scripted(words=("w ",) * 6) as engine:
-            given = settings(engine.url, tenants=tenants, keys=KEYS)
+            abroad = {"region": "eu", "engines": (Engine(url=engine.url, region="us"),)}  # so that this is counted too
+            given = settings(tenants=tenants, keys=KEYS, **abroad)
             async with start(given, tmp_path / "gateway") as g:
                 (tmp_path / "admin.key").write_text("root")
                 config = (RULES / "prometheus.yml").read_text().replace("127.0.0.1:8787", f"127.0.0.1:{g.port}")
