@@ -100,9 +100,11 @@ def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[
     findings.extend(statement.claims(doc.text, rows, ctx))
     skip = [r.line for r in rows if len(r.values) > 1 or r.joined or r.columns]
     spans = [span for span in sentences(doc.text, skip) if not LEGAL.search(doc.text, *span)]
-    findings.extend(open_claims(doc.text, spans, ctx, frame.quarter))
-    findings.extend(proven(doc.text, spans, ctx, frame))
-    return findings, notes
+    supposed, told = open_claims(doc.text, spans, ctx, frame.quarter), proven(doc.text, spans, ctx, frame)
+    read_so = {(f.at, f.field, f.value) for f in told}
+    for finding in supposed:
+        finding.told = (finding.at, finding.field, finding.value) in read_so
+    return [*findings, *supposed, *(f for f in told if f.licensed)], notes
 
 
 def _fact(text: str, c: Finding) -> Fact:

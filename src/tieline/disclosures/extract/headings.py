@@ -75,6 +75,9 @@ def heading_over(text: str, at: int, frame: Frame) -> str | None:
         else:
             proves = False if _YEAR.fullmatch(line.words) else _proves(line, frame)
             headed |= proves is None and HEAD.match(line.words) is not None
+            if proves is False and _BULLET.match(line.raw):
+                doubtful = NOT_OWN.search(line.words) or NOT_DONE.search(line.words)
+                proves, nearest = (False if nearest and doubtful else None), False
         if proves is not None:
             return None if proves else line.words
     return None
@@ -111,6 +114,8 @@ def _proves(line: _LineOver, frame: Frame) -> bool | None:
     return not _heading_bars(line.words, line.dated, line.title, frame)
 
 
+_BULLET = re.compile(r"\s*[-•·*] ?[^\W\d_]")
+"""A point of a list: told, as a sentence is, and no heading."""
 _EDGES = " |:*#-•\t"
 _OPEN_ENDED = re.compile(r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net)|[-/(,&])$", re.IGNORECASE)
 _MONTH = re.compile(r"[A-Z][a-z]{2,8}\.?(?: \d{1,2},?)?")

@@ -38,7 +38,6 @@ def settle(claims: list[Finding], statement: bool) -> tuple[list[Finding], list[
         if apart:
             group = [_as(c, "btc_on_balance") if c.field == "btc_held_end" else c for c in group]
         months[key] = _without_blocks(_balanced(group, notes), notes)
-    _summed(months, notes)
     settled: list[Finding] = []
     contested: list[Finding] = []
     for group in months.values():
@@ -138,34 +137,6 @@ def _told(group: Group, field: str) -> Group:
     return [c for c in group if c.field == field and c.rule.startswith("open")]
 
 
-def _summed(months: dict[tuple[str | None, str], Group], notes: list[str]) -> None:
-    """Sites that add up to a printed total in one month give the total of the table's other months."""
-    sites = {key: _sites(group) for key, group in months.items()}
-    totals = {key: _values(group, "btc_produced") for key, group in months.items()}
-    proven = {_scopes(parts) for key, parts in sites.items() if len(parts) > 1 and _sum(parts) in totals[key]}
-    for (issuer, period), parts in sites.items():
-        if _scopes(parts) not in proven or len(_scopes(parts)) < len(parts) or totals[issuer, period]:
-            continue
-        start, end = min(c.start for c in parts), max(c.end for c in parts)
-        printed, rule = " + ".join(c.printed for c in parts), "table:sum-of-sites"
-        whole = Finding("btc_produced", _sum(parts), period, start, end, printed, rule, issuer=issuer, method="sum")
-        months[issuer, period].append(whole)
-        says = f"{printed} = {whole.value}, a sum proven by the month whose total is printed"
-        notes.append(f"{period} btc_produced: {says}")
-
-
-def _sites(group: Group) -> Group:
-    return [c for c in group if c.field == "btc_produced" and c.scope is not None and c.rule.startswith("table:")]
-
-
-def _scopes(parts: Group) -> frozenset[str | None]:
-    return frozenset(c.scope for c in parts)
-
-
-def _sum(parts: Group) -> Decimal:
-    return sum((c.value for c in parts), _ZERO)
-
-
 def _one_each(group: Group, notes: list[str]) -> tuple[Group, Group]:
     """One claim for each field and scope; and the readings of those that have none, each with what it contradicts."""
     fields: dict[tuple[str, str | None], Group] = defaultdict(list)
@@ -175,26 +146,34 @@ def _one_each(group: Group, notes: list[str]) -> tuple[Group, Group]:
     contested: Group = []
     for (field, _), readings in fields.items():
         best = _agreed(readings)
+        rest = {c.value: c for c in readings if best is None or not _same(best, c)}
         if best is not None:
             singles.append(best)
-            continue
         says = f"the text prints {' and '.join(sorted({c.printed.strip() for c in readings}))}"
-        notes.append(f"{readings[0].period} {field}: left empty, {says}")
-        distinct = {c.value: replace(c, licensed=False, lacks=("assertion", says)) for c in readings}
-        contested.extend(distinct.values())
+        if best is None or rest:
+            notes.append(f"{readings[0].period} {field}: {'left empty, ' if best is None else ''}{says}")
+        contested += [replace(c, licensed=False, lacks=("assertion", says)) for c in rest.values()]
     return singles, contested
 
 
 def _agreed(group: Group) -> Finding | None:
     """The claim to keep; None where two of equal strength, or one that is licensed and a strong one, contradict."""
-    top = max(c.strength for c in group)
-    strong = [c for c in group if c.strength == top]
     licensed = [c for c in group if c.licensed]
-    exact = [c for c in licensed or strong if not c.approximate] or licensed or strong
+    top = max(c.strength for c in group)
+    rivals = [c for c in group if c.strength == top and _shakes(c, licensed)]
+    best = licensed or rivals
+    exact = [c for c in best if not c.approximate] or best
     finest = max(exact, key=lambda c: (_decimals(c.value), c.rule.startswith("table"), -c.start))
-    if not all(_same(finest, c) for c in (*strong, *licensed)):
+    if not all(_same(finest, c) for c in (*rivals, *licensed)):
         return None
     return replace(finest, restated=any(c.restated for c in group))
+
+
+def _shakes(c: Finding, licensed: Group) -> bool:
+    """Does a reading shake those that are proven? What no row of the grammar reads so shakes no other sentence, and no
+    row of a table."""
+    beside = any(known.start <= c.at < known.end for known in licensed)
+    return not licensed or c.told or beside or not c.rule.startswith("open")
 
 
 def _same(a: Finding, b: Finding) -> bool:

@@ -47,7 +47,7 @@ _UNITS: list[tuple[str, str, Decimal]] = [
     ),
     (r"(?:(?:bitcoin |BTC |Bitcoin )?blocks?\b|区块|區塊|个区块|bloques|Blöcke|blocs|blocchi)", "blocks", Decimal(1)),
     (
-        r"(?:(?:gross |net |new )?(?:BTC\b|[Bb]itcoins?\b)|BTC|[Bb]itcoins?|BITCOINS?|[Cc]oins|₿|[枚個个](?:比特[币幣]|BTC)?(?!月)|比特[币幣]|ビットコイン|비트코인"
+        r"(?:(?:gross |net |new |[Ss]elf-[Mm]ined )?(?:BTC\b|[Bb]itcoins?\b)|BTC|[Bb]itcoins?|BITCOINS?|[Cc]oins|₿|[枚個个](?:比特[币幣]|BTC)?(?!月)|比特[币幣]|ビットコイン|비트코인"
         r"|биткоин\w*|биткойн\w*|BTCs|Bitcoin-Einheiten)",
         "BTC",
         Decimal(1),

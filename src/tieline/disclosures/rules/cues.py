@@ -64,7 +64,7 @@ COINS: tuple[Cue, ...] = (
 )
 HASHRATE: tuple[Cue, ...] = (
     Cue("managed_ehs", "clause", (w.MANAGED,)),
-    Cue("hashrate_total", "left", (_p(r"\btotal (?:hash|computing)"),), (w.AVERAGE, _p(r"deployed|installed|energi[sz]ed|operat"))),
+    Cue("hashrate_total", "left", (_p(r"\btotal (?:self-mining |mining )?(?:hash|computing)"),), (w.AVERAGE, _p(r"deployed|installed|energi[sz]ed|operat"))),
     Cue("deployed_ehs", "left", (w.HASHRATE, _p(r"\b(?:increased|grew|rose|expanded)\b[^.;]{0,40}\bto\s*$")), (w.AVERAGE, w.OPERATING)),
     Cue("potential_phs", "clause", (w.POTENTIAL,)),
     Cue("avg_operating_ehs", "left", (w.AVERAGE,)),

@@ -25,7 +25,7 @@ class SentenceRule(NamedTuple):
 
 
 MACROS: dict[str, str] = {
-    "ABOUT": r"(?:(?:approximately|about|roughly|around|a total of|total of|an aggregate of|a record|a new record of|~|a|an|the|some|just|only) )*",
+    "ABOUT": r"(?:(?:approximately|about|roughly|around|a total of|total of|an aggregate of|a record|a new record of|record|~|a|an|the|some|just|only) )*",
     "SUBJ": r"(?:~own(?: (?:inc|corp|ltd|limited|plc|group|holdings|mining|digital|technologies))*(?: \.)?(?: ,? ?\( (?:nasdaq|nyse|tsx|tsxv|tsx-v|lse|aim|asx|otc|otcqx|otcqb|cboe|nyse american)[^()]*\))?(?: ,)?|we|it|the (?:company|group|miner|firm|bitcoin miner)|(?:our|its|the company 's) (?:self-mining |mining )?operations)",
     "OPENER": r"(?:(?:in|during|for|throughout|as of|as at|at|on|by|at the end of|by the end of|as of the end of|at the close of|(?:for|in|during) the month of|in the month ended|for the month ended) (?:the )?@[mdeq]|(?:in|during|for|over|throughout) the month(?: of @m)?|at month-end|this month)(?: ,)?",
     "HEAD": r"(?:^|[;:,] |and |while |but )(?:[-*•·] )?(?:{OPENER} )?(?:{SUBJ} )?(?:(?:has|have|had|also|successfully|as of @[mde]|at @e) )*",
@@ -67,6 +67,7 @@ ROWS: tuple[SentenceRule, ...] = (
     _R("btc_held_end", "stock", "{HEAD}(?:ended|closed|finished) (?:the month|@m|the month of @m) with (?:a (?:treasury|treasury balance|balance|total) of )?{ABOUT}<b>", "Heron ended July 2025 with 300 BTC.", "Heron ended July 2025 with loans of 300 BTC."),
     _R("btc_held_end", "stock", "#b (?:{WHEN})?,? ?(?:resulting in|bringing|for) (?:a |{OWN})?(?:total )?(?:{COIN} )?(?:holdings?|balance) (?:of|to) {ABOUT}<b>", "In July 2025 Heron mined 41 BTC, resulting in total holdings of 300 BTC at the end of July.", "In July 2025 Heron mined 41 BTC, resulting in total sales of 300 BTC at the end of July."),
     _R("restricted_or_pledged_btc", "stock", "(?:includes|including|of which|out of which) {ABOUT}<b> (?:(?:was|were|is|are) )?(?:pledged|posted|allocated|held) as collateral", "Heron held 300 BTC on July 31, 2025, including 100 BTC pledged as collateral.", "Heron held 300 BTC on July 31, 2025, including 100 BTC of customers."),
+    _R("btc_held_end", "stock", "{HEAD}(?:had|held|reported) (?:an? )?{OWN}(?:{COIN} )(?:{STASH}|hodl balance) of {ABOUT}<bx>(?! million)", "As of July 31, 2025, Heron had bitcoin holdings of 300.", "As of July 31, 2025, customers had bitcoin holdings of 300."),
     # coins sold
     _R("btc_sold", "flow", "{HEAD}(?:sold|monetized|monetised|liquidated) {ABOUT}<b>(?! (?:mined|produced)? ?and (?:its|our|the|another|#b))", "In July 2025 Heron sold 12 BTC.", "A bank sold 12 BTC in July 2025."),
     _R("btc_sold", "flow", "{HEAD}funded (?:(?:growth|operations|its|our|expansion|and) )+through the sale of {ABOUT}<b>", "Heron funded growth and operations through the sale of 12 BTC in July 2025.", "Heron will fund growth and operations through the sale of 12 BTC in July 2025."),
@@ -86,6 +87,8 @@ ROWS: tuple[SentenceRule, ...] = (
     _R("avg_operating_ehs", "mean", "(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} |@m )?{OWN}(?:operating |operational |realized |self-mining )+{HASH} averaged {ABOUT}<e>", "Operating hashrate averaged 3.5 EH/s in July 2025.", "Installed hashrate averaged 3.5 EH/s in July 2025."),
     _R("avg_operating_ehs", "mean", "(?:ended the month with {ABOUT}#e of (?:installed|deployed|energized) (?:capacity|{HASH}) and )averaged {ABOUT}<e> (?:during|in|for|over) the month", "Heron ended the month with 3.9 EH/s of installed capacity and averaged 3.5 EH/s during the month.", "Heron ended the month with 3.9 EH/s of installed capacity and averaged 3.5 EH/s in tests."),
     _R("deployed_miners", "stock", "(?:^|[;:,] |and )(?:[-*•·] )?(?:{OPENER} )?{SUBJ} (?:has|had) a {RATED} fleet of {ABOUT}<m>", "At July 31, 2025, Heron had a deployed fleet of 12,000 miners.", "At July 31, 2025, Heron had an ordered fleet of 12,000 miners."),
+    _R("deployed_miners", "stock", "(?:^|[;:,] |and )(?:[-*•·] )?(?:{OPENER} )?{SUBJ} operated {ABOUT}<m>(?= with|[.,;]|$)", "As of July 31, 2025, Heron operated 12,000 miners.", "As of July 31, 2025, customers operated 12,000 miners."),
+    _R("deployed_ehs", "stock", "{SUBJ} operated {ABOUT}#m with an? (?:aggregate |total )?{HASH} of {ABOUT}<e>", "As of July 31, 2025, Heron operated 12,000 miners with an aggregate hash rate capacity of 3.9 EH/s.", "As of July 31, 2025, Heron ordered 12,000 miners with an aggregate hash rate capacity of 3.9 EH/s."),
     _R("deployed_ehs", "stock", "a {RATED} fleet of {ABOUT}#m , with a (?:total )?{HASH} of {ABOUT}<e>", "At July 31, 2025, Heron had a deployed fleet of 12,000 miners, with a hash rate capacity of 3.9 EH/s.", "At July 31, 2025, Heron had a fleet of 12,000 miners, with a hash rate capacity of 3.9 EH/s."),
     _R("deployed_miners", "stock", "(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} )?{SUBJ} (?:has|had) {ABOUT}<m> (?:were |was )?(?:deployed|installed|energized|online)(?! by)", "As of July 31, 2025, Heron had 12,000 miners deployed.", "As of July 31, 2025, Heron had 12,000 miners ordered."),
     _R("power_cost_usd_per_kwh", "mean", "(?:power|electricity|energy) costs? {WHEN}{AV} {ABOUT}#u per (?:bitcoin|btc|coin)(?: self-mined| mined)? ?,? or {ABOUT}<w>", "Power cost averaged $41,000 per bitcoin self-mined, or approximately $0.045/kWh in July 2025.", "Power sold averaged $41,000 per bitcoin self-mined, or approximately $0.045/kWh in July 2025."),
@@ -106,8 +109,9 @@ ROWS: tuple[SentenceRule, ...] = (
 # fmt: on
 
 COMPARED = (
+    r"^ ,? ?(?:an? )?(?:increase|decrease|up|down) from (?P<p>@m) 's (?:daily average|average daily (?:production|rate)|average|production|total|output) of {ABOUT}(?P<n>#[bxe])",
     r"^ (?:,? ?\(? ?(?:a |an )?(?:{PCT}(?:increase|decrease|improvement|decline|rise|drop|growth|gain)? ?)?(?:as )?(?:compared (?:to|with)|versus|vs\.?|up {PCT}from|down {PCT}from|from|against|an? (?:increase|decrease) (?:of {ABOUT}#p )?(?:from|over)|(?:increase|decrease) (?:from|over)) (?:the )?{ABOUT})(?P<n>#[bxejumw]) ?(?:(?:bitcoin|btc) )?(?:in|for|during|at|as of|at the end of|on|as at)? ?(?P<p>@[meq]|the (?:prior|previous|preceding) month|last month|a month earlier|the month before|the same month last year|the same month of last year|a year earlier|a year ago)",
-    r"^ (?:,? ?(?:marking |representing )?(?:a |an )?(?:{PCT}(?:increase|decrease|rise|drop|growth)? |(?:increase|decrease) (?:of {ABOUT}#p )?))?(?:(?:as )?compared (?:to|with)|from|over|versus|vs) (?:the )?(?P<p>@m) (?:production|output|total) of {ABOUT}(?P<n>#[bx])",
+    r"^ (?:,? ?(?:marking |representing )?(?:a |an )?(?:{PCT}(?:increase|decrease|rise|drop|growth)? |(?:increase|decrease) (?:of {ABOUT}#p )?))?,? ?(?:(?:as )?compared (?:to|with)|from|over|versus|vs) (?:the )?(?P<p>@m) (?:production|output|total) of {ABOUT}(?P<n>#[bx])",
 )
 """What may follow a number that a row has read: the same figure of another month, which must be named."""
 

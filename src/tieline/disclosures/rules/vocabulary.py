@@ -16,7 +16,7 @@ HEADING = words_of(
     """
     highlight highlights summary overview commentary comments comment financial corporate recent developments
     infrastructure liquidity business strategy other information details table tables about growth and of for the our its
-    key month monthly selected additional supplemental statistics data non-gaap measures performance indicators kpis kpi
+    key month monthly self-mining self-mined press release news media selected additional supplemental statistics data non-gaap measures performance indicators kpis kpi
     review treasury ended unaudited roll-forward rollforward movement movements activity update updates results production
     operation operations operational report reports releases release published metric metrics figures announces provides releases today preliminary
     history by mining miner investor bitcoin btc ltd inc corp plc limited
@@ -76,11 +76,11 @@ LEGAL = re.compile(
 
 _REFERS = re.compile(
     r"\b(?:oops|typo|misprint|swapped|should (?:have )?(?:read|been)|disregard\w*|(?:the|all|everything|what is|stated|shown|printed|given) above|above (?:figures?|numbers?|data|results|table|amounts)"
-    r"|(?:these|those|all|each|every|such|its) (?:of the )?(?:\w+ )?(?:figures?|numbers?|amounts|data)\b)",
+    r"|(?:these|those|all|each|every|such|its) (?:of the )?(?:\w+ )?(?:figures?|numbers?|amounts|data(?! cent(?:er|re)))\b)",
     re.IGNORECASE,
 )
 _AS_IT_IS = re.compile(
-    r"unaudited|preliminary|round(?:ed|ing)|approximat|in (?:U\.?S\.?(?:$| dollars)|USD|United States dollars|U\.?S\.? ?\$)",
+    r"unaudited|preliminary|round(?:ed|ing)|approximat|in (?:(?:Canadian|Australian) dollars|CAD\b|U\.?S\.?(?:$| dollars)|USD|United States dollars|U\.?S\.? ?\$)",
     re.IGNORECASE,
 )
 _PREFACE = COLUMNS.union(
@@ -92,12 +92,14 @@ _PREFACE = COLUMNS.union(
     no. description exhibits current filing commission securities exchange washington d.c. act private issuer foreign pursuant rule under
     file address principal executive offices registrant signature signatures index furnished published page pages
     home latest back print email download skip content main menu search login sign subscribe read more newsroom events
-    presentations article articles stock titan rhea-ai impact sentiment neutral positive negative tags
+    presentations article articles u s markets open hours minutes word words monthly figures cryptocurrency blockchain a record stock titan rhea-ai impact sentiment neutral positive negative tags
     """)
 )
 """Words of the lines that may stand before a title."""
 
 
+_ADDRESS = re.compile(r"\S*(?:\d|@|www\.|https?:|\.com\b)\S*")
+"""A number, a page's address or a person's, in a line before the title."""
 _CITY = re.compile(
     r"(?m)^[A-Z][A-Z .\n-]{2,30},\s(?:[A-Z][\w. ]{1,20},\s)?[A-Z][a-z]{2,8}\.?\s\d{1,2},\s20\d\d\s\(?/?(?:GLOBE|PR|Business|ACCESS|CNW)"
 )
@@ -130,7 +132,7 @@ def preface(text: str, names: dict[str, bool]) -> str | None:
     )
     for line in lines[:titled]:
         sentence = len(line.split()) > 12 or line.endswith((".", "!"))
-        if not sentence and strange(re.sub(r"\S*\d\S*", " ", line), names, _PREFACE) is not None:
+        if not sentence and strange(_ADDRESS.sub(" ", line), names, _PREFACE) is not None:
             return line
     return None
 
@@ -146,7 +148,7 @@ _OPENERS = words_of(
     digital compute technologies technology platforms holdings energy infrastructure blockchain sciences hash watts
     china norway sweden finland iceland paraguay argentina quebec québec ontario alberta ethiopia oman bhutan malaysia
     singapore georgia ohio dakota oklahoma tennessee mississippi washington nebraska pennsylvania kentucky wyoming
-    includes increased decreased did uptime utilization quarter fourth half adjusted ebitda nasdaq crypto cryptocurrency halving monday tuesday wednesday thursday friday saturday sunday exchange foreign
+    equivalent equivalents margin includes increased decreased did uptime utilization quarter fourth half adjusted ebitda nasdaq crypto cryptocurrency halving monday tuesday wednesday thursday friday saturday sunday exchange foreign
     """
 )
 """Capitalised words of a sentence that name nobody."""

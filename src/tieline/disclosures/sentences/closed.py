@@ -88,9 +88,9 @@ def proven(text: str, spans: list[tuple[int, int]], ctx: Context, frame: Frame) 
             passage.speaks_of(sentence)
         else:
             tpl = template(text, start, end, ctx.style, frame.names)
-            if len(tpl.tokens) <= MAX_WORDS and passage.means_issuer(tpl):
-                findings = _Sentence(text, tpl, (start, end), ctx, passage).findings()
-                passage.day = next((f.period for f in findings if len(f.period) == 10), passage.day)
+            if len(tpl.tokens) <= MAX_WORDS:
+                findings = _Sentence(text, tpl, (start, end), ctx, passage).findings(passage.means_issuer(tpl))
+                passage.day = next((f.period for f in findings if f.licensed and len(f.period) == 10), passage.day)
                 out.extend(findings)
             passage.after(sentence, tpl)
     return out
@@ -114,18 +114,18 @@ class _Sentence:
         self.read: dict[int, SentenceRule | None] = {}
         """By token; None where two rows say different things of one number."""
 
-    def findings(self) -> list[Finding]:
+    def findings(self, own: bool) -> list[Finding]:
+        """What rows read; proven where the sentence is the issuer's `own` and closed, else at odds with what is."""
         self._match()
         zeros = [m for pattern in _no_sale() for m in pattern.finditer(self.tpl.shapes)]
         for m in zeros:
             self._explain(m.start(), m.end())
         stated = self._told()
-        if not (stated or zeros) or not self._closed():
-            return []
         out = list(filter(None, (self._finding(rule, i, key) for rule, i, key in stated if key is not None)))
         if zeros and all(f.field != "btc_sold" for f in out):
             out += self._none_sold(zeros[0])
-        return out
+        proven = bool(out) and own and self._closed()
+        return [replace(f, licensed=proven) for f in out]
 
     def _told(self) -> list[Told]:
         """What each row says, of when, and the other months that stand beside it."""

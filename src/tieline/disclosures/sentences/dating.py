@@ -25,9 +25,6 @@ _OTHER_SPAN = re.compile(
     r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) months|first half|second half|(?:full|fiscal|calendar) year|in 20[12]\d\b(?!-)|weeks? (?:ended|ending|to))\b",
     re.IGNORECASE,
 )
-_QUARTERLY = re.compile(
-    r"\b(?:in|during|for|over) the quarter\b|\bquarterly\b|\b(?:previous|prior|same) quarter\b", re.IGNORECASE
-)
 THE_MONTH = re.compile(r"\b(?:last|this) month\b|\b(?:in|during|for) the month\b", re.IGNORECASE)
 _AND = re.compile(r"\s*(?:and|to|through|&|-|und|et|y|e|bis|à|和|至|到)\s*", re.IGNORECASE)
 _OPENS = re.compile(r"\s?[:：=]\s?(?:approximately |about |~|US)?\s?\$?")
@@ -47,29 +44,17 @@ class Carried:
     """The quarter of a report on one."""
     period: str | None = None
     """None: the document's own. Empty: none that is known."""
-    quarter: str | None = None
     other: str | None = None
     """The month that the document has compared with so far."""
 
     def sentence(self, sentence: str, marks: list[Period], ctx: Context) -> None:
         """Take in what a sentence names."""
         kinds = {p.kind for p in marks}
-        self._named(kinds, next((key_of(p, ctx) for p in marks if p.kind == "quarter"), None))
-        if not marks and _QUARTERLY.search(sentence):
-            self.period = self.quarter or ""
-        elif not marks and THE_MONTH.search(sentence):
-            self.period = self.reported
-        elif _OTHER_SPAN.search(sentence) and not kinds & {"month", "date"}:
-            self.period = ""
-
-    def _named(self, kinds: set[str], quarter: str | None) -> None:
-        quarterly = "Q" in (self.period or "")
-        self.quarter = self.quarter or quarter
-        if "month" in kinds or ("date" in kinds and not quarterly):
+        if kinds & {"month", "date"} or (not kinds and THE_MONTH.search(sentence)):
             self.period = self.reported
         elif "quarter" in kinds:
-            self.period = quarter
-        elif kinds & set(_NO_FIGURES):
+            self.period = next(key_of(p, ctx) for p in marks if p.kind == "quarter")
+        elif kinds & set(_NO_FIGURES) or _OTHER_SPAN.search(sentence):
             self.period = ""
 
 
@@ -96,10 +81,10 @@ class Dated:
         after = [p for p in self.marks if m.q.end <= p.start < min(following, m.q.end + len(m.right) + 2)]
         if after and _right_behind(text, m, after[0]):
             return self._told_behind(after)
-        if m.compared or (following < self.end and _falls(text[self.start : m.q.start], text[m.q.end : self.end])):
+        if m.compared:
             return self._compared(m)
         before = self._before(m)
-        return (before or None) if before is not None else self._behind(m, following) or self.base
+        return (before or None) if before is not None else self.base
 
     def _told_behind(self, after: list[Period]) -> str | None:
         joined = any(_are_joined(self.text, after[0], p) for p in after[1:2])
@@ -142,8 +127,9 @@ class Dated:
         """The period as facts carry it; `August of last year` is a year back."""
         key, text = key_of(p, self.ctx), self.text
         back = _YEAR_BEFORE.match(text, p.end) or _LAST_YEARS.search(text, max(0, p.start - 8), p.start)
-        if p.year is None and p.kind == "month" and key is not None and back:
-            return shift(f"{self.ctx.period[:5]}{key[5:7]}" if self.ctx.period else key, -12)
+        if p.year is None and p.kind in ("month", "quarter") and key is not None and back:
+            year = int((self.base or self.ctx.period or key)[:4]) - 1
+            return f"{year}{key[4:]}"
         return key
 
     def _before(self, m: Mention) -> str | None:
@@ -154,28 +140,6 @@ class Dated:
         if free[-1].kind in _NO_FIGURES or (len(free) > 1 and _are_joined(self.text, free[-2], free[-1])):
             return ""
         return self._key(free[-1])
-
-    def _behind(self, m: Mention, following: int) -> str | None:
-        """Else the first one after it, told of a month or a month's end."""
-        p = next((p for p in self.marks if p.start >= m.q.end), None)
-        if p is None or p.kind in _NO_FIGURES:
-            return None
-        gap, later = self.text[m.q.end : p.start], self.text[following : p.start]
-        if gap.endswith(("(", "( ")) and re.match(r"\s?[:：]", self.text[p.end : p.end + 2]):
-            return None  # `44.7 BTC (October 2024: 41.2 BTC)` dates what follows it
-        if COMPARISON.search(gap) or len(gap) > 110:
-            return None
-        if re.search(r"\b(?:as of|as at|at the end of|by)\s+(?:the )?$", later):
-            return None  # the day of the later figure
-        key = key_of(p, self.ctx)
-        late = key is not None and len(key) != 10 and self.ctx.period is not None and key[:7] > self.ctx.period
-        return None if late else key
-
-
-def _falls(lead: str, tail: str) -> bool:
-    """`from 41 to 38`: is the number where it came from?"""
-    return bool(re.search(r"\bfrom\b[^.;\d]{0,24}$", lead) and re.match(r"[^.;\d]{0,40}\bto\b", tail))
-
 
 def _right_behind(text: str, m: Mention, p: Period) -> bool:
     """`41 BTC in July`, `41 BTC (July)`; a comparison between them is of another figure."""

@@ -42,6 +42,9 @@ _NO_NAME = frozenset(
         "miner miners sector industry network analysts analyst bank fund pool foundation customers customer " + _MONTHS.replace("|", " ").lower()
     ).split()
 )  # fmt: skip
+INTRODUCES = re.compile(
+    r"\b(?:provid|report|announc|releas|publish|present)\w*\b[^.\d]{0,120}\b(?:updates?|results|production)\s+for\s+(?:the\s+month\s+of\s+)?(?=[A-Z])"
+)
 _QUARTER = re.compile(
     r"\bquarter|\bQ[1-4]\b|\b(?:three|six|nine|twelve) months\b|\bfull[- ]year\b|\bfiscal (?:year|20)", re.IGNORECASE
 )
@@ -97,7 +100,14 @@ def _stated(text: str, title: str | None, ctx: Context) -> str | None:
             return None
         if months:
             return _first(months, ctx)
-    return _first(_months(_own(text[:_ZONE]), ctx), ctx)
+    return _introduced(text, ctx) or _first(_months(_own(text[:_ZONE]), ctx), ctx)
+
+
+def _introduced(text: str, ctx: Context) -> str | None:
+    """The month that a text says it reports on, before which a filing's cover may name that of its filing."""
+    m = INTRODUCES.search(text, 0, 6000)
+    months = _months(periods(text, m.end(), m.end() + 40), ctx) if m is not None else []
+    return months[0] if months else None
 
 
 def _months(spans: list[Period], ctx: Context) -> list[str | None]:
@@ -163,17 +173,11 @@ def _reporters(text: str, title: str | None, issuer: str | None) -> list[str]:
     own = [m for m in listed if issuer and re.search(rf"\b{re.escape(issuer)}\b", text[m.end() : m.end() + 60])]
     reporters = [
         next(filter(None, map(_NAMED.match, lines)), None),
-        _behind_dateline(text, head),
         *(own or listed[:1]),
         _ALIAS.search(head),
     ]
     names = [m["name"].strip() for m in reporters if m is not None and not NOT_OWN.search(m["name"])]
     return [name for name in names if name.split()[0].lower() not in _NO_NAME and not periods(name)]
-
-
-def _behind_dateline(text: str, head: str) -> re.Match[str] | None:
-    dateline = re.search(r"(?:\)|\d{4}|/) ?[-–—]{1,2} ?", head)
-    return _NAMED.match(text, dateline.end(), dateline.end() + 300) if dateline is not None else None
 
 
 def _forms(name: str) -> list[str]:

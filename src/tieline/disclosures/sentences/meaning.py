@@ -20,8 +20,9 @@ _MODELS = re.compile(
     r"\b(?:per machine|machines? (?:with|of)|miners? (?:with|of|and)|order\w*|underclock\w*|[SMA]\d\d)\b"
 )
 """A model's rating, not the fleet's."""
-_AGAIN = re.compile(r"\s*(?:\(|,? or|/)\s*(?:approximately |about |roughly )?")
 _OR_IN_COINS = re.compile(r",? (?:or|amounting to|equal to|equating to)\s*(?:\w+ )?$")
+_AT_FIRST = re.compile(r"\bat (?:the )?(?:beginning|start) of\b", re.IGNORECASE)
+_AGAIN = re.compile(r"\s*(?:\(|,? or|/)\s*(?:approximately |about |roughly )?")
 _NAMED = ((w.AVERAGE, "avg_operating_ehs"), (w.OPERATING, "operating_month_end_ehs"), (w.RATED, "deployed_ehs"))
 
 
@@ -56,19 +57,14 @@ def _field(text: str, start: int, end: int, mentions: list[Mention], i: int) -> 
     stem = _same_thing(text, start, m, alike, row)
     if stem is not None:
         return stem
-    if coins and _is_share_in_coins(m, mentions[:i]):
-        return "btc_sold"
+    if coins and mentions[:i] and mentions[i - 1].field == "sold_share_pct" and _OR_IN_COINS.search(m.left):
+        return "btc_sold"  # `sold 71% of production, or 134 BTC`
     gap = text[alike[-1].q.end : m.q.start] if alike else "."
     if _AGAIN.fullmatch(gap) and not w.PER_DAY.search(m.right[:24]):
         return None  # the same told again
     if row is not None or not coins:
         return row or _machine(m)
-    return None if _is_part(m, alike, gap) else _coins(m, text[start : m.q.start])
-
-
-def _is_share_in_coins(m: Mention, before: list[Mention]) -> bool:
-    """`sold 71% of production, or 134 BTC`."""
-    return bool(before) and before[-1].field == "sold_share_pct" and _OR_IN_COINS.search(m.left) is not None
+    return None if PART.search(m.left) else _coins(m, text[start : m.q.start])
 
 
 def _same_thing(text: str, start: int, m: Mention, alike: list[Mention], row: str | None) -> str | None:
@@ -84,7 +80,7 @@ def _same_thing(text: str, start: int, m: Mention, alike: list[Mention], row: st
 
 def _of_another(m: Mention) -> bool:
     """Is the number the network's, a change, or another coin's?"""
-    if w.NETWORK.search(m.left) or CHANGE.search(m.left) or CHANGE_BEHIND.match(m.right):
+    if w.NETWORK.search(m.left) or _AT_FIRST.search(m.right[:60]) or CHANGE.search(m.left) or CHANGE_BEHIND.match(m.right):
         return True
     if MORE.search(m.left) and _nearest(m.left) is None:
         return True
@@ -113,12 +109,6 @@ def _left_of(m: Mention, earlier: list[Mention]) -> str:
     """`£3.85 million [$4.81 million]`: the words of the first are the second's."""
     again = earlier and earlier[-1].q.unit == "other money" and re.fullmatch(r"\s*[\[(]\s*", m.left)
     return earlier[-1].left if again else m.left
-
-
-def _is_part(m: Mention, alike: list[Mention], gap: str) -> bool:
-    """`of which 12 and 30`: is the number a part of one told before?"""
-    listed = alike and alike[-1].field is None and PART.search(alike[-1].left) and re.match(r"[^.;]*\band\b", gap)
-    return bool(PART.search(m.left) or listed)
 
 
 def _machine(m: Mention) -> str | None:

@@ -15,7 +15,7 @@ from tieline.disclosures.rules.naming import proven_field
 from tieline.disclosures.rules.sentences import Kind, SentenceRule, expand
 from tieline.disclosures.sentences.template import Template
 
-_OPENS = r"(?:^|[;:,(] |and |with |while |but )(?:[-*•·] )?(?:{OPENER} |@m )?"
+_OPENS = r"(?:^|[;:,(] |and |with |on an? |while |but )(?:[-*•·] )?(?:{OPENER} |@m )?"
 _WORD = r"(?:[a-z][a-z'/.-]*|[()])"
 _COIN_OR_DAY = "(?: (?:per|a|/|each) (?:bitcoin|btc|coin|day|calendar day)| daily)"
 _BEFORE = (

@@ -41,14 +41,14 @@ BALANCES = ("btc_held_end", "free_btc", "restricted_or_pledged_btc", "lent_btc")
 def claims(text: str, spans: list[tuple[int, int]], ctx: Context, reported: str | None = None) -> list[Finding]:
     """Everything that the sentences may say. `reported`: the quarter that a report on one is about."""
     out: list[Finding] = []
-    carried = Carried(reported, reported, reported)
+    carried = Carried(reported, reported)
     for start, end in spans:
         if "\n" in text[max(0, start - 2) : start]:
             carried.period = reported
         if not _WORTH.search(text, start, end):
             continue
         marks = periods(text, start, end)
-        carried.sentence(text[start:end], marks, ctx)
+        carried.sentence(text[start:end], [p for p in marks if not governed(text, start, p)], ctx)
         mentions = mentions_of(text, start, end, marks, ctx.style)
         name_fields(text, start, end, mentions)
         base = ctx.period if carried.period is None else carried.period or None

@@ -11,6 +11,7 @@ import re
 from tieline.disclosures.documents.context import Context, is_dateline, key_of
 from tieline.disclosures.lexicon.periods import periods
 from tieline.disclosures.rules.vocabulary import HEADING, NOT_DONE, NOT_OWN, TITLE, names_somebody, strange
+from tieline.disclosures.sentences.frame import INTRODUCES
 from tieline.disclosures.sentences.template import Template
 
 WINDOW = re.compile(
@@ -79,10 +80,18 @@ class Passage:
         self.elsewhen |= bool(_AGO.search(sentence)) or (bool(years) and own not in years)
         if _FOLLOWS.search(sentence) and (NOT_DONE.search(sentence) or NOT_OWN.search(sentence)):
             self.barred = True
+        if self.barred and self._introduces(sentence):
+            self.barred, self.section, self.month = False, self.document, self.document
         if names_somebody(sentence, self._names) or NOT_OWN.search(_DIFFICULTY.sub(" ", sentence)):
             self.antecedent = False
         elif any(own and name in sentence for name, own in self._names.items()) or _WE.search(sentence):
             self.antecedent = True
+
+    def _introduces(self, sentence: str) -> bool:
+        """`Heron is pleased to provide the following operational update for July 2025`: here the report begins."""
+        own = any(mine and name in sentence for name, mine in self._names.items())
+        dated = self.document in {key_of(p, self._ctx) for p in periods(sentence)}
+        return own and dated and INTRODUCES.search(sentence) is not None and not NOT_DONE.search(sentence)
 
     def after(self, sentence: str, tpl: Template) -> None:
         """A sentence that spoke of another time, or of somebody else, leaves the next ones of its paragraph without."""

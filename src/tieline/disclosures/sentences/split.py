@@ -41,6 +41,8 @@ def _wraps(line: str, following: str, first: bool = False) -> bool:
         return True
     if _HEADING.fullmatch(line) and re.match(r"\s*[A-Z]", following):
         return False
+    if line.rfind("(") > line.rfind(")") and following.find(")") >= 0 and len(line) <= _WIDEST:
+        return True
     if re.search(r"[.!?:;|]\s*$", line) or re.match(r"\s*[-*•>]?\s*[A-Z][\w() /%-]{2,60}:\s", following):
         return False
     if len(line.rstrip()) >= 55 and re.match(r"\s*[a-z0-9$(%&,]", following):
