@@ -66,17 +66,16 @@ def heading_over(text: str, at: int, frame: Frame) -> str | None:
         if len(line.words) > _LONGEST or is_dateline(line.words, line.dated):
             beyond = beyond or headed
             continue
+        doubtful = NOT_OWN.search(line.words) or NOT_DONE.search(line.words)
         if re.search(r"[.!?]$", line.words):
             proves = False if nearest and _tells_of_others(line.words, frame) else None
             nearest, beyond = False, beyond or headed
         elif beyond:
-            bars = NOT_OWN.search(line.words) or NOT_DONE.search(line.words)
-            proves = False if bars and not re.search(r"\d", line.bare) else None
+            proves = False if doubtful and not re.search(r"\d", line.bare) else None
         else:
-            proves = False if _YEAR.fullmatch(line.words) else _proves(line, frame)
+            proves = _proves(line, frame)
             headed |= proves is None and HEAD.match(line.words) is not None
             if proves is False and _BULLET.match(line.raw):
-                doubtful = NOT_OWN.search(line.words) or NOT_DONE.search(line.words)
                 proves, nearest = (False if nearest and doubtful else None), False
         if proves is not None:
             return None if proves else line.words
@@ -100,6 +99,8 @@ def _lines_above(text: str, at: int) -> Iterator[_LineOver]:
 
 def _proves(line: _LineOver, frame: Frame) -> bool | None:
     """Does a heading prove what stands under it? None where it is a row, or a piece of a label."""
+    if _YEAR.fullmatch(line.words):
+        return False
     numbered = re.search(r"\d", line.bare) is not None
     if _heads_columns(line.raw, line.dated):
         return False if not numbered and _columns_bar(line.raw, frame) else None

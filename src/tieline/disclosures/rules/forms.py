@@ -21,7 +21,7 @@ _MOVE = "(?:increase|decrease|improvement|decline|rise|drop|growth|gain|reductio
 _COMPARES = (
     rf"(?:{_MOVE}|an?|the|approximately|about|nearly|roughly|over|from|to|with|as|of|by|in|for|during|at|on|and|or|both|than|compared|comparable|versus|vs|"
     "up|down|flat|unchanged|higher|lower|more|less|fewer|sequential|respectively|basis|level|levels|its|our|their|month|month-end|quarter|year|period|same|"
-    "prior|previous|preceding|corresponding|last|ago|earlier|end|month-over-month|year-over-year|month-on-month|year-on-year|quarter-over-quarter|"
+    "prior|previous|preceding|corresponding|price|prices|rate|rates|last|ago|earlier|end|month-over-month|year-over-year|month-on-month|year-on-year|quarter-over-quarter|"
     "month-to-month|m/m|y/y|q/q|mom|yoy|qoq|x|production|output|holdings|average|operating|deployed|installed|energized|hash|rate|hashrate|capacity|"
     "efficiency|which|was|were|is|bitcoin|btc|#[bejkxmup]|@[mqey])"
 )
@@ -84,6 +84,7 @@ FORMS: tuple[Form, ...] = (
     _F("at an average (?:(?:bitcoin |btc )?price )?of (?:approximately |about )?#u(?: per bitcoin)?", "Bitcoin sold: 12 BTC |at an average price of $117,000 per bitcoin|"),
     _F("with a month-end hashrate of #e", "Average hashrate in July 2025 was 3.5 EH/s, |with a month-end hashrate of 3.9 EH/s|."),
     _F("(?:through|from|by) (?:its|our|the company 's) (?:own )?self-mining (?:business|operations?|segment)", "Heron mined 41 BTC in July 2025 |through its self-mining business|."),
+    _F("and (?:achieved|generated|recorded|recognized|earned) (?:a |an |mining |bitcoin |total )*revenues? of (?:approximately )?#u", "Heron mined 41 BTC |and achieved a revenue of $4.8 million| in July 2025."),
     _F("(?:in|on) the open market", "In July 2025 Heron bought 12 BTC |in the open market|."),
     _F("all (?:of which (?:was|were) )?(?:produced|mined) by (?:its|our|the company 's) (?:own )?(?:self-)?mining operations", "Heron held 300 BTC at July 31, 2025, |all produced by its self-mining operations|."),
     _F("(?:from|including) (?:asic and gpu|asic|gpu) (?:(?:btc|bitcoin) )?(?:mining operations|hash rate|hashrate)", "Heron mined 41 BTC in July 2025, |from ASIC and GPU mining operations|."),

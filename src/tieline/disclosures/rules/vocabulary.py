@@ -16,7 +16,7 @@ HEADING = words_of(
     """
     highlight highlights summary overview commentary comments comment financial corporate recent developments
     infrastructure liquidity business strategy other information details table tables about growth and of for the our its
-    key month monthly self-mining self-mined press release news media selected additional supplemental statistics data non-gaap measures performance indicators kpis kpi
+    key month monthly gaap fy asset assets value hashrate self-mining self-mined press release news media selected additional supplemental statistics data non-gaap measures performance indicators kpis kpi
     review treasury ended unaudited roll-forward rollforward movement movements activity update updates results production
     operation operations operational report reports releases release published metric metrics figures announces provides releases today preliminary
     history by mining miner investor bitcoin btc ltd inc corp plc limited
@@ -148,7 +148,10 @@ _OPENERS = words_of(
     digital compute technologies technology platforms holdings energy infrastructure blockchain sciences hash watts
     china norway sweden finland iceland paraguay argentina quebec québec ontario alberta ethiopia oman bhutan malaysia
     singapore georgia ohio dakota oklahoma tennessee mississippi washington nebraska pennsylvania kentucky wyoming
-    equivalent equivalents margin includes increased decreased did uptime utilization quarter fourth half adjusted ebitda nasdaq crypto cryptocurrency halving monday tuesday wednesday thursday friday saturday sunday exchange foreign
+    equivalent equivalents margin net gross operating operations mining cash total average monthly daily general administrative expenses
+    cost costs income loss losses profit revenue revenues capital power energy electricity curtailment fleet construction production
+    installation deployment energization key strong record recent selected global raised acquired purchased completed entered
+    received achieved ended maintained continued includes increased decreased did uptime utilization quarter fourth half adjusted ebitda nasdaq crypto cryptocurrency halving monday tuesday wednesday thursday friday saturday sunday exchange foreign
     """
 )
 """Capitalised words of a sentence that name nobody."""

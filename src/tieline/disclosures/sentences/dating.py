@@ -141,6 +141,7 @@ class Dated:
             return ""
         return self._key(free[-1])
 
+
 def _right_behind(text: str, m: Mention, p: Period) -> bool:
     """`41 BTC in July`, `41 BTC (July)`; a comparison between them is of another figure."""
     gap = text[m.q.end : p.start]

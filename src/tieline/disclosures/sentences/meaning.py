@@ -80,7 +80,12 @@ def _same_thing(text: str, start: int, m: Mention, alike: list[Mention], row: st
 
 def _of_another(m: Mention) -> bool:
     """Is the number the network's, a change, or another coin's?"""
-    if w.NETWORK.search(m.left) or _AT_FIRST.search(m.right[:60]) or CHANGE.search(m.left) or CHANGE_BEHIND.match(m.right):
+    if (
+        w.NETWORK.search(m.left)
+        or _AT_FIRST.search(m.right[:60])
+        or CHANGE.search(m.left)
+        or CHANGE_BEHIND.match(m.right)
+    ):
         return True
     if MORE.search(m.left) and _nearest(m.left) is None:
         return True

@@ -23,8 +23,10 @@ _FOLLOWS = re.compile(r"\b(?:follow(?:s|ing)?|below)\b", re.IGNORECASE)
 _WE = re.compile(r"\b(?:[Ww]e|[Oo]ur)\b")
 _IT = re.compile(r"(?:.* )?it (?:has |had |also )*[a-z]+ed | it (?:held|sold|holds|owned) ")
 _COMPARISON = re.compile(r"\b(?:compared (?:to|with)|versus|vs\.?|from|against|over|than|relative to)\b")
-_DIFFICULTY = re.compile(r"\bnetwork (?:difficulty|hash ?rate)\b", re.IGNORECASE)
-"""What moves every miner's coins: who names it speaks of nobody else."""
+_NOBODY = re.compile(
+    r"\bnetwork (?:difficulty|hash ?rate)\b|\bmarket (?:value|price|capitali[sz]ation)\b|\bopen market\b", re.IGNORECASE
+)
+"""What moves every miner's coins, or values them: who names it speaks of nobody else."""
 _DATED = ("month", "date", "quarter")
 
 
@@ -75,14 +77,13 @@ class Passage:
 
     def speaks_of(self, sentence: str) -> None:
         """Whom a sentence names is who the next one may mean."""
-        years = {int(year) for year in re.findall(r"(?<![\d/-])20[0-2]\d(?![\d-])", sentence)}
-        own = int(self.document[:4]) if self.document else 0
-        self.elsewhen |= bool(_AGO.search(sentence)) or (bool(years) and own not in years)
+        years = re.findall(r"(?<![\d/-])20[0-2]\d(?![\d-])", sentence)
+        self.elsewhen |= bool(_AGO.search(sentence)) or (bool(years) and (self.document or "")[:4] not in years)
         if _FOLLOWS.search(sentence) and (NOT_DONE.search(sentence) or NOT_OWN.search(sentence)):
             self.barred = True
         if self.barred and self._introduces(sentence):
             self.barred, self.section, self.month = False, self.document, self.document
-        if names_somebody(sentence, self._names) or NOT_OWN.search(_DIFFICULTY.sub(" ", sentence)):
+        if names_somebody(sentence, self._names) or NOT_OWN.search(_NOBODY.sub(" ", sentence)):
             self.antecedent = False
         elif any(own and name in sentence for name, own in self._names.items()) or _WE.search(sentence):
             self.antecedent = True

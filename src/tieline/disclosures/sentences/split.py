@@ -37,12 +37,10 @@ def _wraps(line: str, following: str, first: bool = False) -> bool:
     """Does the next line go on with this one's sentence? A title does not: the text's `first` line, before a capital."""
     if first and re.match(r"\s*[\"“]?[A-Z0-9]", following):
         return False
-    if _OPEN.search(line) and following.strip() and len(line.split()) > 3:
+    if _is_open(line, following):
         return True
     if _HEADING.fullmatch(line) and re.match(r"\s*[A-Z]", following):
         return False
-    if line.rfind("(") > line.rfind(")") and following.find(")") >= 0 and len(line) <= _WIDEST:
-        return True
     if re.search(r"[.!?:;|]\s*$", line) or re.match(r"\s*[-*•>]?\s*[A-Z][\w() /%-]{2,60}:\s", following):
         return False
     if len(line.rstrip()) >= 55 and re.match(r"\s*[a-z0-9$(%&,]", following):
@@ -51,13 +49,18 @@ def _wraps(line: str, following: str, first: bool = False) -> bool:
     if len(line.split()) >= 2 and len(following.split()) >= 2 and re.match(r"[a-z]{2,} ", following):
         return True
     # A wrapped paragraph: two lines of words without an end between them.
-    worded = (
-        len(line) <= _WIDEST
-        and _worded(line) >= 5
-        and _worded(following) >= 5
-        and not re.search(r":\s*[\d,.]+\s*$", line)
-    )
+    worded = len(line) <= _WIDEST and min(_worded(line), _worded(following)) >= 5 and not _VALUE_LAST.search(line)
     return worded and not re.match(r"\s*[-*>|(]|[A-Z]{4,}[A-Z .]*,", following)
+
+
+def _is_open(line: str, following: str) -> bool:
+    """Does a line end in a word that goes on, or within a bracket that the next one closes?"""
+    if _OPEN.search(line) and following.strip() and len(line.split()) > 3:
+        return True
+    return line.rfind("(") > line.rfind(")") and ")" in following and len(line) <= _WIDEST
+
+
+_VALUE_LAST = re.compile(r":\s*[\d,.]+\s*$")
 
 
 def sentences(text: str, skip: list[tuple[int, int]]) -> list[tuple[int, int]]:
