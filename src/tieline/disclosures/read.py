@@ -99,8 +99,8 @@ def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[
     findings, notes = tabular.claims(doc.text, rows, ctx)
     findings.extend(statement.claims(doc.text, rows, ctx))
     # A line that begins in lower case goes on with a sentence, however many numbers it holds.
-    told = [r.line for r in rows if len(r.columns) < 2 and doc.text[r.line[0] : r.line[0] + 1].islower()]
-    skip = [r.line for r in rows if (len(r.values) > 1 or r.joined or r.columns) and r.line not in told]
+    prose = [r.line for r in rows if len(r.columns) < 2 and doc.text[r.line[0] : r.line[0] + 1].islower()]
+    skip = [r.line for r in rows if (len(r.values) > 1 or r.joined or r.columns) and r.line not in prose]
     spans = [span for span in sentences(doc.text, skip) if not LEGAL.search(doc.text, *span)]
     supposed, told = open_claims(doc.text, spans, ctx, frame.quarter), proven(doc.text, spans, ctx, frame)
     read_so = {(f.at, f.field, f.value) for f in told}
