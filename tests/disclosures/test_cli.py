@@ -112,7 +112,7 @@ def test_what_is_no_release_ends_with_three(tmp_path: Path) -> None:
 
 def test_explain_and_its_refusal(tmp_path: Path) -> None:
     assert "-55.9 BTC   -9.28 %" in run(tmp_path, "explain", "cang", "2025-11").output
-    assert "printed no production" in run(tmp_path, "explain", "CANG", "2030-01", ok=3).output
+    assert "no production of CANG" in run(tmp_path, "explain", "CANG", "2030-01", ok=3).output
     refused = json.loads(run(tmp_path, "explain", "CANG", "2030-01", "--json", ok=3).output)
     assert "2029-12" in refused["reason"]
 

@@ -167,14 +167,14 @@ def test_requests_are_spaced(world: World, tmp_path: Path) -> None:
     slept = Slept()
 
     async def run() -> None:
-        async with fetcher(world, tmp_path, per_second=8.0, sleep=slept) as web:
+        async with fetcher(world, tmp_path, per_second=0.1, sleep=slept) as web:
             for number in range(4):
                 world.put(f"/{number}", "x")
                 await web.get(f"{world.base}/{number}")
 
     asyncio.run(run())
     assert len(slept.waits) == 3
-    assert all(0.05 < wait <= 0.125 for wait in slept.waits)
+    assert all(5 < wait <= 10 for wait in slept.waits)  # a busy machine answers within five seconds
 
 
 def test_unchanged_changed_and_cached(world: World, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ export function disclosuresPage(root: HTMLElement): () => void {
   const who = h("select", { "aria-label": "Miner to mark" });
   const plot = h("div", { class: "plot tall", role: "img", "aria-label": "Figures by month" }), waterfall = h("div", { class: "plot", role: "img", "aria-label": "Why production changed" });
   const peers = panel("Miners by month", "Each figure opens to its source and its checks", null, "full", table, rule);
-  const history = panel("Months", "As printed; a month that was not printed is a gap", null, "power-panel", h("div", { class: "filters" }, which, who), plot);
+  const history = panel("Months", "As printed; a month that is not in the book is a gap", null, "power-panel", h("div", { class: "filters" }, which, who), plot);
   const sector = gridPanel(), desk = deskPanel(() => {
     void load(view?.month);
     void sector.load();
@@ -50,7 +50,7 @@ export function disclosuresPage(root: HTMLElement): () => void {
   void sector.load();
   void desk.load().catch(() => undefined);
   put(root,
-    h("div", { class: "page-head" }, h("h1", {}, "What miners publish, checked"), h("p", { class: "note" }, "Each figure as it was printed, with where; each check with its computation. An empty cell was not published.")),
+    h("div", { class: "page-head" }, h("h1", {}, "What miners publish, checked"), h("p", { class: "note" }, "Each figure as it was printed, with where; each check with its computation. An empty cell is not in the book.")),
     h("div", { class: "filters" }, h("label", { for: "month" }, "Month"), back, month, on, counts, files),
     h("div", { class: "layout" },
       peers.el,
@@ -143,6 +143,8 @@ const named = (field: string): string => words(field).replace(/\b(btc|usd|ltv)\b
 const heading = (column: string): string => NAMES[column] ?? named(column).replace(/^[a-z]/, (c) => c.toUpperCase());
 const signed = (value: number, places: number): string => `${value < 0 ? "−" : "+"}${num(Math.abs(value), places)}`;
 const ORDER = ["differs", "open", "explained", "rounding", "holds"];
+/** A cell as it was printed or worked out, no digit added; money in millions. */
+const printed = (cell: Cell): string => (cell.unit === "USD" ? short(cell.value, cell.unit) : cell.shown.replace("-", "−"));
 const short = (value: number, unit: string): string => (value < 0 ? "−" : "") + size(Math.abs(value), unit);
 const size = (value: number, unit: string): string => (unit === "USD" ? num(value / 1e6, 1) : num(value, Math.abs(value) >= 1000 ? 0 : Math.abs(value) >= 100 ? 1 : unit === "ratio" ? 4 : 2));
 
@@ -165,7 +167,7 @@ function peerTable(v: Dashboard, ranked: string, rankBy: (column: string) => voi
       used.map((c) => {
         const cell = r.cells[c.name];
         if (!cell) return h("td", { class: "n empty" }, "");
-        return h("td", { class: "n" }, h("a", { href: `#${cell.figure}`, class: cell.computed ? "computed" : "", title: cell.computed ?? "as printed" }, cell.mark && cell.mark !== "holds" ? h("i", { class: `verdict-dot ${cell.mark}`, title: cell.mark }) : null, short(cell.value, cell.unit)));
+        return h("td", { class: "n" }, h("a", { href: `#${cell.figure}`, class: cell.computed ? "computed" : "", title: cell.computed ?? "as printed" }, cell.mark && cell.mark !== "holds" ? h("i", { class: `verdict-dot ${cell.mark}`, title: cell.mark }) : null, printed(cell)));
       })))),
     h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, "Sum", h("small", {}, `of those that published`)), used.map((c) => {
       const sum = v.sums.find((x) => x.column === c.name);

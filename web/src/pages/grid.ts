@@ -48,7 +48,7 @@ export function gridPanel(): { el: HTMLElement; load: () => Promise<void>; end: 
         h("tbody", {}, g.lines.map((l) => h("tr", {}, h("th", { scope: "row" }, l.issuer, h("small", {}, l.behind ? `${l.behind} months behind` : "newest")),
           g.months.map((m) => {
             const c = l.cells[m];
-            return h("td", { class: c ? "n" : "n empty" }, c ? h("a", { href: `#${c.figure}`, title: `${c.source_kind}: ${c.source}` }, num(c.value, g.unit === "%" ? 1 : Number.isInteger(c.value) ? 0 : 2)) : "");
+            return h("td", { class: c ? "n" : "n empty" }, c ? h("a", { href: `#${c.figure}`, title: `${c.source_kind}: ${c.source}` }, c.value.toLocaleString("en-US", { maximumFractionDigits: 4 })) : "");
           }))))));
       plot.hidden = g.lines.length === 0;
       if (!plot.hidden) void draw(g);

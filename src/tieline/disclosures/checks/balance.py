@@ -150,12 +150,12 @@ def _announced_only(moved: Movement, rest: Decimal) -> Judged:
 
 def _untold(moved: Movement) -> Judged:
     out = moved.implied_out
-    line = f"{moved.sums()} - {show(moved.closing.value)} = {show(out)} left the balance; no sale was printed"
+    line = f"{moved.sums()} - {show(moved.closing.value)} = {show(out)} left the balance; no sale is in the book"
     if abs(out) <= moved.tolerance:
         return "holds" if out == 0 else "rounding", line, "Nothing left the balance."
     if out < 0:
         return "differs", line, f"{show(-out)} BTC came in that were not mined: a purchases line is missing."
-    return "open", line, f"{show(out)} BTC left; whether sold, paid or lent was not printed."
+    return "open", line, f"{show(out)} BTC left; whether sold, paid or lent is not in the book."
 
 
 def quarter_roll_forward(here: IssuerPeriod) -> Iterator[Verdict]:
@@ -182,7 +182,7 @@ def _quarter_told(line: str, out: Decimal, told: list[Claim], tolerance: Decimal
     if abs(out) <= tolerance:
         return "holds", line, "Nothing left the balance in the quarter: its closing fits the quarter's production."
     if not told:
-        return "open", line, f"{show(out)} BTC left in the quarter; no sale was printed."
+        return "open", line, f"{show(out)} BTC left in the quarter; no sale is in the book."
     rest = out - total(told)
     line = f"{line}; told {addends(told)} = {show(total(told))}; rest {show(rest)}"
     if abs(rest) <= tolerance + slack(*told):

@@ -47,7 +47,7 @@ def _implied_price(here: IssuerPeriod, claim: Claim, sold: Claim) -> Verdict:
     implied, near, used = claim.value / sold.value, price_near(here.book, here.period), [claim, sold]
     line = f"{millions(claim.value)} / {show(sold.value)} BTC = US${show(implied, 0)} per BTC"
     if near is None or set(near.claims) & set(used):
-        says = "No price was printed for the month: this is what the proceeds imply."
+        says = "No price of the month is in the book: this is what the proceeds imply."
         return verdict("proceeds", used, "open", line, says, apart=claim.mark)
     expected = sold.value * near.usd_per_btc
     line += f"; at {_of_day(near)} the coins are worth about {millions(expected, 0)}"

@@ -84,7 +84,9 @@ def _at_deployed(here: IssuerPeriod, produced: Claim, deployed: Claim, chain: Ch
         f"the deployed hashrate earns from subsidy; before fees {float(produced.value) / per_ehs:.2f} EH/s ran"
     )
     outcome: Outcome = "holds"
-    says = f"No average was printed: between {low * 100:.0f} and {min(high, 1) * 100:.0f} % of deployed hashrate ran."
+    says = (
+        f"No average is in the book: between {low * 100:.0f} and {min(high, 1) * 100:.0f} % of deployed hashrate ran."
+    )
     if low > 1 + _MEASUREMENT + _rounding(deployed, produced):
         outcome = "differs"
         says = (

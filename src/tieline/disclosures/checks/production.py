@@ -136,7 +136,7 @@ def _whose_change(here: IssuerPeriod, claim: Claim) -> Verdict:
             says = f"The percentage belongs to the figure `{field}` ({name}), to no other that was printed."
             return verdict("growth", [claim, now, base], "explained", line, says, claim.value - exact, apart=claim.mark)
         tried.append(line)
-    line = "; ".join(tried) or "the month before is not printed"
+    line = "; ".join(tried) or "the month before is not in the book"
     return verdict("growth", [claim], "open", line, "No printed figure moved by this percentage.", apart=claim.mark)
 
 
@@ -184,6 +184,6 @@ def _quarter_part(whole: Claim, months: list[Claim], absent: list[str]) -> Judge
         says = f"The quarter is complete without {', '.join(absent)}: nothing was mined then, or it is elsewhere."
         return "holds", line, says
     if len(absent) == 1 and residual > 0:
-        says = f"{absent[0]} was not printed: {show(residual)} BTC are left for it."
+        says = f"{absent[0]} is not in the book: {show(residual)} BTC are left for it."
         return "open", f"{line}; rest {show(residual)}", says
     return None

@@ -109,7 +109,7 @@ def _table(book: ClaimBook, month: str, chain: Chain) -> Table:
     rows = [row for issuer in book.issuers if (row := _row(book, issuer, month, chain)) is not None]
     ranked = _rank(rows)
     present = {row.issuer for row in rows if "produced" in row.cells}
-    published = tuple(issuer for issuer in book.issuers if _published(book, issuer, month))
+    published = published_around(book, month)
     absent = [gone for issuer in book.issuers if issuer not in present and (gone := _absent(book, issuer, month))]
     # By rank; those outside the ranking last, by name.
     ordered = sorted(ranked, key=lambda row: (row.ranks.get("produced", 10_000), row.issuer))
@@ -118,7 +118,12 @@ def _table(book: ClaimBook, month: str, chain: Chain) -> Table:
     )
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=512)
+def published_around(book: ClaimBook, month: str) -> tuple[str, ...]:
+    """Of how many a month's rank or sum is: the miners that published it or, not long before, another."""
+    return tuple(issuer for issuer in book.issuers if _published(book, issuer, month))
+
+
 def _published(book: ClaimBook, issuer: str, month: str) -> bool:
     """Did the miner print monthly production in the month or in the year before it, and is not said to have stopped?"""
     made = _produced_months(book, issuer)
@@ -158,7 +163,7 @@ def _row(book: ClaimBook, issuer: str, month: str, chain: Chain) -> IssuerMonth 
     best, included = at.best("btc_produced"), is_ranked(book, issuer, month)
     if best is None:
         computed = "produced" in cells
-        why = "production is computed, not printed" if computed else "no production was printed for the month"
+        why = "production is computed, not printed" if computed else "no production for the month is in the book"
     else:
         kind = best.source_kind
         why = f"production printed ({kind})" if included else f"production known only from {kind}"

@@ -82,7 +82,9 @@ def bridge(
     for here in both:
         term = produced_in(here)
         if term is None:
-            return NoBridge(issuer=issuer, month=month, reason=f"{issuer} printed no production for {here.period}")
+            return NoBridge(
+                issuer=issuer, month=month, reason=f"no production of {issuer} for {here.period} is in the book"
+            )
         if term.value <= 0:
             why = f"{issuer} mined nothing in {here.period}: no shares of nothing"
             return NoBridge(issuer=issuer, month=month, reason=why)

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from tieline.disclosures.comparison.compare import months, table
+from tieline.disclosures.comparison.compare import months, published_around
 from tieline.disclosures.comparison.export import csv_text
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import ClaimBook
@@ -117,7 +117,7 @@ def _square(book: ClaimBook, issuer: str, month: str, field: str, view: View) ->
 
 def _coverage(book: ClaimBook, month: str, lines: tuple[IssuerMonths, ...]) -> str:
     here = sum(1 for line in lines if month in line.cells)
-    return f"{here} of {max(here, len(table(book, month).published))}"
+    return f"{here} of {max(here, len(published_around(book, month)))}"
 
 
 def to_csv(grid: MonthGrid) -> str:
