@@ -110,3 +110,86 @@ def test_an_exhibit_of_full_length_is_read_in_fifty_milliseconds() -> None:
         took.append(time.process_time() - began)
     print(f"{len(WIDE):,} bytes of HTML read in {min(took) * 1000:.1f} ms of CPU")
     assert min(took) < 0.05
+
+
+def grid(*rows: str) -> str:
+    """A table as a filing lays it: cells between bars, `3:April` over three columns, `^2025` over two rows."""
+
+    def cell(printed: str) -> str:
+        wide, _, words = printed.rpartition(":") if printed[:1].isdigit() and ":" in printed else ("1", "", printed)
+        high = 2 if words.startswith("^") else 1
+        return f'<td colspan="{wide}" rowspan="{high}"><p>{words.lstrip("^")}</p></td>'
+
+    return f"<table>{''.join('<tr>' + ''.join(map(cell, row.split('|'))) + '</tr>' for row in rows)}</table>"
+
+
+MONTHS = "Metric|April 2025|March 2025"
+GRIDS: dict[str, tuple[str, dict[str, dict[str, float]]]] = {
+    "signs and brackets in cells of their own, between empty ones": (
+        grid("||2:April 30, 2025|||2:March 31, 2025|", "Bitcoin produced|||463||||533|",
+             "Bitcoin sold||(|475|)||(|20|)", "Net proceeds from bitcoin sold||$|38,800,000|||$|1,200,000|",
+             "Change in hash rate|||1.2|%|||2|%"),
+        {"2025-04": {"btc_produced": 463, "btc_sold": 475, "sale_proceeds_usd": 38_800_000},
+         "2025-03": {"btc_produced": 533, "btc_sold": 20, "sale_proceeds_usd": 1_200_000}},
+    ),
+    "empty cells keep their places": (
+        grid("Metric||April 2025||March 2025||April 2024", "Bitcoin produced||463||533||375", "Bitcoin sold||||20||31",
+             "Bitcoin held||19,211||||"),
+        {"2025-04": {"btc_produced": 463, "btc_held_end": 19211}, "2025-03": {"btc_produced": 533, "btc_sold": 20},
+         "2024-04": {"btc_produced": 375, "btc_sold": 31}},
+    ),
+    "a head over three rows": (
+        grid("|2:Month Ended", "|April 30,|March 31,", "|2025|2025", "Bitcoin produced|463|533"),
+        {"2025-04": {"btc_produced": 463}, "2025-03": {"btc_produced": 533}},
+    ),
+    "the years over the months": (
+        grid("^Metric|2:2025|2024", "April|March|April", "Bitcoin produced|463|533|375"),
+        {"2025-04": {"btc_produced": 463}, "2025-03": {"btc_produced": 533}, "2024-04": {"btc_produced": 375}},
+    ),
+    "months beside a quarter": (
+        grid("|2:Month Ended|Three Months Ended", "|April 30, 2025|March 31, 2025|March 31, 2025",
+             "Bitcoin produced|463|533|1,500"),
+        {"2025-04": {"btc_produced": 463}, "2025-03": {"btc_produced": 533}, "2025Q1": {"btc_produced": 1500}},
+    ),
+    "quarters alone": (
+        grid("|2:Three Months Ended", "|March 31,|December 31,", "|2025|2024", "Bitcoin produced|1,463|1,533"),
+        {"2025Q1": {"btc_produced": 1463}, "2024Q4": {"btc_produced": 1533}},
+    ),
+    "marks of notes": (
+        grid("Metric|April 2025<sup>(1)</sup>|March 2025", "Bitcoin<br>produced<sup>2</sup>|463<sup>3</sup>|533",
+             "Bitcoin held (3)|19,211 (4)|19,223 (4)"),
+        {"2025-04": {"btc_produced": 463, "btc_held_end": 19211},
+         "2025-03": {"btc_produced": 533, "btc_held_end": 19223}},
+    ),
+    "units in the labels": (
+        grid(MONTHS, "Average operating hashrate (PH/s)|4,903|4,803", "Mining revenue (US$'000)|8,785|8,700"),
+        {"2025-04": {"avg_operating_ehs": 4.903, "revenue_usd": 8_785_000},
+         "2025-03": {"avg_operating_ehs": 4.803, "revenue_usd": 8_700_000}},
+    ),
+    "a table turned, its names over two columns each": (
+        grid("Month||2:Bitcoin Produced||2:Bitcoin Sold", "April 2025|||463|||475", "March 2025|||533|||-"),
+        {"2025-04": {"btc_produced": 463, "btc_sold": 475}, "2025-03": {"btc_produced": 533, "btc_sold": 0}},
+    ),
+    "changes with their signs apart": (
+        grid("Metric|April 2025|March 2025|% Change", "Bitcoin produced|463|533|(13|%)",
+             "Bitcoin held|19,211|19,223|-|%"),
+        {"2025-04": {"btc_produced": 463, "btc_held_end": 19211},
+         "2025-03": {"btc_produced": 533, "btc_held_end": 19223}},
+    ),
+    "sections, and a table that lays the page out": (
+        f"<table><tr><td>{grid(MONTHS, '3:Bitcoin mining', 'Bitcoin produced|463|533')}</td></tr></table>",
+        {"2025-04": {"btc_produced": 463}, "2025-03": {"btc_produced": 533}},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_table_of_a_filing_is_read_as_its_grid(name: str) -> None:
+    table, expected = GRIDS[name]
+    title = "Heron Announces April 2025 Production and Operations Updates"
+    dateline = "<p>CASTLE ROCK, Colo., May 5, 2025 (GLOBE NEWSWIRE) -- Heron Platforms, Inc. (NASDAQ: HRN)</p>"
+    reading = read(exhibit(title, dateline, table), issuer="HRN", published="2025-05-05", source_kind="sec_exhibit")
+    got: dict[str, dict[str, float]] = {}
+    for fact in reading.facts:
+        got.setdefault(fact.period, {})[fact.field] = float(fact.value)
+    assert got == expected

@@ -6,16 +6,13 @@ by a space so that a footnote digit does not become part of a number. What canno
 
 from __future__ import annotations
 
-import html
 import io
-import json
 import logging
 import re
 import unicodedata
 from dataclasses import dataclass, field
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
-
+from tieline.disclosures.documents.page import read_page
 from tieline.disclosures.documents.shapes import set_out
 from tieline.disclosures.facts.fact import Kind
 
@@ -27,28 +24,6 @@ MAX_PDF_PAGES = 60
 
 MAX_DEPTH = 2_000
 """Open elements inside one another. Pages built by hand or by tools stay under 100; parsers slow down with depth."""
-
-_BLOCKS = {
-    "p", "div", "li", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "section", "article", "header", "blockquote",
-    "pre", "table", "tr", "thead", "tbody", "tfoot", "dl", "dt", "dd", "main", "figure", "figcaption", "address",
-}  # fmt: skip
-_DROPPED = [
-    "script",
-    "style",
-    "noscript",
-    "template",
-    "svg",
-    "iframe",
-    "nav",
-    "footer",
-    "form",
-    "button",
-    "select",
-    "aside",
-    "s",
-    "del",
-    "strike",
-]  # what a reader of the page does not see, and what is struck out
 
 
 @dataclass(slots=True)
@@ -88,8 +63,8 @@ def load(source: str | bytes, kind: Kind | None = None) -> Document:
 
 def _from_page(text: str, kind: Kind) -> tuple[str | None, str]:
     """Title and text of HTML, also where JSON wraps it."""
-    inner = _html_in_json(text) or text if kind == "json" else text
-    return _from_html(inner) if kind == "html" or _looks_html(inner) else (None, inner)
+    inner = _strings_in_json(text) or text if kind == "json" else text
+    return read_page(inner) if kind == "html" or _looks_html(inner) else (None, inner)
 
 
 def _unreadable(text: str) -> str | None:
@@ -132,34 +107,22 @@ _MARK_BEHIND = re.compile(
 `11.7 EH/s 2`, `106,674 2`."""
 
 
-def _build_table() -> dict[int, str | None]:
-    table: dict[int, str | None] = {}
-    for ch in "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000":
-        table[ord(ch)] = " "
-    for ch in "\u200b\u200c\u200d\ufeff\u00ad\u2060\u200e\u200f":
-        table[ord(ch)] = None
-    for ch in "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d":
-        table[ord(ch)] = "-"
-    for ch in "\u2018\u2019\u201b\u02bc":
-        table[ord(ch)] = "'"
-    for ch in "\u201c\u201d\u201f\u00ab\u00bb":
-        table[ord(ch)] = '"'
-    for ch in "\u2502\u2503\uff5c\u00a6":
-        table[ord(ch)] = "|"
-    for code in range(0xFF01, 0xFF5F):
-        table.setdefault(code, chr(code - 0xFEE0))
-    for ch in "\u00b9\u00b2\u00b3\u2070\u2074\u2075\u2076\u2077\u2078\u2079":
-        table[ord(ch)] = " "  # a superscript digit is a footnote mark, never part of a figure
-    for code in range(32):
-        if chr(code) not in "\n\t":
-            table[code] = " "
-    table[ord("\u2026")] = "..."
-    for ch in "•●▪◦‣·∙":
-        table[ord(ch)] = "\n"
-    return table
-
-
-_TABLE = _build_table()
+_SPELLINGS = (
+    (" ", "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000"),
+    ("", "\u200b\u200c\u200d\ufeff\u00ad\u2060\u200e\u200f"),
+    ("-", "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"),
+    ("'", "\u2018\u2019\u201b\u02bc"),
+    ('"', "\u201c\u201d\u201f\u00ab\u00bb"),
+    ("|", "\u2502\u2503\uff5c\u00a6"),
+    (" ", "\u00b9\u00b2\u00b3\u2070\u2074\u2075\u2076\u2077\u2078\u2079"),  # a superscript digit is a footnote's mark
+    ("...", "\u2026"),
+    ("\n", "•●▪◦‣·∙"),
+)
+_TABLE = {
+    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # wide letters and digits
+    **{code: " " for code in range(32) if chr(code) not in "\n\t"},
+    **{ord(ch): to for to, printed in _SPELLINGS for ch in printed},
+}
 
 
 def _decode(raw: bytes) -> str:
@@ -187,7 +150,8 @@ def _is_binary(text: str) -> bool:
 
 def _kind_of(text: str) -> Kind:
     head = text[:200_000].lstrip()
-    if re.match(r"[\[{]\s*[\"\[{\]}]", head) or re.search(r"<\\/\w|\\u003[cC]", head):
+    escaped = head.count("\\n") > max(5, head.count("\n"))
+    if escaped or re.match(r"[\[{]\s*[\"\[{\]}]", head) or re.search(r"<\\/\w|\\u003[cC]", head):
         return "json"
     return "html" if _looks_html(head) else "text"
 
@@ -202,32 +166,22 @@ def _looks_html(text: str) -> bool:
     )
 
 
-def _html_in_json(text: str) -> str | None:
-    """The longest strings inside JSON, whole or cut; a cut file has its escapes undone by hand."""
-    try:
-        pieces: list[str] = []
-        _strings(json.loads(text), pieces, 0)
-        wanted = [p for p in pieces if len(p) > 40 or re.search(r"\d", p)]
-        return "\n".join(wanted) if wanted else None
-    except (ValueError, RecursionError):
-        body = re.sub(r'^\s*"[\w-]+"\s*:\s*[\[{]?\s*(?:"[\w-]+"\s*:\s*)?"', "", text)
-        body = body.replace('\\"', '"').replace("\\/", "/").replace("\\n", "\n").replace("\\t", " ").replace("\\r", "")
-        return re.sub(
-            r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)) if not 0xD800 <= int(m[1], 16) < 0xE000 else " ", body
-        )
+def _strings_in_json(text: str) -> str:
+    """The strings inside JSON that hold more than a key, with their escapes undone; a piece of it may begin in one."""
+    whole = text.lstrip()[:1] in ("[", "{", '"')
+    strings = re.findall(r'"((?:[^"\\]|\\.)*+)(?:"|\Z)', text, re.DOTALL) if whole else [text]
+    return "\n".join(_unescaped(s) for s in strings if len(s) > 40 or re.search(r"\d", s))
 
 
-def _strings(node: object, out: list[str], depth: int) -> None:
-    if depth > 40 or len(out) > 5000:
-        return
-    if isinstance(node, str):
-        out.append(node)
-    elif isinstance(node, dict):
-        for value in node.values():
-            _strings(value, out, depth + 1)
-    elif isinstance(node, list):
-        for value in node:
-            _strings(value, out, depth + 1)
+def _unescaped(text: str) -> str:
+    """JSON's escapes undone, also where a copy was cut short within one."""
+    named = {"n": "\n", "t": "\t", "r": "\n", "b": "", "f": ""}
+    text = re.sub(
+        r"\\(?:u([0-9a-fA-F]{4})|(.))",
+        lambda m: chr(int(m[1], 16)) if m[1] else named.get(m[2], m[2]),
+        text,
+    )
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _too_deep(source: str) -> bool:
@@ -242,65 +196,6 @@ def _too_deep(source: str) -> bool:
         if depth > MAX_DEPTH:
             return True
     return False
-
-
-def _from_html(source: str) -> tuple[str | None, str]:
-    tree = LexborHTMLParser(source)
-    title_node = tree.css_first("h1") or tree.css_first("title")
-    title = re.sub(r"\s+", " ", title_node.text()).strip() if title_node is not None else None
-    tree.strip_tags(_DROPPED)
-    root = tree.body or tree.root
-    if root is None:
-        return title, html.unescape(source)
-    out: list[str] = []
-    _walk(root, out)
-    text = "".join(out)
-    text = re.sub(r"[^\S\n]+", " ", text)
-    text = re.sub(r" *\n *", "\n", text)
-    if title and title not in text[:2000]:
-        text = title + "\n" + text
-    return title or None, text
-
-
-_LEAVING = {"td": " |", "th": " |", "tr": "\n"}
-_ENTERING = {"td": " ", "th": " ", "tr": "\n"}
-
-
-def _walk(root: LexborNode, out: list[str]) -> None:
-    """Depth first with an explicit stack: pages nest deeper than Python's own."""
-    stack: list[tuple[LexborNode, bool]] = [(root, False)]
-    cells = written = 0
-    while stack and written < 2 * MAX_TEXT:
-        node, leaving = stack.pop()
-        tag = node.tag or ""
-        break_ = " " if cells else "\n"
-        if leaving:
-            cells -= tag == "tr" and _is_row(node)
-            out.append(_LEAVING.get(tag, break_ if tag in _BLOCKS else ""))
-        elif (text := _leaf(node, tag, break_)) is not None:
-            out.append(text)
-            written += len(text) + 1
-        elif tag not in ("script", "style"):
-            stack.append((node, True))
-            cells += tag == "tr" and _is_row(node)
-            out.append(_ENTERING.get(tag, break_ if tag in _BLOCKS else ""))
-            stack.extend((child, False) for child in reversed(list(node.iter(include_text=True))))
-
-
-def _leaf(node: LexborNode, tag: str, break_: str) -> str | None:
-    """The text of a node that holds no others: words, a line break, a footnote's mark."""
-    if tag == "-text":
-        return re.sub(r"\s+", " ", node.text_content or "")
-    if tag == "br":
-        return break_
-    if tag == "sup" and re.fullmatch(r"[\s()\[\]\d,*]{1,8}", node.text() or ""):
-        return " *" if "*" in (node.text() or "") else " "
-    return None
-
-
-def _is_row(node: LexborNode) -> bool:
-    """A row of figures, not a table that only lays a page out (its rows hold paragraphs)."""
-    return len(node.text()) < 1200
 
 
 def _from_pdf(raw: bytes) -> Document:

@@ -188,11 +188,16 @@ def _heading(text: str, start: int, end: int) -> Item | None:
     lead, *gaps = (text[a:b] for a, b in edges)
     if any(NOISE.sub("", gap) for gap in gaps):
         return None
-    if NOISE.sub("", lead) and (len(columns) < 2 or len(lead) > 70 or _GOES_ON.search(lead)):
+    if not _may_lead(lead, len(columns)):
         return None
     months = [c for c in columns if c.period is not None]
     tight = any(a.end == b.start and text[b.start].isupper() for a, b in pairwise(months))
     return Item("head", start, end, columns, joined=tight)
+
+
+def _may_lead(lead: str, columns: int) -> bool:
+    """May words stand before the first of so many periods: noise, or before several a short corner?"""
+    return not NOISE.sub("", lead) or (columns > 1 and len(lead) <= 70 and not _GOES_ON.search(lead))
 
 
 def _columns(text: str, start: int, end: int) -> list[PeriodColumn]:
