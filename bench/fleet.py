@@ -148,7 +148,7 @@ class FleetUnderTest:
         if shutil.which("haproxy"):
             self.balancer = f"127.0.0.1:{free_port()}"
             text = (ROOT / "deploy" / "haproxy" / "gateways.cfg").read_text()
-            text = text.replace("maxconn 20000", "maxconn 2000").replace("bind :8700", f"bind {self.balancer}")
+            text = text.replace("maxconn 20000", "maxconn 2000").replace("bind :8780", f"bind {self.balancer}")
             text = text[: text.index("    server a ")]
             text += "".join(f"    server {name} {door}\n" for name, door in self.doors.items())
             (self.folder / "haproxy.cfg").write_text(text)

@@ -18,6 +18,7 @@ from tieline.app.joins import JoinError, TokenText, read_token
 from tieline.clock import wall_now
 from tieline.link import LinkDownError, LinkUser, NatsLink, push
 from tieline.link.certificate import CertificateError, make_certificates
+from tieline.link.look import answers
 from tieline.link.users import site_user
 from tieline.tasks import Registry
 
@@ -51,6 +52,13 @@ def test_a_site_joins_over_tls_and_nobody_speaks_without_it(tmp_path: Path, monk
             said = await asyncio.wait_for(reader.read(100), 10)
             assert not said.startswith(b"INFO")
             writer.close()
+            # What the doctor asks, of this server, of one with another's authority, and of no server at all.
+            for server, authority, says in (
+                (f"localhost:{user.port}", own.authority, ""), (f"localhost:{user.port}", other, "verify failed"),
+                (f"localhost:{user.port}", None, "no answer within"), ("localhost:1", own.authority, "refused"),
+            ):  # fmt: skip
+                assert says in (why := await asyncio.to_thread(answers, server, authority)), why
+                assert bool(why) == bool(says)
             assert runtime.link_authority is not None
 
     asyncio.run(story())

@@ -166,35 +166,6 @@ def test_every_server_of_the_link_knows_the_same_book(server: Server, tmp_path: 
     shared.close()
 
 
-def test_a_doctor_names_what_is_missing_and_what_to_do(
-    server: Server, tmp_path: Path, fleet_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = tmp_path / "a"
-    assert "no folder" in run("doctor", "--data-dir", here)
-    here.mkdir()
-    said = run("doctor", "--config", fleet_file, "--data-dir", here)
-    assert "!!  " in said
-    assert "this machine has no keys" in said
-    assert "!!  cannot reach" in said or "127.0.0.1:1" in said
-    run("machine", "make", "--config", fleet_file, "--data-dir", here)
-    url = server.url()
-    fleet_file.write_text(fleet_file.read_text().replace("postgresql://tieline@127.0.0.1:1/none", url))
-    Store(StorePlace(here, url), records.encode, records.decode).close()
-    said = run("doctor", "--config", fleet_file, "--data-dir", here)
-    assert "ok  store answers" in said
-    assert "ok  keys of this machine: link, core, gateway, console" in said
-    assert "!!  nobody leads; start a core: tieline run core" in said
-    leases = open_leases(StorePlace(here, url))
-    leases.take("core", "a#1", "", None)
-    leases.close()
-    later = wall_now() + timedelta(days=380)
-    monkeypatch.setattr("tieline.app.machines.doctor.wall_now", lambda: later)
-    said = run("doctor", "--config", fleet_file, "--data-dir", here)
-    assert "ok  a#1 leads, number 1" in said
-    assert "a core here does not lead: set it" in said
-    assert "!!  certificate server.pem is good for 17 days; start the link's part again" in said
-
-
 class Standing:
     """Who leads, without a thread: what a signing core sees of it."""
 

@@ -109,3 +109,30 @@ def test_an_answer_that_is_none_is_a_link_that_is_down(answer: bytes) -> None:
             await push(link, "s1", b"[]")
 
     asyncio.run(story())
+
+
+def test_a_server_without_power_keeps_nobody_from_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its address answers nothing at all, where a server that ended refuses the connection at once."""
+    dark, connect = 1, asyncio.open_connection
+
+    async def dialled(host: str, port: int, **more: object) -> object:
+        if port == dark:
+            await asyncio.sleep(130.0)
+        return await connect(host, port, **more)  # type: ignore[arg-type]  # passed on as it came
+
+    async def story() -> None:
+        async with nats(tmp_path) as (one, _):
+            assert isinstance(one, NatsLink)
+            port = one._client.connected_url.port
+            monkeypatch.setattr(asyncio, "open_connection", dialled)
+            lost, there = f"nats://127.0.0.1:{dark}", f"nats://127.0.0.1:{port}"
+            for servers in (f"{lost},{there}", f"{there},{lost}"):
+                began = asyncio.get_running_loop().time()
+                link = await NatsLink.connect(servers, "three", wait_s=5.0)
+                assert asyncio.get_running_loop().time() - began < 1.5
+                assert link.up
+                await link.close()
+            with pytest.raises(LinkDownError, match=r"no link at nats://127.0.0.1:1 within 2 s"):
+                await NatsLink.connect(f"nats://127.0.0.1:{dark}", "three", wait_s=2.0)
+
+    asyncio.run(story())

@@ -24,6 +24,8 @@ from tieline.link.signing import KeyFileError, last_number, public_key
 from tieline.link.tunnel import CUT
 from tieline.link.users import PARTS, server_users, site_user
 from tieline.store.files import write_private
+from tieline.store.place import place_of
+from tieline.store.postgres import server_url
 from tieline.tasks import Registry, beat
 
 Ready = Callable[[str], None]
@@ -77,14 +79,22 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
 
 
 async def watch_certificates(runtime: Runtime, registry: Registry) -> None:
-    """For ever: of the link's authority and of this server, which makes its own anew when the part begins."""
+    """For ever: of the link's authority, of this server, which makes its own anew when the part begins, and of the
+    database, where one is named."""
     folder = runtime.data / LINK_FOLDER / TLS_FOLDER
-    mends = {"authority.pem": "make keys anew; every site joins anew", "server.pem": "start the link's part again"}
+    mends = {
+        folder / "authority.pem": "make keys anew; every site joins anew",
+        folder / "server.pem": "start the link's part again",
+    }
+    url = place_of(runtime.data).url
+    authority = None if url is None else server_url(url).authority
+    if authority is not None:
+        mends[Path(authority)] = "have the database's certificate made anew, and put it there"
     while True:
         beat(2 * CERTIFICATES_S)
-        for name, mend in mends.items():
-            with registry.attempt(f"certificate {name}", "is good for a month yet"):
-                check_ending((folder / name).read_bytes(), f"certificate {folder / name}", mend, wall_now())
+        for path, mend in mends.items():
+            with registry.attempt(f"certificate {path.name}", "is good for a month yet"):
+                check_ending(path.read_bytes(), f"certificate {path}", mend, wall_now())
         await asyncio.sleep(CERTIFICATES_S)
 
 

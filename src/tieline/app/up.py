@@ -303,6 +303,8 @@ def _link(data: Path, door: configuration.LinkDoor) -> LinkStart:
     from tieline.app.joins import LINK_FOLDER, TLS_FOLDER
     from tieline.link.certificate import CertificateError, make_certificates
 
+    if not door.name:
+        raise UpError('link.name is missing; for one machine write name = "link.example.org", what sites dial')
     port = _link_port(data, door.host, door.port)
     own = "127.0.0.1" if door.host in ("0.0.0.0", "::") else door.host
     names = dict.fromkeys([door.name, own])
@@ -437,7 +439,7 @@ def check_writable(data: Path) -> None:
         private_folder(data)
         probe = data / ".probe"
         probe.write_bytes(b"x")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # parts of one machine look at the same moment
     except OSError as error:
         raise UpError(f"cannot write to {data}: {error.strerror}; choose another folder with --data-dir") from error
     free = shutil.disk_usage(data).free

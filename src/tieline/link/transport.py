@@ -32,6 +32,8 @@ CONNECT_AGAIN_S = 1.0
 PING_S, PINGS_LOST = 10, 2
 # Where there are several servers one that says nothing is left for another within two to three seconds.
 SEVERAL_PING_S, SEVERAL_PINGS_LOST = 0.8, 1
+# What listens answers a connection at once.
+PORT_S = 1.0
 # A link that is asked for for ever says after this long whether it is refused.
 LATE_WAIT_S = 3.0
 
@@ -177,9 +179,9 @@ class NatsLink:
         refused = False
         try:
             async with asyncio.timeout(wait_s):
-                while not await _some_port_open(user.places):
+                while (there := await _first_open(user.places)) is None:
                     await asyncio.sleep(0.05)
-                while not isinstance(made := await _first(user), NatsLink):
+                while not isinstance(made := await _first(user, there), NatsLink):
                     refused = _is_refusal(made)
                     await asyncio.sleep(0.1)
         except (TimeoutError, OSError, nats.errors.Error) as error:
@@ -341,9 +343,10 @@ class LateLink:
             await self._link.close()
 
 
-async def _first(user: LinkUser) -> NatsLink | Exception:
+async def _first(user: LinkUser, there: int) -> NatsLink | Exception:
     """A client that is connected, and from then on reconnects; else why not: the server may not know its user (yet). A
-    client that may reconnect would go on trying by itself after its first failure, and not end when it is cancelled."""
+    client that may reconnect would go on trying by itself after its first failure, and not end when it is cancelled.
+    `there`: which of the servers has answered; it is dialled first, since one without power is waited for."""
     client, fate = nats.NATS(), _Fate()
     tls = None
     if user.authority is not None:
@@ -352,7 +355,8 @@ async def _first(user: LinkUser) -> NatsLink | Exception:
     several = len(user.urls) > 1
     try:
         await client.connect(
-            user.urls,
+            [*user.urls[there:], *user.urls[:there]],
+            dont_randomize=True,
             name=user.name,
             user=user.name if user.password is not None else None,
             password=user.password,
@@ -386,8 +390,22 @@ def _is_refusal(error: Exception | None) -> bool:
     return isinstance(error, nats.errors.AuthorizationError) or "authoriz" in words or "authentication" in words
 
 
-async def _some_port_open(places: list[tuple[str, int]]) -> bool:
-    return any(await asyncio.gather(*(_port_open(host, port) for host, port in places)))
+async def _first_open(places: list[tuple[str, int]]) -> int | None:
+    """Which of the servers answers first, within a second: one without power answers nothing at all, for minutes."""
+    asked = [asyncio.create_task(_port_open(host, port)) for host, port in places]
+    try:
+        async with asyncio.timeout(PORT_S):
+            waiting = set(asked)
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for one in done:
+                    if one.result():
+                        return asked.index(one)
+    except TimeoutError:
+        pass
+    finally:
+        await end(asked)
+    return None
 
 
 async def _port_open(host: str, port: int) -> bool:

@@ -36,8 +36,13 @@ def private_file(path: Path) -> None:
 
 def write_private(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Write a file that only its owner reads, replacing it in one step; with `sync`, after a power cut it is the old
-    one or the new one. Raises OSError."""
+    one or the new one. Its folder is closed to others. Raises OSError."""
     private_folder(path.parent)
+    write_private_file(path, data, sync=sync)
+
+
+def write_private_file(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """The same in a folder that is somebody's own, and stays as it is."""
     temporary = path.with_name(path.name + ".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE)
     with os.fdopen(descriptor, "wb") as file:

@@ -106,6 +106,15 @@ _STEPS: Final = (
 )
 
 
+# By PostgreSQL's own codes.
+_REMEDIES: Final = {
+    "28P01": "; see the file that store.password_file names",
+    "28000": "; make that user there (CREATE ROLE), or let it in from here (pg_hba.conf)",
+    "3D000": "; make it there (CREATE DATABASE), or name another in store.url",
+    "53100": "; free some space there: what comes meanwhile waits where it is made",
+}
+
+
 class ServerUrl(msgspec.Struct, frozen=True, kw_only=True):
     """Where a store lies: `postgresql://user@host:port/database`, or a folder of a Unix socket as `?host=`. Several
     hosts with commas between: a primary and its standbys, in any order. The password comes from a file that only its
@@ -327,7 +336,9 @@ class ServerDatabase(TailState):
             if self._connection is not None and self._at is not None:
                 servers_at(self.url.places).broke(self._at)
             self._drop()
-            raise NotReachedError(f"cannot {what} {self.url}: {error}") from error
+            if (refusal := _refusal(error)) is not None:
+                raise _refused(what, self.url, refusal) from error
+            raise NotReachedError(f"cannot {what} {self.url}: {error}{_remedy(error)}") from error
         except DatabaseError as error:
             raise _refused(what, self.url, error) from error
         return [tuple(row) for row in rows or ()]
@@ -459,6 +470,23 @@ def _secret(path: Path) -> str:
         raise StoreError(f"cannot read store.password_file {path}: {error}") from error
 
 
+def _refusal(error: BaseException) -> DatabaseError | None:
+    """What the server said before it closed the connection: the driver says only that it could not close it again."""
+    before: BaseException | None = error
+    while before is not None:
+        if isinstance(before, DatabaseError):
+            return before
+        before = before.__context__
+    return None
+
+
+def _remedy(error: Exception) -> str:
+    """Of what is wrong before the server says anything."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "; name the certificate that signed the server's: store.url = postgresql://...?sslrootcert=FILE"
+    return "; beyond this machine it has to: ALTER SYSTEM SET ssl = on" if "refuses SSL" in str(error) else ""
+
+
 def _refused(what: str, url: ServerUrl, error: DatabaseError) -> StoreError:
     fields = error.args[0] if error.args else {}
     if not isinstance(fields, dict):
@@ -473,7 +501,7 @@ def _refused(what: str, url: ServerUrl, error: DatabaseError) -> StoreError:
         return NotReachedError(f"cannot {what} {url}: {message}")
     if code == "25006":
         return StoreError(f"cannot {what} {url}: it is a standby, or this process only reads; name the primary")
-    return StoreError(f"cannot {what} {url}: {message}")
+    return StoreError(f"cannot {what} {url}: {message}{_REMEDIES.get(code, '')}")
 
 
 def _array(column: Sequence[Value]) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from tieline.app.machines.keys import KEYS_FILE, PARTS, MachineError, make_keys, read_keys
 from tieline.cli.folder import configured, data_dir
-from tieline.store.files import write_private
+from tieline.store.files import write_private_file
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,7 +55,7 @@ def make(data_dir: Path, config: Path) -> None:
 @_one_line
 def keys(data_dir: Path, parts: tuple[str, ...], out: Path) -> None:
     """Write another machine's keys, for its PARTs alone: core, link, console, gateway."""
-    write_private(out, msgspec.json.format(msgspec.json.encode(read_keys(data_dir / KEYS_FILE).for_parts(parts))))
+    write_private_file(out, msgspec.json.format(msgspec.json.encode(read_keys(data_dir / KEYS_FILE).for_parts(parts))))
     click.echo(f"Wrote {out}, for {', '.join(parts)}. Carry it there as a secret, and enter it: tieline machine enter")
 
 
