@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from tieline.clock import FIVE_MINUTES, Interval
+from tieline.console.placed import Placed
 from tieline.console.traffic import Traffic
 from tieline.economics import hashprice
 from tieline.fleet import Fleet, NodeGroup, RigGroup, Site
@@ -176,7 +177,7 @@ class Fold:
         # The earliest moment of which a sample came since somebody looked: sums by day from there are to be made again.
         self.oldest_told: datetime | None = None
         self.replicas: dict[str, tuple[int, ReplicaState]] = {}
-        self.traffic = Traffic()
+        self.traffic, self.placed = Traffic(), Placed()
         self.decisions: deque[WatchEntry] = deque(maxlen=MAX_DECISIONS)
         self.overrides: dict[str, tuple[int, Override]] = {}
         self.actions: deque[tuple[int, Action]] = deque(maxlen=200)
@@ -334,6 +335,7 @@ class Fold:
         before = self.plans.get(plan.site_id)
         if _newer(before, plan):
             self.plans[plan.site_id] = (seq, plan)
+            self.placed.take(seq, plan)
             earlier = before[1] if before else None
         else:  # told late: compared with the plan told late before it
             earlier = self._past.get(plan.site_id)

@@ -26,10 +26,11 @@ interface Asked {
   output_tokens: number; estimated: boolean; streamed: boolean; usd: number; first_token_ms: number | null; total_ms: number | null;
   hops: { replica: string; site_id: string; ended: string }[];
 }
+interface Placing { unit: string; site_id: string; model: string; replicas: number; ready: number | null; before: number | null; since: number; at_least: boolean; since_seq: number; plan_seq: number; rule: string; why: string }
 interface InferenceView extends RequestRows {
   speed: number; door: Door; replicas: (Replica & { live: number | null; door_state: string | null; hour: Sums | null })[];
   tenants: Tenant[]; month: { month: string; start: number; end: number } | null;
-  hour: Sums & { moved: number; covered_s: number }; crossed: { gateway: string; served_in: string; output_tokens: number }[]; newest: Asked[]; trouble: Asked[];
+  hour: Sums & { moved: number; covered_s: number }; placed: Placing[]; crossed: { gateway: string; served_in: string; output_tokens: number }[]; newest: Asked[]; trouble: Asked[];
 }
 
 const USAGE = { stream: "Usage" };
@@ -38,7 +39,7 @@ export function inferencePage(root: HTMLElement): () => void {
   document.title = "Inference · Tieline";
   const streams = tile("Streams now", [USAGE, { stream: "ReplicaState" }]), rate = tile("Requests", [USAGE]), tokens = tile("Output", [USAGE]);
   const first = tile("Time to first token", [USAGE]), moved = tile("Moved and failed", [USAGE]), money = tile("Billed this month", [USAGE]);
-  const replicas = h("div", { class: "scroll" }), refused = h("div", {}), tenants = h("div", { class: "scroll" }), invoices = h("div", { class: "scroll" });
+  const replicas = h("div", { class: "scroll" }), placed = h("div", { class: "scroll long" }), refused = h("div", {}), tenants = h("div", { class: "scroll" }), invoices = h("div", { class: "scroll" });
   const trouble = h("div", { class: "scroll long" }), newest = h("div", { class: "scroll long" });
   const plot = h("div", { class: "plot tall", role: "img", "aria-label": "Requests and time to first token over the last day" });
   const bill = panel("Invoices to date", "Each line is a fold of Usage, rounded once, to the cent", [USAGE], "half-width", invoices);
@@ -48,6 +49,7 @@ export function inferencePage(root: HTMLElement): () => void {
     h("div", { class: "layout" },
       panel("Replicas", "Model servers behind the door; figures of the last hour", [{ stream: "ReplicaState" }], "map-panel", replicas).el,
       panel("Refused at the door", "Since the door last started; refusals are not billed and leave no record", null, "side-panel", refused).el,
+      panel("Placed by the plan", "Which model runs where, since when, and why: replicas by group of nodes, modelled ones included", [{ stream: "Plan" }], "full", placed).el,
       panel("Tenants", "Spend counts against the month's budget to the nano-dollar", [USAGE], "full", tenants).el,
       panel("Requests over one day", "By 5-minute interval, UTC; below, the median time to first token in ms", [USAGE], "full",
         legend([["inference", "served by one replica"], ["moved", "went on at another"], ["failed", "failed"]]), plot).el,
@@ -76,6 +78,7 @@ export function inferencePage(root: HTMLElement): () => void {
     if (gone) return;
     keyNumbers(view);
     patch(replicas, replicaTable(view));
+    patch(placed, placedTable(view));
     patch(refused, refusals(view.door));
     patch(tenants, tenantTable(view));
     patch(invoices, invoiceTable(view));
@@ -155,6 +158,17 @@ function replicaTable(v: InferenceView): Child {
   if (!v.crossed.length) return table;
   const ways = v.crossed.map((one) => `${si(one.output_tokens)} tokens from ${title(one.served_in)} to the gateway in ${title(one.gateway)}`);
   return h("div", {}, table, h("p", { class: "note" }, `Crossed between regions in the last hour: ${ways.join(", ")}.`));
+}
+
+function placedTable(v: InferenceView): Child {
+  if (!v.placed.length) return h("p", { class: "wait" }, "No plan has placed a model yet.");
+  return h("table", { class: "units list" }, head("Group", "Model", ">Replicas", "Since", "Why"),
+    h("tbody", {}, v.placed.map((p) => h("tr", { "data-key": p.unit },
+      h("th", { scope: "row" }, button(p.unit, "Plan", p.site_id), h("small", {}, siteLink(p.site_id))),
+      h("td", {}, p.model || DASH),
+      h("td", { class: "n" }, num(p.replicas, 0), h("small", {}, p.ready === null ? "modelled" : `${num(p.ready, 0)} real ready`)),
+      h("td", {}, `${p.at_least ? "at least " : ""}${day(p.since)}, ${clock(p.since)} UTC `, ref(p.since_seq), p.before === null ? null : h("small", {}, `before: ${num(p.before, 0)}`)),
+      h("td", { class: "why" }, p.why, h("small", {}, `rule: ${words(p.rule)} `, ref(p.plan_seq)))))));
 }
 
 function button(name: string, stream: string, subject: string): HTMLElement {

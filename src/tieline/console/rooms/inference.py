@@ -12,6 +12,7 @@ from typing import Any
 
 from tieline.config import Tenant
 from tieline.console.fold import Fold
+from tieline.console.placed import placed_view
 from tieline.console.traffic import traffic_view
 from tieline.console.views import replicas_view
 
@@ -29,6 +30,7 @@ def inference_view(
         "speed": speed,
         "door": door,
         "replicas": [_replica(one, by_replica, door) for one in replicas_view(fold, now)],
+        "placed": placed_view(fold.placed, fold.fleet, (state for _, state in fold.replicas.values())),
         "tenants": tenants_view(tenants, by_tenant, month),
         "month": None if month is None else {k: month[k] for k in ("month", "start", "end")},
         **traffic,
