@@ -19,8 +19,8 @@ from tieline.disclosures.facts.fields import SIGNED, unit_of
 from tieline.disclosures.facts.licences import closures, confirmed_by, implausible
 from tieline.disclosures.facts.periods import window
 from tieline.disclosures.finding import WEAK, Finding
-from tieline.disclosures.lexicon.commons import words_of
 from tieline.disclosures.lexicon.periods import periods
+from tieline.disclosures.lexicon.words import words_of
 from tieline.disclosures.rules.naming import clean, stray_words
 from tieline.disclosures.rules.vocabulary import (
     POISON,

@@ -10,6 +10,7 @@ whatever it asks of a reader changes nothing, since only numbers that stand in i
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -33,6 +34,8 @@ MAX_QUOTE_CHARS = 600
 TIMEOUT_S = 120.0
 """A small model on a CPU writes some tens of tokens a second; an answer has up to two thousand."""
 
+Key = tuple[str, str, str | None, Decimal]
+"""What a figure says: its period, field, scope and value."""
 _PERIOD = re.compile(r"20\d\d(?:-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?|Q[1-4])?")
 
 
@@ -79,53 +82,42 @@ def fill(
 
 def accept(reading: DocumentReading, proposals: list[ProposedFact]) -> tuple[list[Fact], list[Candidate], int]:
     """Facts and candidates of the reading with the model's voice heard, and how many proposals were dropped."""
-    facts, candidates = list(reading.facts), list(reading.candidates)
+    facts, candidates = list(reading.facts), {_key(c.fact): c for c in reading.candidates}
+    known = {_key(f) for f in facts}
     dropped = 0
     for proposal in proposals[:MAX_PROPOSALS]:
         fact = _fact(reading, proposal)
         if fact is None:
             dropped += 1
-            continue
-        same = [
-            c
-            for c in candidates
-            if (c.fact.period, c.fact.field, c.fact.value) == (fact.period, fact.field, fact.value)
-        ]
-        if any((f.period, f.field, f.value) == (fact.period, fact.field, fact.value) for f in facts):
-            continue
-        if same:
-            if same[0].missing == ("second voice",):
-                candidates.remove(same[0])
-                facts.append(same[0].fact)
-        elif _spoken_for(fact, [*facts, *(c.fact for c in candidates)]) or not _plain(reading, fact):
-            dropped += 1
-        else:
-            candidates.append(Candidate(fact=fact, missing=("assertion",), why="only the model reads it so"))
-    return facts, candidates, dropped
+        elif (same := candidates.get(_key(fact))) is not None:
+            if same.missing == ("second voice",):
+                facts.append(candidates.pop(_key(fact)).fact)
+        elif _key(fact) not in known:
+            read_so = [*facts, *(c.fact for c in candidates.values())]
+            if any(_same_number(fact, f) for f in read_so) or not _plain(reading, fact):
+                dropped += 1
+            else:
+                only = Candidate(fact=fact, missing=("assertion",), why="only the model reads it so")
+                candidates[_key(fact)] = only
+    return facts, list(candidates.values()), dropped
 
 
-def _spoken_for(fact: Fact, others: list[Fact]) -> bool:
+def _key(fact: Fact) -> Key:
+    return fact.period, fact.field, fact.scope, fact.value
+
+
+def _same_number(fact: Fact, other: Fact) -> bool:
     """Is the number already read as something else, or the field as another number?"""
-    for other in others:
-        if (other.period, other.field, other.scope) == (fact.period, fact.field, fact.scope):
-            return True
-        if (
-            other.printed == fact.printed
-            and other.span
-            and fact.span
-            and other.span[0] < fact.span[1]
-            and fact.span[0] < other.span[1]
-        ):
-            return True
-    return False
+    apart = not other.span or not fact.span or other.span[0] >= fact.span[1] or fact.span[0] >= other.span[1]
+    return _key(other)[:3] == _key(fact)[:3] or (other.printed == fact.printed and not apart)
 
 
 def _plain(reading: DocumentReading, fact: Fact) -> bool:
     """Does the quote's sentence state the period, or the title, and neither deny nor plan?"""
     assert fact.span is not None
-    start = max(reading.text.rfind(mark, 0, fact.span[0]) + 1 for mark in ("\n", ". "))
-    ends = [e for e in (reading.text.find("\n", fact.span[1]), reading.text.find(". ", fact.span[1])) if e >= 0]
-    sentence = reading.text[start : min(ends) if ends else len(reading.text)]
+    start, end = fact.span
+    before = re.split(r"\n|\. ", reading.text[:start])[-1]
+    sentence = before + reading.text[start:end] + re.split(r"\n|\. ", reading.text[end:], maxsplit=1)[0]
     named = periods(sentence)
     for p in reversed(named):
         sentence = sentence[: p.start] + sentence[p.end :]

@@ -9,6 +9,11 @@ from __future__ import annotations
 import re
 
 
+def words_of(text: str) -> frozenset[str]:
+    """The words of a list that is written as prose."""
+    return frozenset(text.split())
+
+
 def _p(*parts: str) -> re.Pattern[str]:
     return re.compile("|".join(parts), re.IGNORECASE)
 

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tieline.disclosures.lexicon import words as w
-from tieline.disclosures.lexicon.commons import COMMON
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.rules.labels import BUSINESS, MINING, PROVES, ROWS, LabelRule
+from tieline.disclosures.rules.vocabulary import COLUMNS
+
+_NO_SITE = COLUMNS | {"north", "us", "american", "america"}
+"""Words that a label may end in without naming a site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ def _scope(text: str, name: str) -> str | None:
     tail = _SITE.search(text)
     if tail is not None:
         named = tail["tail"].strip()
-        plain = all(word.strip("()").lower() in COMMON for word in named.split())
+        plain = all(word.strip("()").lower() in _NO_SITE for word in named.split())
     else:
         named = _named(text)
         plain = False
@@ -137,7 +140,7 @@ def _named(text: str) -> str:
 
 
 def _is_name(word: str) -> bool:
-    return re.fullmatch(r"[A-Z][A-Za-z'.&-]{2,}|II|III|IV|JV", word) is not None and word.lower() not in COMMON
+    return re.fullmatch(r"[A-Z][A-Za-z'.&-]{2,}|II|III|IV|JV", word) is not None and word.lower() not in _NO_SITE
 
 
 def _decide(text: str, unit: str | None, section: str) -> LabelRule | None:

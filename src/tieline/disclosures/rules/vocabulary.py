@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from tieline.disclosures.lexicon.commons import words_of
 from tieline.disclosures.lexicon.periods import periods
+from tieline.disclosures.lexicon.words import words_of
 from tieline.disclosures.rules.labels import PROVES
 
 HEADING = words_of(

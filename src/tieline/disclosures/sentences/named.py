@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from tieline.disclosures.lexicon.commons import words_of
+from tieline.disclosures.facts.fields import unit_of
+from tieline.disclosures.lexicon.words import words_of
 from tieline.disclosures.rules.naming import proven_field
 from tieline.disclosures.rules.sentences import Kind, SentenceRule, expand
 from tieline.disclosures.sentences.template import Template
@@ -36,25 +37,13 @@ _BEHIND = (
     r"(?= {WHEN}(?:[.,;:)]|and |$)| (?:in|during|for|as of|at) @|[.,;:)]|$)"
 )
 _DAILY = re.compile(r"\baverag")
-_STOCKS = words_of(
-    """
-    btc_held_end restricted_or_pledged_btc lent_btc free_btc deployed_ehs operating_month_end_ehs self_owned_ehs
-    managed_ehs total_energized_ehs_incl_hosting deployed_miners efficiency_j_th
-    """
+_STOCKS = words_of("btc_held_end restricted_or_pledged_btc lent_btc free_btc")
+_STOCK_UNITS, _MEAN_UNITS = ("EH/s", "miners", "J/TH"), ("USD/BTC", "USD/kWh", "BTC/day", "BTC/(EH/s)")
+_MEANS, _FLOWS = words_of("avg_operating_ehs fee_share_pct"), words_of("avg_sale_price_usd")
+_OTHER = words_of(
+    "btc_open service_fee_btc share_of_rewards_pct btc_on_balance btc_receivable_from_collateral potential_phs"
 )
-_MEANS = words_of(
-    """
-    avg_btc_per_day avg_operating_ehs energy_cost_usd_per_btc cash_cost_usd_per_btc all_in_cost_usd_per_btc
-    revenue_usd_per_btc power_cost_usd_per_kwh btc_per_avg_ehs fee_share_pct
-    """
-)
-_FLOWS = words_of(
-    """
-    btc_produced btc_sold btc_purchased sale_proceeds_usd avg_sale_price_usd revenue_usd blocks_won sold_share_pct
-    power_credits_usd demand_response_credits_usd total_power_credits_usd btc_equivalent_not_coins
-    hosted_btc_customers jv_share_btc
-    """
-)
+"""Fields that a label names and a sentence's words do not."""
 
 
 def named(tpl: Template) -> Iterator[tuple[int, SentenceRule, int, int]]:
@@ -72,9 +61,15 @@ def named(tpl: Template) -> Iterator[tuple[int, SentenceRule, int, int]]:
 
 
 def _kind(field: str) -> Kind | None:
+    """How a field stands in time, by its name or its unit."""
+    unit = unit_of(field)
+    if field in _OTHER or unit == "kUSD":
+        return None
     if field == "ytd_btc":
         return "ytd"
-    return "stock" if field in _STOCKS else "mean" if field in _MEANS else "flow" if field in _FLOWS else None
+    if field in _MEANS or (unit in _MEAN_UNITS and field not in _FLOWS):
+        return "mean"
+    return "stock" if field in _STOCKS or unit in _STOCK_UNITS else "flow"
 
 
 @cache
