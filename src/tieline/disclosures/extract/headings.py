@@ -13,16 +13,8 @@ from typing import NamedTuple
 from tieline.disclosures.documents.context import is_dateline
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.rules.naming import classify
-from tieline.disclosures.rules.vocabulary import (
-    COLUMNS,
-    DATED,
-    HEADING,
-    NOT_DONE,
-    NOT_OWN,
-    TITLE,
-    names_somebody,
-    strange,
-)
+from tieline.disclosures.rules.vocabulary import NOT_DONE, NOT_OWN, names_somebody, strange
+from tieline.disclosures.rules.wordlists import COLUMNS, DATED, HEADING, TITLE
 from tieline.disclosures.sentences.frame import Frame
 
 SPAN = re.compile(

@@ -2,7 +2,7 @@
 
 The open reader only finds; whether a figure is a fact is for the licences. `near` says where the words are sought:
 `left` and `right` are the number's own words up to its neighbours', `clause` is both, `sentence` the whole. The first
-row that fits decides. `kind` is for the reader of dates: see `rules.sentences`.
+row that fits decides. `kind` is for the reader of dates: see `rules.grammar`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from tieline.disclosures.facts.fields import unit_of
 from tieline.disclosures.lexicon import words as w
 
 Patterns = tuple[re.Pattern[str], ...]
@@ -218,72 +217,3 @@ ROWS: tuple[LabelRule, ...] = (
     _R("btc_produced", "produced", None, (w.PRODUCED,)),
 )
 # fmt: on
-
-_ANY = (
-    "total number of the our company's for at as month month's monthly month-end end ended period unaudited "
-    "btc bitcoin bitcoins approximate approximately us usd u.s dollars million thousand $"
-)
-_RATE = "hash rate hashrate hashrates eh/s eh ph/s exahash self-mining mining capacity power computing"
-_COST = "average avg cost costs per mined self-mined produced self-mining"
-_FLEET = "fleet miner miners machines rigs units online"
-_WORDS: dict[str, str] = {
-    "btc_produced": "in during mined produced earned self-mined self-mining mining production output net only coins",
-    "avg_btc_per_day": "average avg daily per day a calendar mined produced earned self-mined self-mining production coins",
-    "ytd_btc": "in mined produced earned self-mined production calendar year-to-date year to date ytd cy fy",
-    "hosted_btc_customers": "mined produced earned by customer customers client clients hosted hosting cloud colocation machines",
-    "jv_share_btc": "mined produced earned self-mined share from jv joint venture ventures",
-    "btc_equivalent_not_coins": "equivalent equivalents from power sales sold credits",
-    "btc_open": "beginning opening start balance holdings held",
-    "btc_held_end": "in held holding holdings hodl balance treasury reserve reserves position on sheet closing ending coins incl including restricted pledged",
-    "restricted_or_pledged_btc": "restricted pledged posted held collateral",
-    "lent_btc": "lent loaned on loan",
-    "free_btc": "unrestricted unencumbered free held holdings",
-    "btc_on_balance": "held holdings on balance sheet",
-    "btc_receivable_from_collateral": "receivable from collateral",
-    "btc_sold": "in during sold sales monetized monetised liquidated converted coins",
-    "sold_share_pct": "sold % percentage percent share mined produced production",
-    "operating_share_pct": "operating share of deployed hashrate hash rate",
-    "btc_produced_mom_pct": "produced change from the month before",
-    "cash_usd": "cash",
-    "btc_brought_in": "brought into books",
-    "btc_lenders_net": "back from lenders with control of it less what went to them",
-    "btc_entered_net": "by entries another ledger net",
-    "btc_purchased": "in during purchased bought acquired coins",
-    "service_fee_btc": "in service fee fees paid pool",
-    "blocks_won": "blocks won mined found",
-    "fee_share_pct": "transaction fees % percentage percent share mined earned",
-    "share_of_rewards_pct": "share available miner rewards",
-    "btc_per_avg_ehs": "average avg per eh eh/s exahash mined produced",
-    "deployed_ehs": f"{_RATE} deployed installed energized energised nameplate current",
-    "avg_operating_ehs": f"{_RATE} average avg operating operational realized",
-    "operating_month_end_ehs": f"{_RATE} operating operational",
-    "self_owned_ehs": f"{_RATE} self-owned owned proprietary",
-    "managed_ehs": f"{_RATE} under management managed",
-    "total_energized_ehs_incl_hosting": f"{_RATE} energized energised deployed hosted hosting including",
-    "potential_phs": f"{_RATE} potential transit in-transit including",
-    "deployed_miners": f"{_FLEET} deployed installed energized mining self-mining",
-    "efficiency_j_th": f"{_FLEET} average avg efficiency energy mining self-mining j/th w/th watts/th watts/terahash th",
-    "sale_proceeds_usd": "in sold sales sale net gross proceeds from",
-    "avg_sale_price_usd": "average avg net price realized sale selling sold per coin",
-    "revenue_usd": "in revenue revenues mining self-mining self-mined",
-    "revenue_usd_per_btc": "average avg revenue per mined self-mined produced",
-    "value_usd_per_btc": "average avg value per mined self-mined produced",
-    "energy_cost_usd_per_btc": f"{_COST} electricity power energy net",
-    "cash_cost_usd_per_btc": f"{_COST} cash",
-    "all_in_cost_usd_per_btc": f"{_COST} all-in including depreciation",
-    "power_cost_usd_per_kwh": "average avg all-in net cost costs price rate power electricity energy per kwh mwh $/kwh $/mwh cents cents/kwh c/kwh",
-    "power_credits_usd": "power curtailment credits",
-    "demand_response_credits_usd": "demand response credits",
-    "total_power_credits_usd": "power demand response credits and",
-    "open_kusd": "beginning opening balance",
-    "close_kusd": "ending closing balance",
-    "cost_basis_kusd": "cost basis held",
-    "receivable_kusd": "receivable from collateral",
-}
-_MONEY_TOO = "000 000s '000 m"
-PROVES = {
-    field: frozenset(f"{_ANY} {words} {_MONEY_TOO if unit_of(field) == 'USD' else ''}".split())
-    for field, words in _WORDS.items()
-}
-"""For each field the words of which a label is made that proves it: another word may name a part, a plan or somebody
-else, and leaves the figure a candidate."""

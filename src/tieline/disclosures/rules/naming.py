@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from tieline.disclosures.lexicon import words as w
 from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.rules.labels import BUSINESS, MINING, PROVES, ROWS, LabelRule
-from tieline.disclosures.rules.vocabulary import COLUMNS
+from tieline.disclosures.rules.labels import BUSINESS, MINING, ROWS, LabelRule
+from tieline.disclosures.rules.wordlists import COLUMNS, PROVES
 
 _NO_SITE = COLUMNS | {"north", "us", "american", "america"}
 """Words that a label may end in without naming a site."""

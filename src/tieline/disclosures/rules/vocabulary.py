@@ -1,6 +1,6 @@
 """Words by which headings and titles prove or bar what stands under them, and the words of doubt that the desk is told.
 
-Closed: a heading is proven by the issuer's name, a month and the words of `HEADING`, or those that prove labels; a word
+Closed: a heading is proven by the issuer's name, a month and the words of `wordlists`; a word
 that is not there leaves what stands under it candidates. Only a title is told freely, and barred by what it says.
 """
 
@@ -9,33 +9,7 @@ from __future__ import annotations
 import re
 
 from tieline.disclosures.lexicon.periods import periods
-from tieline.disclosures.lexicon.words import words_of
-from tieline.disclosures.rules.labels import PROVES
-
-HEADING = words_of(
-    """
-    highlight highlights summary overview commentary comments comment financial corporate recent developments
-    infrastructure liquidity business strategy other information details table tables about growth and of for the our its
-    key month monthly gaap fy asset assets value hashrate self-mining self-mined press release news media selected additional supplemental statistics data non-gaap measures performance indicators kpis kpi
-    review treasury ended unaudited roll-forward rollforward movement movements activity update updates results production
-    operation operations operational report reports releases release published metric metrics figures announces provides releases today preliminary
-    history by mining miner investor bitcoin btc ltd inc corp plc limited
-    change m/m y/y mom yoy month-over-month year-over-year month/month year/year quarter-over-quarter qoq q/q comparison comparisons comparative figure increase decrease vs prior restated
-    as previously reported is pleased to announce provide present capacity management center centers in thousands thousand million appx ca eh ph th us usd h mw hash rate power total held balance
-    quarterly month-end cost costs sales revenue miners machines eh/s j/th w/th kwh $/kwh
-    """
-)
-"""Words of headings that leave what stands under them the issuer's own, done, and of the month."""
-COLUMNS = HEADING.union(*PROVES.values())
-"""Words of a head of columns: labels may stand there, too, over months as rows."""
-TITLE = COLUMNS.union(
-    words_of(
-        "increases increase decreases decrease rises grows to and by for its from new record posts publishes numbers"
-    )
-)
-"""Words of a title beside the issuer's name and the month."""
-DATED = words_of("unaudited restated as previously reported month ended metric metrics kpi kpis the of")
-"""Words that may stand beside the month of a column."""
+from tieline.disclosures.rules.wordlists import COLUMNS, HEADING, OPENERS, PREFACE
 
 POISON = re.compile(
     r"\b(?:not|no|never|nor|neither|without|den(?:y|ies|ied|ial)|false(?:ly)?|untrue|rumou?r\w*|incorrect\w*|wrong\w*|mistak\w*|error|erroneous\w*"
@@ -83,21 +57,6 @@ _AS_IT_IS = re.compile(
     r"unaudited|preliminary|round(?:ed|ing)|approximat|in (?:(?:Canadian|Australian) dollars|CAD\b|U\.?S\.?(?:$| dollars)|USD|United States dollars|U\.?S\.? ?\$)",
     re.IGNORECASE,
 )
-_PREFACE = COLUMNS.union(
-    words_of("""
-    exhibit ex press release news immediate distribution not for to in or wire services united states dissemination
-    source contact date dated corporation company nasdaq nyse tsx lse aim asx otc announcement investors relations
-    globe newswire prnewswire business htm html document form k pdf produces mines earns achieves exceeds digital technologies holdings platforms et rns number
-    january february march april may june july august september october november december jan feb mar apr jun jul aug sep sept oct nov dec
-    no. description exhibits current filing commission securities exchange washington d.c. act private issuer foreign pursuant rule under
-    file address principal executive offices registrant signature signatures index furnished published page pages
-    home latest back print email download skip content main menu search login sign subscribe read more newsroom events
-    presentations article articles u s markets open hours minutes word words monthly figures cryptocurrency blockchain a record stock titan rhea-ai impact sentiment neutral positive negative tags
-    """)
-)
-"""Words of the lines that may stand before a title."""
-
-
 _ADDRESS = re.compile(r"\S*(?:\d|@|www\.|https?:|\.com\b)\S*")
 """A number, a page's address or a person's, in a line before the title."""
 _CITY = re.compile(
@@ -132,29 +91,9 @@ def preface(text: str, names: dict[str, bool]) -> str | None:
     )
     for line in lines[:titled]:
         sentence = len(line.split()) > 12 or line.endswith((".", "!"))
-        if not sentence and strange(_ADDRESS.sub(" ", line), names, _PREFACE) is not None:
+        if not sentence and strange(_ADDRESS.sub(" ", line), names, PREFACE) is not None:
             return line
     return None
-
-
-_OPENERS = words_of(
-    """
-    a an the this these those that in on at as of by for from with during throughout after following before while all
-    both each our we it its there these when although since compared including to and but also additionally furthermore
-    moreover meanwhile no not january february march april may june july august september october november december jan
-    feb mar apr jun jul aug sep sept oct nov dec q1 q2 q3 q4 ceo cfo chief executive officer chairman president asic asics
-    gpu gpus hpc ai usa us u.s texas north america canada bitcoins hodl approximately about subsequent fleet company's
-    board nasdaq nyse tsx company group inc. corp ltd. they here over based third second first one two three four five six
-    digital compute technologies technology platforms holdings energy infrastructure blockchain sciences hash watts
-    china norway sweden finland iceland paraguay argentina quebec québec ontario alberta ethiopia oman bhutan malaysia
-    singapore georgia ohio dakota oklahoma tennessee mississippi washington nebraska pennsylvania kentucky wyoming
-    equivalent equivalents margin net gross operating operations mining cash total average monthly daily general administrative expenses
-    cost costs income loss losses profit revenue revenues capital power energy electricity curtailment fleet construction production
-    installation deployment energization key strong record recent selected global raised acquired purchased completed entered
-    received achieved ended maintained continued includes increased decreased did uptime utilization quarter fourth half adjusted ebitda nasdaq crypto cryptocurrency halving monday tuesday wednesday thursday friday saturday sunday exchange foreign
-    """
-)
-"""Capitalised words of a sentence that name nobody."""
 
 
 _DATELINE = re.compile(r"\A[^.]{0,60}(?:\.,[^.]{0,40})?20\d\d\)?[^-–—]{0,40}[-–—]{1,2}\s")
@@ -168,7 +107,7 @@ def names_somebody(sentence: str, names: dict[str, bool]) -> bool:
         sentence = sentence.replace(name, " ") if own else sentence
     words = re.findall(r"(?<![\w.])[A-Z][\w'’&.-]*[a-z][\w'’&-]*", sentence)
     return not all(
-        _proves(word, COLUMNS) or word.lower().removesuffix("-based").removesuffix("'s").rstrip(".’'") in _OPENERS
+        _proves(word, COLUMNS) or word.lower().removesuffix("-based").removesuffix("'s").rstrip(".’'") in OPENERS
         for word in words
     )
 

@@ -1,7 +1,7 @@
 """The closed-world reader: a figure is read only where every word that could change it is accounted for.
 
 Knows nothing of tables or of what another reader found. A sentence gives a figure where a row of
-`rules.sentences` matches at the number, the rest of the sentence is made of known words, the subject is the issuer,
+`rules.grammar` matches at the number, the rest of the sentence is made of known words, the subject is the issuer,
 and its month is stated in the sentence or, for an update on one month, in the title. What it cannot prove it does not
 say; nothing here is a guess, so nothing here is ever taken back by another rule.
 """
@@ -11,15 +11,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from decimal import Decimal
-from functools import cache
 from itertools import groupby
 
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.finding import Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import resolve, shift
-from tieline.disclosures.rules.forms import FORMS
-from tieline.disclosures.rules.sentences import COMPARED, NO_SALE, ROWS, SentenceRule, expand
+from tieline.disclosures.rules.grammar import SentenceRule, patterns, rows
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.named import named
 from tieline.disclosures.sentences.passage import WINDOW, Passage, is_compared, is_heading
@@ -117,7 +115,7 @@ class _Sentence:
     def findings(self, own: bool) -> list[Finding]:
         """What rows read; proven where the sentence is the issuer's `own` and closed, else at odds with what is."""
         self._match()
-        zeros = [m for pattern in _no_sale() for m in pattern.finditer(self.tpl.shapes)]
+        zeros = [m for pattern in patterns("no_sale") for m in pattern.finditer(self.tpl.shapes)]
         for m in zeros:
             self._explain(m.start(), m.end())
         stated = self._told()
@@ -134,7 +132,7 @@ class _Sentence:
 
     def _match(self) -> None:
         shapes, at = self.tpl.shapes, self.tpl.at
-        for rule, units, pattern in _rows():
+        for rule, units, pattern in rows():
             for m in pattern.finditer(shapes) if any(unit in shapes for unit in units) else ():
                 i = at[m.start("n")]
                 before = self.read.get(i, rule)
@@ -279,7 +277,7 @@ class _Sentence:
         begin = self._end_of(i)
         lead = _WITHIN.match(self.tpl.shapes, begin)
         offset = max(begin, lead.end() - 1) if lead is not None else begin
-        m = next(filter(None, (pattern.match(self.tpl.shapes[offset:]) for pattern in _compared())), None)
+        m = next(filter(None, (pattern.match(self.tpl.shapes[offset:]) for pattern in patterns("compared"))), None)
         j = self.tpl.at.get(offset + m.start("n")) if m is not None else None
         if m is None or j is None:
             return []
@@ -318,34 +316,8 @@ def accounted_for(shapes: str) -> bool:
     """Is a stretch of a template made of known forms and of nothing else?"""
     at = 0
     while at < len(shapes):
-        ends = [m.end() for m in (form.match(shapes, at) for form in _forms()) if m is not None]
+        ends = [m.end() for m in (form.match(shapes, at) for form in patterns("forms")) if m is not None]
         if not ends:
             return False
         at = max(ends)
     return True
-
-
-@cache
-def _forms() -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(rf"(?:{expand(form.pattern)})(?: |\Z)") for form in FORMS)
-
-
-@cache
-def _rows() -> tuple[tuple[SentenceRule, tuple[str, ...], re.Pattern[str]], ...]:
-    """Each row with the units of the number that it reads, and its pattern."""
-    out = []
-    for rule in ROWS:
-        units = re.search(r"(?<!\?P)<([a-z]+)>", rule.pattern)
-        assert units is not None, rule.pattern
-        out.append((rule, tuple(f"#{unit}" for unit in units[1]), re.compile(expand(rule.pattern))))
-    return tuple(out)
-
-
-@cache
-def _compared() -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(expand(pattern)) for pattern in COMPARED)
-
-
-@cache
-def _no_sale() -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(expand(pattern)) for pattern in NO_SALE)

@@ -12,8 +12,8 @@ from functools import cache
 
 from tieline.disclosures.facts.fields import unit_of
 from tieline.disclosures.lexicon.words import words_of
+from tieline.disclosures.rules.grammar import Kind, SentenceRule, expand
 from tieline.disclosures.rules.naming import proven_field
-from tieline.disclosures.rules.sentences import Kind, SentenceRule, expand
 from tieline.disclosures.sentences.template import Template
 
 _OPENS = r"(?:^|[;:,(] |and |with |on an? |while |but )(?:[-*•·] )?(?:{OPENER} |@m )?"
@@ -57,7 +57,7 @@ def named(tpl: Template) -> Iterator[tuple[int, SentenceRule, int, int]]:
             if field == "avg_btc_per_day" and not _DAILY.search(m[0]):
                 continue  # `production was 41 a day` may be of one day
             if field is not None and (kind := _kind(field)) is not None:
-                yield i, SentenceRule(field, kind, "", "", ""), m.start(), m.end()
+                yield i, SentenceRule(field, kind), m.start(), m.end()
 
 
 def _kind(field: str) -> Kind | None:

@@ -10,7 +10,8 @@ import re
 
 from tieline.disclosures.documents.context import Context, is_dateline, key_of
 from tieline.disclosures.lexicon.periods import periods
-from tieline.disclosures.rules.vocabulary import HEADING, NOT_DONE, NOT_OWN, TITLE, names_somebody, strange
+from tieline.disclosures.rules.vocabulary import NOT_DONE, NOT_OWN, names_somebody, strange
+from tieline.disclosures.rules.wordlists import HEADING, TITLE
 from tieline.disclosures.sentences.frame import INTRODUCES
 from tieline.disclosures.sentences.template import Template
 

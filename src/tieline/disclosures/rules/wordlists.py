@@ -1,0 +1,42 @@
+"""The closed lists of words by which labels, headings and titles prove, from `data/words.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+
+import msgspec
+
+from tieline.disclosures.facts.fields import unit_of
+
+
+class _Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    shared: dict[str, str]
+    labels: dict[str, str]
+    headings: dict[str, str]
+
+
+def _read() -> _Words:
+    text = (resources.files("tieline.disclosures") / "data" / "words.toml").read_text("utf-8")
+    return msgspec.convert(tomllib.loads(text), _Words)
+
+
+def _list(words: str, shared: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(" ".join(shared.get(word, word) for word in words.split()).split())
+
+
+_WORDS = _read()
+_ANY, _MONEY = _list(_WORDS.labels["any"], {}), _list(_WORDS.labels["money"], {})
+PROVES = {
+    field: _ANY | _list(words, _WORDS.shared) | (_MONEY if unit_of(field) == "USD" else frozenset())
+    for field, words in _WORDS.labels.items()
+    if field not in ("any", "money")
+}
+"""For each field the words of which a label is made that proves it: another word may name a part, a plan or somebody
+else, and leaves the figure a candidate."""
+_HEADINGS = {name: _list(words, {}) for name, words in _WORDS.headings.items()}
+HEADING, DATED, OPENERS = _HEADINGS["heading"], _HEADINGS["dated"], _HEADINGS["openers"]
+COLUMNS = HEADING.union(*PROVES.values())
+"""Words of a head of columns: labels may stand there, too, over months as rows."""
+TITLE, PREFACE = COLUMNS | _HEADINGS["title"], COLUMNS | _HEADINGS["preface"]
