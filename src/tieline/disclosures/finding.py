@@ -10,45 +10,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tieline.disclosures.facts.fact import Licence, Method
-from tieline.disclosures.facts.fields import SIGNED, unit_of
+from tieline.disclosures.facts.fields import SIGNED, UNITS, bounds_of, unit_of
 from tieline.disclosures.lexicon.numbers import PrintedNumber, exact
 
 STRONG, MEDIUM, WEAK = 3, 2, 1
 """A labelled cell or a verb with its object; a noun near by; a reading by default."""
-
-FLOWS = {
-    "btc_produced",
-    "btc_sold",
-    "btc_purchased",
-    "service_fee_btc",
-    "hosted_btc_customers",
-    "jv_share_btc",
-    "btc_equivalent_not_coins",
-}
-"""Fields for which a dash in a table is a zero. For a price or a rated hashrate it says that there is none."""
-
-_RANGES: dict[str, tuple[Decimal, Decimal]] = {
-    "J/TH": (Decimal(5), Decimal(150)),
-    "USD/kWh": (Decimal("0.001"), Decimal("0.6")),
-    "EH/s": (Decimal("0.0001"), Decimal(2000)),
-    "PH/s": (Decimal("0.1"), Decimal(2_000_000)),
-    "%": (Decimal(0), Decimal(100)),
-    "BTC": (Decimal(0), Decimal(1_000_000)),
-    "BTC/day": (Decimal(0), Decimal(900)),
-    "blocks": (Decimal(1), Decimal(4464)),
-    "miners": (Decimal(1), Decimal(5_000_000)),
-    "USD": (Decimal(1_000), Decimal(100_000_000_000)),
-    "USD/BTC": (Decimal(500), Decimal(2_000_000)),
-    "share": (Decimal("0.01"), Decimal(2)),
-}
-"""What can be at all: a coin's price since 2016, 900 coins a day in all, 4,464 blocks in a month of 31 days."""
-_RANGES_OF: dict[str, tuple[Decimal, Decimal]] = {
-    "btc_produced_mom_pct": (Decimal(-100), Decimal(100_000)),
-    "btc_lenders_net": (Decimal(-1_000_000), Decimal(1_000_000)),
-    "btc_entered_net": (Decimal(-1_000_000), Decimal(1_000_000)),
-    "cash_usd": (Decimal(-100_000_000_000), Decimal(100_000_000_000)),
-}
-"""Of fields that may be less than their unit allows."""
 
 
 @dataclass(slots=True)
@@ -84,21 +50,6 @@ class Finding:
     """The text goes on to say of what the figure consists: `295 bitcoin, of which`."""
 
 
-# A field's unit -> the units that its figure may be printed with, and what it is not where it has another.
-_PRINTED: dict[str, tuple[frozenset[str | None], str]] = {
-    "USD": (frozenset({None, "USD"}), "amount of money"),
-    "USD/BTC": (frozenset({None, "USD"}), "amount of money"),
-    "kUSD": (frozenset({None, "USD"}), "amount of money"),
-    "USD/kWh": (frozenset({None, "USD", "USD/kWh"}), "power price"),
-    "BTC": (frozenset({None, "BTC"}), "amount of bitcoin"),
-    "BTC/day": (frozenset({None, "BTC"}), "amount of bitcoin"),
-    "BTC/(EH/s)": (frozenset({None, "BTC"}), "amount of bitcoin"),
-    "J/TH": (frozenset({None, "J/TH"}), "efficiency"),
-    "miners": (frozenset({None, "miners"}), "count of machines"),
-    "blocks": (frozenset({None, "blocks", "BTC"}), "count of blocks"),
-    "%": (frozenset({None, "%"}), "percentage"),
-    "share": (frozenset({"%"}), "percentage"),
-}
 _FOREIGN = ("other money", "other coin", "energy", "power", "other")
 
 
@@ -117,10 +68,10 @@ def convert(name: str, q: PrintedNumber, label_unit: str | None) -> Decimal | st
             value = _power_price(q, label_unit)
         case "share":
             value = q.value.scaleb(-2)
-    span = _RANGES_OF.get(name, _RANGES.get(unit))
-    if isinstance(value, str) or span is None:
+    bounds = bounds_of(name)
+    if isinstance(value, str) or bounds is None:
         return value
-    low, high = span
+    low, high = bounds
     value = -value if q.negative and name in SIGNED else value
     return value if low <= value <= high else f"{q.printed} cannot be {name}"
 
@@ -131,9 +82,11 @@ def _another(unit: str, q: PrintedNumber) -> str | None:
         return f"{q.printed} is in another unit"
     if q.unit == "%" and unit not in ("%", "share"):
         return f"{q.printed} is a percentage"
-    allowed, thing = _PRINTED.get(unit, (None, ""))
+    known = UNITS.get(unit)
+    if known is None or not known.printed:
+        return None
     broken = unit in ("miners", "blocks") and q.value != q.value.to_integral_value()
-    return f"{q.printed} is no {thing}" if broken or (allowed is not None and q.unit not in allowed) else None
+    return f"{q.printed} is no {known.called}" if broken or q.unit not in known.printed else None
 
 
 def _money(q: PrintedNumber, label_unit: str | None, unit: str) -> Decimal | str:

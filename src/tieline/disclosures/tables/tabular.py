@@ -12,7 +12,8 @@ from decimal import Decimal
 
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.facts.fact import Licence
-from tieline.disclosures.finding import FLOWS, STRONG, WEAK, Finding, convert
+from tieline.disclosures.facts.fields import FLOWS
+from tieline.disclosures.finding import STRONG, WEAK, Finding, convert
 from tieline.disclosures.lexicon.periods import as_heading
 from tieline.disclosures.rules.labels import PERCENTAGES
 from tieline.disclosures.rules.naming import Label, classify, period_in
