@@ -50,7 +50,7 @@ def _implied_price(here: IssuerPeriod, claim: Claim, sold: Claim) -> Verdict:
         says = "No price of the month is in the book: this is what the proceeds imply."
         return verdict("proceeds", used, "open", line, says, apart=claim.mark)
     expected = sold.value * near.usd_per_btc
-    line += f"; at {_of_day(near)} the coins are worth about {millions(expected, 0)}"
+    line += f"; at {near} the coins are worth about {millions(expected, 0)}"
     used.extend(near.claims)
     outcome: Outcome = "differs"
     says = "The amount cannot be the proceeds of these coins at the prices of the time."
@@ -64,10 +64,6 @@ def _implied_price(here: IssuerPeriod, claim: Claim, sold: Claim) -> Verdict:
         outcome = "explained"
         says = "The amount is the equity raised in the same quarter, not the proceeds of the sale."
     return verdict("proceeds", used, outcome, line, says, claim.value - expected, apart=claim.mark)
-
-
-def _of_day(near: Price) -> str:
-    return f"US${show(near.usd_per_btc, 0)} ({near.how})"
 
 
 def _holding(here: IssuerPeriod) -> Claim | None:
@@ -130,7 +126,7 @@ def _posted(whole: Claim, receivable: Claim, near: Price) -> Judged:
     coins = receivable.value / near.usd_per_btc
     share = coins / whole.value * 100
     line = (
-        f"{millions(receivable.value, 1)} / {_of_day(near)} = {show(coins, 0)} BTC "
+        f"{millions(receivable.value, 1)} / {near} = {show(coins, 0)} BTC "
         f"= {show(share, 1)} % of {show(whole.value)} held"
     )
     if share > 110:
@@ -144,7 +140,7 @@ def _on_line(whole: Claim, printed: Claim, near: Price) -> Judged:
     worth = whole.value * near.usd_per_btc
     share = printed.value / worth * 100
     line = (
-        f"{show(whole.value)} BTC x {_of_day(near)} = about {millions(worth, 0)}; the line cryptocurrencies "
+        f"{show(whole.value)} BTC x {near} = about {millions(worth, 0)}; the line cryptocurrencies "
         f"prints {millions(printed.value)} = {show(share, 0)} %"
     )
     if share >= 90:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import timedelta
 from decimal import Decimal
 
-from tieline.disclosures.checks.production import active_days
+from tieline.disclosures.checks.production import mined_in
 from tieline.disclosures.comparison.chain import Chain
 from tieline.disclosures.comparison.fees import fee_band
 from tieline.disclosures.facts import periods
@@ -39,12 +38,8 @@ def on_chain(here: IssuerPeriod, chain: Chain) -> Iterator[Verdict]:
 
 
 def _at_average(here: IssuerPeriod, produced: Claim, average: Claim, chain: Chain) -> Iterator[Verdict]:
-    start, end = periods.window(here.period)
-    active = active_days(here) if periods.is_month(here.period) else None
-    within = ""
-    if active is not None:
-        start = end - timedelta(days=float(active))
-        within = f" over the last {show(active, 2)} days"
+    start, end, active = mined_in(here)
+    within = "" if active is None else f" over the last {show(active, 2)} days"
     per_ehs = chain.subsidy_per_ehs(start, end)
     if per_ehs is None:
         return

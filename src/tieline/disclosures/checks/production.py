@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tieline.disclosures.facts import periods
@@ -55,12 +56,16 @@ def _active(produced: Claim, printed: Claim, days: int) -> Decimal | None:
     return active if active <= days - _START_WITHIN else None
 
 
-def active_days(month: IssuerPeriod) -> Decimal | None:
-    """Days of mining in a month that began within it, from production / average; None for a full month."""
-    produced, printed = month.best("btc_produced"), month.best("avg_btc_per_day")
-    if produced is None or printed is None or all(judged.outcome != "explained" for judged in average(month)):
-        return None
-    return produced.value / printed.value
+def mined_in(here: IssuerPeriod) -> tuple[datetime, datetime, Decimal | None]:
+    """From when to when a period was mined in, and of a month in which mining began the days, from production over
+    average; None for a whole period."""
+    start, end = periods.window(here.period)
+    produced, printed = here.best("btc_produced"), here.best("avg_btc_per_day")
+    began = periods.is_month(here.period) and any(judged.outcome == "explained" for judged in average(here))
+    if not began or produced is None or printed is None:
+        return start, end, None
+    active = produced.value / printed.value
+    return end - timedelta(days=float(active)), end, active
 
 
 def growth(here: IssuerPeriod) -> Iterator[Verdict]:

@@ -5,7 +5,7 @@ A cell says whether it was printed or computed, and how. A value that cannot be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -56,27 +56,20 @@ class At(IssuerPeriod):
         return self.chain.in_period(self.period) or None
 
 
-def _computed(value: Decimal, how: str, used: Sequence[Claim], give_or_take: Decimal = _ZERO) -> Term:
-    return Term(value, give_or_take, tuple(used), how)
-
-
 def _per_ehs(at: At) -> Term | None:
-    pair = at.pair("btc_produced", "avg_operating_ehs")
-    if pair is None:
+    if (pair := at.pair("btc_produced", "avg_operating_ehs")) is None:
         return None
-    produced, average = pair
-    value = round_to(produced.value / average.value, 3)
-    how = f"{show(produced.value)} / {show(average.value)} EH/s average operating = {show(value)}"
-    return _computed(value, how, pair)
+    produced, average = (claim.value for claim in pair)
+    value = round_to(produced / average, 3)
+    return Term(value, pair, f"{show(produced)} / {show(average)} EH/s average operating = {show(value)}")
 
 
 def _operating_share(at: At) -> Term | None:
-    pair = at.pair("avg_operating_ehs", "deployed_ehs")
-    if pair is None:
+    if (pair := at.pair("avg_operating_ehs", "deployed_ehs")) is None:
         return None
-    average, deployed = pair
-    value = round_to(average.value / deployed.value * 100, 1)
-    return _computed(value, f"{show(average.value)} / {show(deployed.value)} EH/s = {show(value)} %", pair)
+    average, deployed = (claim.value for claim in pair)
+    value = round_to(average / deployed * 100, 1)
+    return Term(value, pair, f"{show(average)} / {show(deployed)} EH/s = {show(value)} %")
 
 
 def _implied(at: At) -> Term | None:
@@ -85,17 +78,17 @@ def _implied(at: At) -> Term | None:
         return None
     value = round_to(term.value / Decimal(repr(at.per_ehs)), 2)
     how = f"{show(term.value)} / {at.per_ehs:.4f} BTC of subsidy per EH/s = {show(value)} EH/s; fees not taken out"
-    return _computed(value, how, term.claims)
+    return Term(value, term.claims, how)
 
 
 def _chain_ratio(at: At) -> Term | None:
     pair = at.pair("btc_produced", "avg_operating_ehs")
     if pair is None or at.per_ehs is None:
         return None
-    produced, average = pair
-    value = round_to(produced.value / (average.value * Decimal(repr(at.per_ehs))), 4)
-    how = f"{show(produced.value)} / ({show(average.value)} EH/s x {at.per_ehs:.4f} BTC per EH/s) = {show(value)}"
-    return _computed(value, how, pair)
+    produced, average = (claim.value for claim in pair)
+    value = round_to(produced / (average * Decimal(repr(at.per_ehs))), 4)
+    how = f"{show(produced)} / ({show(average)} EH/s x {at.per_ehs:.4f} BTC per EH/s) = {show(value)}"
+    return Term(value, pair, how)
 
 
 def _pledged(at: At) -> Term | None:
@@ -106,15 +99,12 @@ def _pledged(at: At) -> Term | None:
     receivable, near = at.end.best("receivable_usd"), price_near(at.book, at.end.period)
     if receivable is not None and near is not None:
         value = round_to(receivable.value / near.usd_per_btc, 0)
-        how = (
-            f"receivable {millions(receivable.value, 1)} / US${show(near.usd_per_btc, 0)} "
-            f"({near.how}) = about {show(value)}"
-        )
-        return _computed(value, how, (receivable, *near.claims), slack(receivable) / near.usd_per_btc)
+        how = f"receivable {millions(receivable.value, 1)} / {near} = about {show(value)}"
+        return Term(value, (receivable, *near.claims), how, slack(receivable) / near.usd_per_btc)
     loans = list(at.end.scopes("loan_collateral_btc").values())
     if not loans:
         return None
-    return _computed(total(loans), f"{addends(loans)} pledged for loans = {show(total(loans))}", loans)
+    return Term(total(loans), tuple(loans), f"{addends(loans)} pledged for loans = {show(total(loans))}")
 
 
 def _unencumbered(at: At) -> Term | None:
@@ -130,7 +120,7 @@ def _unencumbered(at: At) -> Term | None:
         if value <= 2 * pledged.slack:
             return None  # the difference is inside the rounding of what was printed
         how += f" ({pledged.computed})"
-    return _computed(value, how, held.claims + pledged.claims)
+    return Term(value, held.claims + pledged.claims, how)
 
 
 def _sold_share(at: At) -> Term | None:
@@ -138,7 +128,7 @@ def _sold_share(at: At) -> Term | None:
     if sold is None or term is None or term.value <= 0:
         return printed(at.best("sold_share_pct"))
     value = round_to(sold.value / term.value * 100, 1)
-    return _computed(value, f"{show(sold.value)} / {show(term.value)} = {show(value)} %", (sold, *term.claims))
+    return Term(value, (sold, *term.claims), f"{show(sold.value)} / {show(term.value)} = {show(value)} %")
 
 
 def _implied_out(at: At) -> Term | None:
@@ -151,7 +141,7 @@ def _implied_out(at: At) -> Term | None:
         f"= {show(moved.implied_out)}"
     )
     used = (moved.opening, *moved.produced.claims, moved.closing, *((moved.bought,) if moved.bought else ()))
-    return _computed(moved.implied_out, how, used)
+    return Term(moved.implied_out, used, how)
 
 
 def _unexplained(at: At) -> Term | None:
@@ -160,7 +150,7 @@ def _unexplained(at: At) -> Term | None:
         return None
     value = moved.unexplained
     how = f"{show(moved.implied_out)} left the balance - {show(moved.told_out)} printed or announced = {show(value)}"
-    return _computed(value, how, (*moved.printed, *moved.announced))
+    return Term(value, (*moved.printed, *moved.announced), how)
 
 
 def _hashcost(at: At) -> Term | None:
@@ -170,7 +160,7 @@ def _hashcost(at: At) -> Term | None:
         usd = hashcost_of(EnergyPrice.usd_per_kwh(float(price.value)), Efficiency.j_per_th(float(efficiency.value)))
         value = round_to(Decimal(repr(usd)), 2)
         how = f"US${show(price.value)}/kWh x {show(efficiency.value)} J/TH x 24 = US${show(value)} of power"
-        return _computed(value, how, (price, efficiency))
+        return Term(value, (price, efficiency), how)
     pair = at.pair("btc_produced", "avg_operating_ehs")
     costs = (
         ("of power", at.best("energy_cost_usd_per_btc")),
@@ -187,7 +177,7 @@ def _hashcost(at: At) -> Term | None:
         f"US${show(cost.value)} {words} x {show(produced.value)} BTC / ({show(average.value)} EH/s x 1,000 x "
         f"{days} days) = US${show(value)}"
     )
-    return _computed(value, how, (cost, produced, average))
+    return Term(value, (cost, produced, average), how)
 
 
 def _debts(at: At) -> list[Claim]:
@@ -201,13 +191,12 @@ def _debt(at: At) -> Term | None:
     if not debts:
         return None
     words = "loans backed by coins" if debts[0].fact.field == "loan_balance_usd" else "debt of the balance sheet"
-    return _computed(total(debts), f"{addends(debts)} {words} = US${show(total(debts))}", debts)
+    return Term(total(debts), tuple(debts), f"{addends(debts)} {words} = US${show(total(debts))}")
 
 
 def _ltv(at: At) -> Term | None:
     """Debt over what secures it: a receivable for collateral, the stated value, or coins at the day's price."""
-    debts = _debts(at)
-    receivable = at.end.best("receivable_usd")
+    debts, receivable = _debts(at), at.end.best("receivable_usd")
     stated = list(at.end.scopes("loan_collateral_usd").values())
     coins = list(at.end.scopes("loan_collateral_btc").values())
     if not debts:
@@ -220,13 +209,13 @@ def _ltv(at: At) -> Term | None:
         words = f"collateral stated at {millions(secured, 1)}"
     elif len(coins) == len(debts) and (near := price_near(at.book, at.end.period)) is not None:
         secured, used = total(coins) * near.usd_per_btc, [*coins, *near.claims]
-        words = f"{show(total(coins))} BTC x US${show(near.usd_per_btc, 0)} ({near.how})"
+        words = f"{show(total(coins))} BTC x {near}"
     else:
         return None
     if secured <= 0:
         return None
     value = round_to(total(debts) / secured * 100, 1)
-    return _computed(value, f"{millions(total(debts), 1)} / {words} = {show(value)} %", (*debts, *used))
+    return Term(value, (*debts, *used), f"{millions(total(debts), 1)} / {words} = {show(value)} %")
 
 
 def _as_printed(field: str) -> Callable[[At], Term | None]:
@@ -247,7 +236,7 @@ def _price_over(hashrate: str) -> Callable[[At], Term | None]:
             return None
         per = round_to(value.value / (rate.value * 1000), 0)
         how = f"{millions(value.value, 1)} / ({show(rate.value)} EH/s x 1,000) = US${show(per)}"
-        return _computed(per, how, (value, rate))
+        return Term(per, (value, rate), how)
 
     return price
 
@@ -259,7 +248,7 @@ def _ai_contracts(at: At) -> Term | None:
         if periods.is_date(day) and day <= at.end.period:
             newest.update(at.at(day).scopes("ai_contract_mw"))
     signed = list(newest.values())
-    return _computed(total(signed), f"{addends(signed)} MW = {show(total(signed))}", signed) if signed else None
+    return Term(total(signed), tuple(signed), f"{addends(signed)} MW = {show(total(signed))}") if signed else None
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def stopped() -> dict[str, Stopped]:
 def _row(book: ClaimBook, issuer: str, month: str, chain: Chain) -> IssuerMonth | None:
     known = book.periods(issuer)
     # Outside its own history an issuer has no cell: nothing to work out.
-    if not known or not _first_month(known) <= month <= _last_month(known):
+    if not known or not _first_month(known) <= month <= max(map(periods.month_of, known)):
         return None
     at = At(book, issuer, month, chain)
     cells = {column.name: cell for column in COLUMNS if (cell := column.cell(at)) is not None}
@@ -180,11 +180,6 @@ def is_ranked(book: ClaimBook, issuer: str, month: str) -> bool:
 def _first_month(names: tuple[str, ...]) -> str:
     # A closing can follow for the month before an opening that was printed.
     return periods.previous(min(periods.window(name)[0].strftime("%Y-%m") for name in names))
-
-
-@lru_cache(maxsize=256)
-def _last_month(names: tuple[str, ...]) -> str:
-    return max(periods.month_of(name) for name in names)
 
 
 def _rank(rows: list[IssuerMonth]) -> list[IssuerMonth]:

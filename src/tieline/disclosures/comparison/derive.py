@@ -7,7 +7,7 @@ the months between, nothing left, and each closing in between follows. Where a s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from tieline.disclosures.facts import periods
@@ -24,14 +24,15 @@ class Term:
     """A value that goes into a sum: printed (one claim) or computed from printed ones."""
 
     value: Decimal
-    slack: Decimal
     claims: tuple[Claim, ...]
     computed: str | None = None
     """How it was computed; None for a printed value."""
+    slack: Decimal = Decimal(0)
+    """How far the rounding of what was printed may carry it, where that matters."""
 
 
 def printed(claim: Claim | None) -> Term | None:
-    return None if claim is None else Term(claim.value, slack(claim), (claim,))
+    return None if claim is None else Term(claim.value, (claim,), slack=slack(claim))
 
 
 def produced_in(month: IssuerPeriod) -> Term | None:
@@ -46,7 +47,7 @@ def produced_in(month: IssuerPeriod) -> Term | None:
     if value < 0:
         return None
     how = f"{show(whole.value)} of the quarter - {show(others[0].value)} - {show(others[1].value)} = {show(value)}"
-    return Term(value, slack(whole, *others), (whole, *others), how)
+    return Term(value, (whole, *others), how, slack(whole, *others))
 
 
 def others_of_quarter(month: IssuerPeriod) -> list[Claim]:
@@ -61,7 +62,7 @@ def held_at(month: IssuerPeriod) -> Term | None:
         return figure
     opened = printed(month.after.best("btc_open"))
     if opened is not None:
-        return Term(opened.value, opened.slack, opened.claims, f"the next month opens with {show(opened.value)}")
+        return replace(opened, computed=f"the next month opens with {show(opened.value)}")
     return _between(month)
 
 
@@ -92,4 +93,5 @@ def _between(month: IssuerPeriod) -> Term | None:
         f"{show(closing.value)} at the end of {after[-1].period}, so nothing left: {show(value)} at the end of "
         f"{month.period}"
     )
-    return Term(value, tolerance, (opening.claims[0], *(c for t in mined for c in t.claims), closing.claims[0]), how)
+    used = (claim for term in (opening, *mined, closing) for claim in term.claims)
+    return Term(value, tuple(used), how, tolerance)

@@ -11,13 +11,12 @@ operating hashrate its share and the yield are one step.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
 
 import msgspec
 
-from tieline.disclosures.checks.production import active_days
+from tieline.disclosures.checks.production import mined_in
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
 from tieline.disclosures.comparison.derive import Term, produced_in
 from tieline.disclosures.facts import periods
@@ -62,12 +61,10 @@ class NoBridge(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-@dataclass(frozen=True)
-class _Factor:
-    name: str
-    before: float
-    after: float
-    unit: str
+def _factor(name: str, before: float, after: float, unit: str) -> BridgeStep:
+    """A factor of the product; how many coins its change made is not known yet."""
+    says = f"{before:,.6g} to {after:,.6g} {unit}"
+    return BridgeStep(name=name, btc=Decimal(0), before=before, after=after, unit=unit, says=says)
 
 
 def bridge(
@@ -96,16 +93,15 @@ def bridge(
 
 def _factors(
     both: tuple[IssuerPeriod, IssuerPeriod], mined: tuple[float, float], chain: Chain
-) -> tuple[list[_Factor], list[str]]:
+) -> tuple[list[BridgeStep], list[str]]:
     """The product's factors that both months can fill; the last takes up the rest."""
     windows, days = [], []
     for here in both:
         # A month that began within: its days of mining, and the chain over those days alone.
-        first, end = periods.window(here.period)
-        active = active_days(here)
-        windows.append((first if active is None else end - timedelta(days=float(active)), end))
+        start, end, active = mined_in(here)
+        windows.append((start, end))
         days.append(float(active if active is not None else periods.days(here.period)))
-    factors = [_Factor("days", days[0], days[1], "days")]
+    factors = [_factor("days", days[0], days[1], "days")]
     used: list[str] = []
     rest = list(mined)
 
@@ -118,12 +114,12 @@ def _factors(
 
     average, deployed = pair("avg_operating_ehs"), pair("deployed_ehs")
     if deployed is not None:
-        factors.append(_Factor("deployed hashrate", *deployed, "EH/s"))
+        factors.append(_factor("deployed hashrate", *deployed, "EH/s"))
         if average is not None:
             share = (average[0] / deployed[0], average[1] / deployed[1])
-            factors.append(_Factor("operating share", *share, "of deployed"))
+            factors.append(_factor("operating share", *share, "of deployed"))
     elif average is not None:
-        factors.append(_Factor("operating hashrate", *average, "EH/s"))
+        factors.append(_factor("operating hashrate", *average, "EH/s"))
     factors += _network(chain, windows, days)
     for factor in factors:
         rest[0] /= factor.before
@@ -135,10 +131,10 @@ def _factors(
         last, unit = "operating share, fees and luck", "of deployed at subsidy"
     else:
         last, unit = "hashrate, fees and luck", "EH/s at subsidy"
-    return [*factors, _Factor(last, rest[0], rest[1], unit)], used
+    return [*factors, _factor(last, rest[0], rest[1], unit)], used
 
 
-def _network(chain: Chain, windows: list[tuple[datetime, datetime]], days: list[float]) -> list[_Factor]:
+def _network(chain: Chain, windows: list[tuple[datetime, datetime]], days: list[float]) -> list[BridgeStep]:
     """What one EH/s earned a day by difficulty, and by the subsidy where a halving lies between the months."""
     blocks = [chain.blocks_per_ehs(*window) for window in windows]
     subsidy = [chain.subsidy_per_ehs(*window) for window in windows]
@@ -146,29 +142,19 @@ def _network(chain: Chain, windows: list[tuple[datetime, datetime]], days: list[
         return []
     per_block = (subsidy[0] / blocks[0], subsidy[1] / blocks[1])
     if math.isclose(*per_block, rel_tol=1e-9):
-        return [_Factor("difficulty", subsidy[0] / days[0], subsidy[1] / days[1], "BTC per EH/s and day")]
-    difficulty = _Factor("difficulty", blocks[0] / days[0], blocks[1] / days[1], "blocks per EH/s and day")
-    return [difficulty, _Factor("subsidy", *per_block, "BTC per block")]
+        return [_factor("difficulty", subsidy[0] / days[0], subsidy[1] / days[1], "BTC per EH/s and day")]
+    difficulty = _factor("difficulty", blocks[0] / days[0], blocks[1] / days[1], "blocks per EH/s and day")
+    return [difficulty, _factor("subsidy", *per_block, "BTC per block")]
 
 
 def _bridge(
-    both: tuple[IssuerPeriod, IssuerPeriod], old: Term, new: Term, factors: list[_Factor], used: list[str]
+    both: tuple[IssuerPeriod, IssuerPeriod], old: Term, new: Term, factors: list[BridgeStep], used: list[str]
 ) -> Bridge:
     change = new.value - old.value
     mean = _log_mean(float(new.value), float(old.value))
     exact = [mean * math.log(factor.after / factor.before) for factor in factors]
     rounded = sum_to(exact, change, max(places(old.value), places(new.value)))
-    steps = tuple(
-        BridgeStep(
-            name=factor.name,
-            btc=btc,
-            before=factor.before,
-            after=factor.after,
-            unit=factor.unit,
-            says=f"{factor.before:,.6g} to {factor.after:,.6g} {factor.unit}",
-        )
-        for factor, btc in zip(factors, rounded, strict=True)
-    )
+    steps = tuple(msgspec.structs.replace(factor, btc=btc) for factor, btc in zip(factors, rounded, strict=True))
     percent = round_to(change / old.value * 100, 2)
     parts = " ".join(f"{'-' if step.btc < 0 else '+'} {show(abs(step.btc))} {step.name}" for step in steps)
     return Bridge(

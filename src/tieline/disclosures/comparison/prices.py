@@ -29,6 +29,9 @@ class Price:
     """`294,648k / 2,583 of CLSK at 2025-09-30`"""
     claims: tuple[Claim, ...]
 
+    def __str__(self) -> str:
+        return f"US${show(self.usd_per_btc, 0)} ({self.how})"
+
 
 def price_near(book: ClaimBook, period: str, reach: timedelta = REACH) -> Price | None:
     """The price nearest to a date, a month's end or a quarter's end; None where none is near enough."""

@@ -48,9 +48,6 @@ class ClaimBook:
         """The book as it could be known at a moment."""
         return ClaimBook(claim for claim in self.all if claim.known_at <= moment)
 
-    def only(self, issuer: str) -> ClaimBook:
-        return ClaimBook(claim for claim in self.all if claim.fact.issuer == issuer)
-
     @cached_property
     def issuers(self) -> tuple[str, ...]:
         return tuple(sorted({issuer for issuer, _ in self._by_period}))
@@ -84,9 +81,6 @@ class ClaimBook:
     def of(self, figure: str) -> tuple[Claim, ...]:
         return self._by_figure.get(figure, ())
 
-    def figures(self) -> tuple[str, ...]:
-        return tuple(self._by_figure)
-
     def best(
         self, issuer: str, period: str, field: str, scope: str | None = None, view: View = "restated"
     ) -> Claim | None:
@@ -110,20 +104,6 @@ class ClaimBook:
     def value(self, issuer: str, period: str, field: str, view: View = "restated") -> Decimal | None:
         claim = self.best(issuer, period, field, view=view)
         return None if claim is None else claim.value
-
-    def at_end(self, issuer: str, period: str, field: str) -> Claim | None:
-        """A point value at the end of a month or quarter, printed either for the period or for its last day."""
-        return self.best(issuer, period, field) or self.best(issuer, periods.last_day(period), field)
-
-    def scopes(self, issuer: str, period: str, field: str) -> dict[str, Claim]:
-        """The parts of a figure (sites, shares, lenders): scope -> best claim."""
-        named = {
-            claim.fact.scope
-            for claim in self.in_period(issuer, period)
-            if claim.fact.field == field and claim.fact.scope is not None
-        }
-        claims = ((scope, self.best(issuer, period, field, scope)) for scope in sorted(named))
-        return {scope: claim for scope, claim in claims if claim is not None}
 
 
 @dataclass(frozen=True)
@@ -149,10 +129,13 @@ class IssuerPeriod:
         return self.book.claims(self.issuer, self.period, field)
 
     def at_end(self, field: str) -> Claim | None:
-        return self.book.at_end(self.issuer, self.period, field)
+        """A point value at the end of a month or quarter, printed either for the period or for its last day."""
+        return self.best(field) or self.end.best(field)
 
     def scopes(self, field: str) -> dict[str, Claim]:
-        return self.book.scopes(self.issuer, self.period, field)
+        """The parts of a figure (sites, shares, lenders): scope -> best claim."""
+        named = sorted({claim.fact.scope for claim in self.all if claim.fact.field == field and claim.fact.scope})
+        return {scope: claim for scope in named if (claim := self.best(field, scope)) is not None}
 
     def at(self, period: str) -> IssuerPeriod:
         """The same issuer's other period."""

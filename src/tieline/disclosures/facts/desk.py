@@ -81,12 +81,11 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     field: str | None = None
 
 
-class CandidateFile:
-    """One file of candidates and decisions. Raises KeepError where it cannot be read or written."""
+class CandidateFile(LineFile[DeskRecord]):
+    """One file of candidates and decisions."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lines: LineFile[DeskRecord] = LineFile(path, DeskRecord)
+        super().__init__(path, DeskRecord)
 
     def put(self, waiting: Iterable[WaitingCandidate]) -> int:
         """Candidates not yet on the desk are put there; how many were new."""
@@ -96,26 +95,26 @@ class CandidateFile:
             named = (w for w in waiting if w.candidate.fact.issuer is not None)
             return {w.id: w for w in named if w.id not in seen}.values()
 
-        return self._lines.append(unknown)
+        return self.add(unknown)
 
     def waiting(self) -> tuple[WaitingCandidate, ...]:
         """Candidates that nobody has decided on, newest document first."""
-        records = self._lines.read()
+        records = self.read()
         settled = {target for target, standing in _standing(records).items() if any(d.settles for d in standing)}
         left = [w for w in records if isinstance(w, WaitingCandidate) and w.id not in settled]
         return tuple(sorted(left, key=lambda w: (w.published or "", w.candidate.fact.period), reverse=True))
 
     def decisions(self) -> tuple[CandidateDecision, ...]:
-        return tuple(d for d in self._lines.read() if isinstance(d, CandidateDecision))
+        return tuple(d for d in self.read() if isinstance(d, CandidateDecision))
 
     def withdrawn(self) -> frozenset[str]:
         """Ids of the claims that are out of the book."""
-        by_target = _standing(self._lines.read())
+        by_target = _standing(self.read())
         return frozenset(target for target, standing in by_target.items() if standing[-1].action == "withdraw")
 
     def accepted(self) -> tuple[Claim, ...]:
         """The claims that accepted and corrected candidates became."""
-        by_target = _standing(self._lines.read())
+        by_target = _standing(self.read())
         return tuple(d.claim for standing in by_target.values() for d in standing if d.claim is not None)
 
     def decide(
@@ -142,17 +141,13 @@ class CandidateFile:
         decision = CandidateDecision(
             at=at, who=who.strip(), action=action, target=target, reason=reason.strip(), claim=claim
         )
-        self._lines.append(lambda _: [decision])
+        self.add(lambda _: [decision])
         return decision
 
     def book(self, claims: Iterable[Claim]) -> ClaimBook:
         """The book of these claims and the accepted ones, without what is withdrawn."""
         out = self.withdrawn()
         return ClaimBook(claim for claim in (*claims, *self.accepted()) if claim.id not in out)
-
-    def state(self) -> tuple[int, int] | None:
-        """Changes whenever the file does."""
-        return self._lines.state()
 
 
 def path_beside(facts: Path) -> Path:

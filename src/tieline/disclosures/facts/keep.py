@@ -30,12 +30,11 @@ class AppendResult(msgspec.Struct, frozen=True):
     already: int
 
 
-class FileKeeper:
-    """The kept claims of one file. Raises KeepError."""
+class FileKeeper(LineFile[Claim]):
+    """The kept claims of one file."""
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
-        self.path = path
-        self._lines: LineFile[Claim] = LineFile(path, Claim, max_bytes)
+        super().__init__(path, Claim, max_bytes)
 
     def append(self, claims: Iterable[Claim]) -> AppendResult:
         batch = _valid(claims)
@@ -47,15 +46,11 @@ class FileKeeper:
                 new.setdefault(claim.id, claim)
             return [claim for name, claim in new.items() if name not in known]
 
-        new = self._lines.append(unknown) if batch else 0
+        new = self.add(unknown) if batch else 0
         return AppendResult(new, len(batch) - new)
 
     def claims(self) -> tuple[Claim, ...]:
-        return tuple(self._lines.read())
-
-    def state(self) -> tuple[int, int] | None:
-        """Changes whenever the file does."""
-        return self._lines.state()
+        return tuple(self.read())
 
 
 def book(keeper: FileKeeper | None = None, desk: CandidateFile | None = None) -> ClaimBook:

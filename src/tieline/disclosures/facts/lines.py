@@ -45,7 +45,7 @@ class LineFile(Generic[Record]):
         except OSError as error:
             raise KeepError(f"cannot read {self.path}: {error.strerror}; check the file") from error
 
-    def append(self, choose: Callable[[list[Record]], Iterable[Record]]) -> int:
+    def add(self, choose: Callable[[list[Record]], Iterable[Record]]) -> int:
         """Append what `choose` makes of the records that are there; how many that was."""
         with self._locked() as file:
             file.seek(0)
