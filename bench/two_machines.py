@@ -363,7 +363,17 @@ def again(walk: Walk, name: str) -> None:
     machine.boot()
     blocks = [one for one in typed("Two machines, step by step") if one.machines == (name,) and starts(one)]
     setup = "export PATH=/opt/tieline/bin:$PATH TIELINE_DATA_DIR=/var/lib/tieline\ncd /etc/tieline\n"
+    began = time.time()
     machine.type(f"{setup}{starts(blocks[0])}\nhaproxy -D -f gateways.cfg")
+    states = [
+        machine.folder / "up" / "var" / "lib" / "tieline" / "run" / f"state-{line.split()[2]}.json"
+        for line in starts(blocks[0]).splitlines()
+    ]
+    try:
+        _until(lambda: all(one.stat().st_mtime > began for one in states), f"all parts of {name} begin", 120.0)
+    except TimeoutError:
+        print(machine.type("ps -eo pid,ppid,stat,etime,wchan:20,args | cut -c1-150"))
+        raise
 
 
 def ready(walk: Walk, name: str) -> float:

@@ -96,3 +96,15 @@ def test_every_raised_incident_ends_once_and_never_before_it_was_raised(spans: l
     events = [event for _, event, _ in told if event in ("raised", "ended")]
     assert events == ["raised", "ended"] * (len(events) // 2)
     assert len(events) % 2 == 0
+
+
+def test_a_node_that_answers_on_tuesdays_is_one_incident_a_week_and_each_is_told_to_its_end() -> None:
+    minute, day = 60.0, 86_400.0
+    incidents, told = Incidents(T), []
+    for step in range(int(4 * 7 * day / minute)):
+        now = step * minute
+        there = int(now // day) % 7 == 1
+        told += [(now // day, one.event) for one in incidents.step(QUIET if there else SILENT, now)[0]]
+    raised = [at for at, event in told if event == "raised"]
+    assert raised == [0.0, 2.0, 9.0, 16.0, 23.0]
+    assert [event for _, event in told] == ["raised", "escalated", "ended"] * 4 + ["raised", "escalated"]

@@ -73,6 +73,12 @@ def test_what_is_said_at_one_server_is_heard_at_all_and_who_loses_theirs_moves(t
                 heard.clear()
                 await said_and_heard(core, heard, 10.0)
                 assert time.monotonic() - began < 6.0, "two seconds where nothing else runs"
+            # Two of three are gone. The one that is left asks for no majority: it takes whoever comes, too.
+            console = await NatsLink.dial(runtimes[2].link_user("console"))
+            heard.clear()
+            await said_and_heard(core, heard, 10.0)
+            assert console.up
+            await console.close()
             listening.cancel()
             for link in (core, gateway):
                 await link.close()

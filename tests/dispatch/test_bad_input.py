@@ -392,3 +392,31 @@ def test_whatever_the_world_says_the_limit_holds_and_replays_agree(batch, moment
                 assert plan.decided_by.endswith("(fallback)")
         made.append(kept.digest())
     assert made[0] == made[1]
+
+
+def test_rigs_that_answer_on_tuesdays_count_at_their_last_known_power_and_are_asked_again_when_they_are_there():
+    """Heard for a day of each week: nothing is built on them while they are away, and no plan breaks a limit."""
+    monday = T0 - timedelta(days=T0.weekday())
+
+    def heard(at, power_w: float | None) -> records.Sample:
+        return records.Sample(
+            unit_id="tx-1.rigs-1", site_id="tx-1", length_s=300, readings=0 if power_w is None else 5, power_w=power_w,
+            hashrate_hs=None, **told(at),
+        )  # fmt: skip
+
+    kept = store(*prices(20, start=monday - 2 * DAY, hours=24 * 24), network(at=monday - HOUR), weather(15, at=monday))
+    controller = Controller(kept, fleet(), STRIKE)
+    for week in range(3):
+        for day in range(7):
+            now = monday + timedelta(days=7 * week + day, hours=12)
+            away = day != 1
+            kept.append([heard(now - FIVE, None if away else 31e6), weather(15, at=now), network(at=now - HOUR)])
+            point = by_unit(plan := run(controller, now))["tx-1.rigs-1"]
+            safe(plan)
+            if not away:
+                assert point.reason.rule != "unreachable"
+                assert point.target_w > 30e6, "asked like any other"
+            else:
+                known = "31.0 MW (last known)" if (week, day) > (0, 1) else "rated, nothing was ever heard"
+                assert point.reason.rule == "unreachable"
+                assert known in point.reason.text
