@@ -16,11 +16,11 @@ from tieline.disclosures.rules.grammar import Kind, SentenceRule, expand
 from tieline.disclosures.rules.naming import proven_field
 from tieline.disclosures.sentences.template import Template
 
-_OPENS = r"(?:^|[;:,(] |and |with |on an? |while |but )(?:[-*•·] )?(?:{OPENER} |@m )?"
+_OPENS = r"(?:^|[;:,(] |and |with |while |but )(?:[-*•·] )?(?:(?:with|on) )?(?:an? |the )?(?:{OPENER} |@m )?"
 _WORD = r"(?:[a-z][a-z'/.-]*|[()])"
 _COIN_OR_DAY = "(?: (?:per|a|/|each) (?:bitcoin|btc|coin|day|calendar day)| daily)"
 _BEFORE = (
-    rf"{_OPENS}{{OWN}}(?P<name>(?:{_WORD} ){{1,9}}?){{WHEN}}{{AV}} {{ABOUT}}<bxeujwmpk>"
+    rf"{_OPENS}{{OWN}}(?P<name>(?:{_WORD} ){{1,9}}?){{WHEN}}{{AV}} {{ABOUT}}(?:#o [(\[] )?<bxeujwmpk>"
     rf"(?P<each>(?: mined| produced| earned)?{_COIN_OR_DAY})?"
 )
 _MOVES = (
