@@ -37,6 +37,11 @@ _UPDATE = re.compile(
     r"production (?:and|update)|monthly|operational update|operations? update|mining update|month[- ]over[- ]month|per day|"
     r"\bin (?:January|February|March|April|May|June|July|August|September|October|November|December)\b(?!\s+\d)"
 )
+_WIRES = re.compile(
+    r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile(?: Corp)?|CNW)\b", re.IGNORECASE
+)
+Month = tuple[int, int]
+"""Year and month."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class Context:
     style: str
     period: str | None
     """The document's month, YYYY-MM."""
-    reference: tuple[int, int] | None
+    reference: Month | None
     """The month against which a month without a year is resolved."""
     statement: bool
     """A note to financial statements, not a monthly update: dates stay dates."""
@@ -99,29 +104,27 @@ def language_of(text: str) -> str:
     return best if counts[best] > counts["en"] * 1.3 and counts[best] >= 3 else "en"
 
 
-def _published(published: str | None) -> tuple[int, int] | None:
-    m = re.match(r"(20\d\d)-(\d\d)", published or "")
-    return (int(m[1]), int(m[2])) if m and 1 <= int(m[2]) <= 12 else None
+def _published(published: str | None) -> Month | None:
+    m = re.match(r"(20\d\d)-(0[1-9]|1[0-2])", published or "")
+    return (int(m[1]), int(m[2])) if m else None
 
 
-def _dateline(text: str) -> tuple[int, int] | None:
+def _dateline(text: str) -> Month | None:
     """`SINGAPORE, May 14, 2026 (GLOBE NEWSWIRE)`: a full date near a wire's name, or a line that is only a date."""
     head = text[:6000]
-    m = re.search(r"(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile|CNW)", head, re.IGNORECASE)
-    window = head[max(0, m.start() - 120) : m.end() + 40] if m else ""
-    dates = [p for p in periods(window) if p.kind == "date" and p.year is not None]
-    if not dates:
-        dates = [
-            p
-            for line in head.split("\n")[:12]
-            if len(line) < 60
-            for p in periods(line)
-            if p.kind == "date"
-            and p.year is not None
-            and not re.search(r"as of|ended|\bvs\b", line, re.IGNORECASE)
-            and not re.search(r"\d", re.sub(r"\d{1,2}:\d\d(?::\d\d)?", "", line[: p.start] + line[p.end :]))
-        ]
-    return (dates[0].year or 0, dates[0].month) if dates else None
+    wire = _WIRES.search(head)
+    beside = head[max(0, wire.start() - 120) : wire.end() + 40] if wire else ""
+    alone = (line for line in head.split("\n")[:12] if len(line) < 60 and _is_date(line))
+    days = (p for line in (beside, *alone) for p in periods(line) if p.kind == "date" and p.year is not None)
+    return next(((p.year, p.month) for p in days if p.year is not None), None)
+
+
+def _is_date(line: str) -> bool:
+    """Is a line a date, perhaps with the time of day, and no other number?"""
+    digits = re.sub(r"\d{1,2}:\d\d(?::\d\d)?", "", line)
+    for p in reversed(periods(digits)):
+        digits = digits[: p.start] + digits[p.end :]
+    return not re.search(r"\d|as of|ended|\bvs\b", digits, re.IGNORECASE)
 
 
 def is_dateline(line: str, dated: Sequence[Period]) -> bool:
@@ -133,13 +136,10 @@ def is_dateline(line: str, dated: Sequence[Period]) -> bool:
     return all(word[:1].isupper() for word in re.findall(r"[^\W\d_]+", words))
 
 
-_WIRES = re.compile(r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile Corp|CNW)\b", re.IGNORECASE)
-
-
 def dated(text: str) -> str | None:
     """The month that a document's own dateline bears, YYYY-MM."""
     day = _dateline(text)
-    return f"{day[0]:04d}-{day[1]:02d}" if day else None
+    return _key(*day) if day else None
 
 
 def date_notes(text: str, published: str | None) -> list[str]:
@@ -149,51 +149,50 @@ def date_notes(text: str, published: str | None) -> list[str]:
         return ["the text bears no date and none was given: give --published, so that what is not over can be told"]
     if given is None or borne is None or given == borne:
         return []
-    return [f"published {published} was given, but the text is dated {borne[0]:04d}-{borne[1]:02d}: check --published"]
+    return [f"published {published} was given, but the text is dated {_key(*borne)}: check --published"]
 
 
 _YEAR_TOLD = re.compile(r"\b(?:in|for|during|throughout|fiscal|calendar year|full year) (20[12]\d)\b(?![-/])")
 
 
-def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[str | None, tuple[int, int] | None]:
+def _month(text: str, title: str | None, date: Month | None) -> tuple[str | None, Month | None]:
+    """The document's month, and that against which months without a year are resolved."""
     body = text[:60_000]
     every = [as_heading(p) if _in_heading(body, p) else p for p in _by_line(body)]
-    compared = {id(p) for p in every if _compared(body, p)}
-    own = [p for p in every if id(p) not in compared]
-    before = shift(f"{date[0]:04d}-{date[1]:02d}", -1) if date else None
-    limit = f"{date[0]:04d}-{date[1]:02d}" if date else None
-    titled = _titled(title, before, limit)
+    own = [p for p in every if not _compared(body, p)]
+    before = shift(_key(*date), -1) if date else None
+    titled = _titled(title, date, before)
     if titled is not None:
-        return titled, (int(titled[:4]), int(titled[5:]))
-    months = Counter(_key(p) for p in own if p.year is not None and _names_month(p))
-    if before is not None:
-        return _published_month(body, own, months, before, date)
-    return _last_month(own, months) if months else _yearless_month(body, every, own)
+        return titled, _published(titled)
+    named = [p for p in own if p.kind == "month" or (p.kind == "date" and p.ends_month)]
+    months = Counter(_key(p.year, p.month) for p in named if p.year is not None)
+    if date is not None and before is not None:
+        bare = {p.month for p in named if p.year is None}
+        return _published_month(body, own, months, bare, date), _published(before)
+    if months:  # the last month named; one that is mentioned a single time may be an outlook
+        last = max((month for month in months if months[month] > 1), default=next(iter(months)))
+        return last, _published(last)
+    years = [p.year for p in every if p.year is not None]
+    return None, (max(years), 12) if years else None
 
 
-def _names_month(p: Period) -> bool:
-    return p.kind == "month" or (p.kind == "date" and p.ends_month)
+def _key(year: int, month: int) -> str:
+    return f"{year:04d}-{month:02d}"
 
 
-def _key(p: Period) -> str:
-    return f"{p.year:04d}-{p.month:02d}"
+def _published_month(body: str, own: list[Period], months: Counter[str], bare: set[int], date: Month) -> str | None:
+    """Of a text whose date is known: the month before it, unless it names other months or is on another span.
 
-
-def _published_month(
-    body: str, own: list[Period], months: Counter[str], before: str, date: tuple[int, int] | None
-) -> tuple[str | None, tuple[int, int] | None]:
-    """Of a text whose date is known: the month `before` it, unless it names other months or is on another span."""
-    reference = (int(before[:4]), int(before[5:]))
-    bare = {p.month for p in own if p.year is None and _names_month(p)}
-    named = bool(months[before]) or reference[1] in bare
+    `months` are those named with their year, `bare` those without.
+    """
+    before = shift(_key(*date), -1)
+    if months[before] or int(before[5:]) in bare:
+        return before
     if not (months or bare) and _of_another_span(body, own, before[:4]):
-        return None, reference
-    if not (named or months) and _of_a_day(body, own, date):
-        return None, reference
-    if named or not months:
-        return before, reference
-    recent = [m for m in months if shift(before, -4) <= m <= shift(before, 1)]
-    return max(recent, default=before), reference
+        return None
+    if not months:
+        return None if _of_a_day(body, own, date) else before
+    return max((m for m in months if shift(before, -4) <= m <= shift(before, 1)), default=before)
 
 
 def _of_another_span(body: str, own: list[Period], year: str) -> bool:
@@ -204,31 +203,7 @@ def _of_another_span(body: str, own: list[Period], year: str) -> bool:
     )
 
 
-def _yearless_month(body: str, every: list[Period], own: list[Period]) -> tuple[str | None, tuple[int, int] | None]:
-    """Of a text without a date that names no month with its year."""
-    years = Counter(p.year for p in every if p.year is not None)
-    years.update(int(y) for y in re.findall(r"\bCY ?(20\d\d)\b", body))
-    bare_months = [p.month for p in own if p.year is None and p.kind == "month"]
-    if years and bare_months:
-        year = max(years)
-        return f"{year:04d}-{bare_months[0]:02d}", (year, bare_months[0])
-    quarter = next((p for p in own if p.kind == "quarter" and p.year is not None), None)
-    if quarter is not None and quarter.year is not None:
-        return None, (quarter.year, quarter.month * 3)
-    return None, (max(years), 12) if years else None
-
-
-def _last_month(own: list[Period], months: Counter[str]) -> tuple[str, tuple[int, int]]:
-    """The last month named; one that is mentioned a single time later on may be an outlook."""
-    top = max(months)
-    if months[top] == 1 and len(months) > 1:
-        dated = (p for p in own if p.year is not None and p.kind in ("month", "date"))
-        first = next(_key(p) for p in dated if _key(p) in months)
-        top = max(first, months.most_common(1)[0][0])
-    return top, (int(top[:4]), int(top[5:]))
-
-
-def _of_a_day(text: str, own: list[Period], date: tuple[int, int] | None) -> bool:
+def _of_a_day(text: str, own: list[Period], date: Month) -> bool:
     """An announcement that dates itself within the month of publication and speaks of no month."""
     dated = [
         p
@@ -248,13 +223,7 @@ _STANDS_AT = re.compile(r"(?:\b(?:as of|as at|al|au|zum|per|stand|at)\s|截至)\
 
 def _by_line(text: str) -> list[Period]:
     """Every period, sought only in the lines that may hold one."""
-    out: list[Period] = []
-    start = 0
-    for line in text.split("\n"):
-        if line:
-            out.extend(periods(text, start, start + len(line)))
-        start += len(line) + 1
-    return out
+    return [p for line in re.finditer(r"[^\n]+", text) for p in periods(text, *line.span())]
 
 
 def _compared(text: str, p: Period) -> bool:
@@ -267,24 +236,15 @@ def _compared(text: str, p: Period) -> bool:
     )
 
 
-def _titled(title: str | None, before: str | None, limit: str | None) -> str | None:
+def _titled(title: str | None, date: Month | None, before: str | None) -> str | None:
     """The month in the title, when it is one month and no later than publication."""
-    if not title:
-        return None
-    spans = [p for p in periods(title) if p.kind in ("month", "date")]
-    spans = [p for p in spans if not _compared(title, p)]
-    reference = (int(before[:4]), int(before[5:])) if before else None
-    keys = {
-        f"{q.year:04d}-{q.month:02d}"
-        for p in spans
-        if (q := resolve(p, reference)).year is not None and (q.kind == "month" or q.ends_month)
-    }
+    spans = [p for p in periods(title or "") if p.kind in ("month", "date") and not _compared(title or "", p)]
+    resolved = [resolve(p, _published(before)) for p in spans]
+    keys = {_key(p.year, p.month) for p in resolved if p.year is not None and (p.kind == "month" or p.ends_month)}
     if len(keys) != 1:
         return None
     key = keys.pop()
-    if limit is None or before is None:
-        return key
-    return key if shift(before, -4) <= key <= limit else None
+    return key if date is None or before is None or shift(before, -4) <= key <= _key(*date) else None
 
 
 def _in_heading(text: str, p: Period) -> bool:

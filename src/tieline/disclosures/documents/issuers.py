@@ -7,53 +7,14 @@ that is not listed here is still read; its figures carry the issuer that the cal
 from __future__ import annotations
 
 import re
+import tomllib
 from functools import lru_cache
+from importlib import resources
 
-NAMES: dict[str, tuple[str, ...]] = {
-    "ABTC": ("American Bitcoin",),
-    "ANY": ("Sphere 3D",),
-    "ARB": ("Argo Blockchain", "Argo", "アルゴ・ブロックチェーン"),
-    "BITF": ("Bitfarms", "ビットファームズ", "비트팜스"),
-    "BTBT": ("Bit Digital",),
-    "BTCM": ("BIT Mining",),
-    "BTCS": ("BTCS",),
-    "BTDR": ("Bitdeer", "比特小鹿", "ビットディア", "비트디어"),
-    "BTOG": ("Bit Origin",),
-    "CAN": ("Canaan", "嘉楠"),
-    "CANG": ("Cango", "灿谷", "燦谷"),
-    "CIFR": ("Cipher Mining", "Cipher Digital", "Cipher"),
-    "CLSK": ("CleanSpark", "Cleanspark", "クリーンスパーク", "클린스파크"),
-    "CORZ": ("Core Scientific", "コア・サイエンティフィック", "코어 사이언티픽"),
-    "DGHI": ("Digihost", "Digi Power X"),
-    "DMGI": ("DMG Blockchain", "DMG"),
-    "FUFU": ("BitFuFu", "Bitfufu"),
-    "GREE": ("Greenidge",),
-    "GRYP": ("Gryphon",),
-    "HIVE": ("HIVE Digital", "HIVE Blockchain", "HIVE", "Hive"),
-    "HUT": ("Hut 8", "Hut8", "ハット8", "헛8"),
-    "IREN": ("IREN", "Iris Energy", "Iren"),
-    "LMFA": ("LM Funding",),
-    "MARA": ("MARA Holdings", "Marathon Digital", "MARA", "Marathon", "マラソン", "마라톤", "마라 홀딩스", "马拉松"),
-    "MIGI": ("Mawson",),
-    "NB2": ("Northern Data",),
-    "RIOT": ("Riot Platforms", "Riot Blockchain", "Riot", "ライオット", "라이엇"),
-    "SAI": ("SAI.TECH", "SAIHEAT"),
-    "SDIG": ("Stronghold",),
-    "SLNH": ("Soluna",),
-    "SOS": ("SOS Limited",),
-    "WULF": ("TeraWulf", "Terawulf"),
-    "BTCT": ("BTC Digital",),
-    "MGT": ("MGT Capital",),
-    "CBIT": ("Cathedra",),
-    "NDA": ("Neptune Digital",),
-    "BRTX": ("BitRiver",),
-    "EBON": ("Ebang",),
-    "NCTY": ("The9",),
-    "FGDL": ("Phoenix Group",),
-    "GDA": ("Genesis Digital Assets",),
-    "RHDM": ("Rhodium",),
-    "BITN": ("Bitnile", "Ault Alliance", "Hyperscale Data"),
-}
+NAMES: dict[str, list[str]] = tomllib.loads(
+    (resources.files("tieline.disclosures") / "data" / "issuers.toml").read_text("utf-8")
+)
+"""Ticker -> names."""
 _TICKER = {name: ticker for ticker, names in NAMES.items() for name in names}
 _PATTERN = re.compile(
     r"(?<![A-Za-z])(?:" + "|".join(sorted(map(re.escape, _TICKER), key=len, reverse=True)) + r")(?![a-z])"

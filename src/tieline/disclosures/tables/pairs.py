@@ -18,99 +18,86 @@ from tieline.disclosures.rules.naming import classify, period_in
 from tieline.disclosures.tables.cells import CHANGE
 
 _PAIR = re.compile(
-    r"(?m)(?:^|(?<=[.;][ \t])(?<!Avg\.[ \t])(?<!avg\.[ \t])(?<!AVG\.[ \t]))[ \t>*-]*(?P<label>[^\n|:：;]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])"
+    r"(?m)(?:^|(?<=[.;][ \t])(?<!Avg\.[ \t])(?<!avg\.[ \t])(?<!AVG\.[ \t]))[ \t>*-]*"
+    r"(?P<label>[^\n|:：;]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])"
 )
-_FIRST_PERIOD = re.compile(r"[ \t]*[(\[][ \t]*(?P<when>[^()\[\]:：\n]{3,24}?)[ \t]*[:：=][ \t]*")
+_FIRST_PERIOD = re.compile(r"[ \t]*[(\[][ \t]*(?P<when>[^()\[\]:：\n]{3,24}?[ \t]*[:：=])[ \t]*")
 """`44.7 BTC (October 2024: 41.2 BTC)`: the month stands before the other figure."""
 _BESIDE = re.compile(
-    r"[ \t]*[,(\[]?[ \t]*(?:(?:an? )?\d[\d.,]*[ ]?%[^,;.()\d]{0,30}(?:from|than|against|vs\.?)|vs\.?|versus|compared (?:to|with)|up from|down from|from|against"
-    r"|prior month:?|previous month:?|前月|上月|较|vorher|vormonat:?)[ \t]*",
+    r"[ \t]*[,(\[]?[ \t]*(?:(?:an? )?\d[\d.,]*[ ]?%[^,;.()\d]{0,30}(?:from|than|against|vs\.?)|vs\.?|versus"
+    r"|compared (?:to|with)|up from|down from|from|against|prior month:?|previous month:?|前月|上月|较|vorher|vormonat:?)[ \t]*",
     re.IGNORECASE,
 )
 _LEAD = re.compile(r"\s*(?:approx(?:imately|\.)?|about|ca\.|约|約|rund|~|≈)?\s*", re.IGNORECASE)
-_VALUE_LINE = re.compile(
-    r"[^\n]{0,12}\n\s*(?:[~≈]\s?)?[($€£]{0,2}\d[\d.,]*[^\n]{0,12}(?:\n|\Z)|[^\n]{0,12}\n\s*(?:-|N/A)\s*(?:\n|\Z)"
-)
+_VALUE_LINE = re.compile(r"[^\n]{0,12}\n\s*(?:[~≈]\s?)?(?:[($€£]{0,2}\d[\d.,]*[^\n]{0,12}|(?:-|N/A)\s*)(?:\n|\Z)")
 
 
 def pairs(text: str, ctx: Context) -> list[Finding]:
     """Every figure that stands behind a label and a colon."""
     out: list[Finding] = []
     for m in _PAIR.finditer(text):
-        end = text.find("\n", m.end())
-        end = len(text) if end < 0 else end
+        end = (text.find("\n", m.end()) + 1 or len(text) + 1) - 1
         numbers = quantities(text, m.end(), min(end, m.end() + 160), ctx.style)
         label = re.sub(r"\s+", " ", m["label"])
         named = classify(label, numbers[0].unit) if numbers and _is_pair(text, m, numbers[0]) else None
-        if named is not None and numbers[0].unit == "%" and named.field not in PERCENTAGES:
+        if named is None or (numbers[0].unit == "%" and named.field not in PERCENTAGES):
             continue
-        over = _heads_list(text, m.start()) if named is not None else None
-        if named is None or over is False:
-            continue
-        for number, key, dated in _told(text, m, numbers, end, ctx, over):
+        for number, key, dated in _told(text, m, numbers, end, ctx):
             value = convert(named.field, number, named.unit)
-            if isinstance(value, str) or number.unit not in (numbers[0].unit, None):
-                continue
-            out.append(
-                Finding(
-                    named.field, value, key, m.start("label"), number.end, number.printed, f"pair:{named.rule}",
-                    WEAK if named.weak else STRONG, named.scope, label=label, dated=dated, at=number.start,
-                )
-            )  # fmt: skip
+            if not isinstance(value, str) and number.unit in (numbers[0].unit, None):
+                out.append(
+                    Finding(
+                        named.field, value, key, m.start("label"), number.end, number.printed, f"pair:{named.rule}",
+                        WEAK if named.weak else STRONG, named.scope, label=label, dated=dated, at=number.start,
+                    )
+                )  # fmt: skip
     return out
-
-
-def _told(
-    text: str, m: re.Match[str], numbers: list[PrintedNumber], end: int, ctx: Context, over: Period | None
-) -> list[tuple[PrintedNumber, str, bool]]:
-    """The figure and that of another month beside it, each with its period and whether that is stated."""
-    q = numbers[0]
-    if "\n" in text[m.end("label") : q.start] and _VALUE_LINE.match(text, q.end):
-        return []  # the first of several columns
-    own = period_in(m["label"]) or over
-    period = key_of(own, ctx) if own is not None else ctx.period
-    dated = [] if period is None else [(q, period, own is not None)]
-    other = _other_month(text, numbers, end, ctx)
-    if other is not None and other[1] is not None and other[1] != period:
-        dated.append((other[0], other[1], True))
-    return dated
 
 
 def _is_pair(text: str, m: re.Match[str], q: PrintedNumber) -> bool:
     """Does the value stand right behind the label, and is what stands before it a label?"""
-    label = m["label"]
+    label, behind = m["label"], text[q.end : q.end + 8]
     if label.count("(") != label.count(")") or re.search(r"[$€£]\s?\d|\d[,.]\d", label):
         return False  # a sentence with figures of its own, not a label
-    whole = not re.match(r"\s*(?:-|to|bis|和|至)\s*\d", text[q.end : q.end + 8])
-    return whole and _LEAD.fullmatch(text, m.end(), q.start) is not None and not _notes_only(text, q)
-
-
-def _notes_only(text: str, q: PrintedNumber) -> bool:
-    """`Bitcoin sold:3`, `Bitcoin sold: (3)`, `Bitcoin sold: 3 | 41`: the number of a note, with no value or before it."""
-    if q.unit is not None or q.decimals or not 0 < abs(q.value) < 10:
+    if _LEAD.fullmatch(text, m.end(), q.start) is None or re.match(r"\s*(?:-|to|bis|和|至)\s*\d", behind):
         return False
-    beside = re.match(r"\)?:?\s*(?:\||[($€£~]*\d)", text[q.end : q.end + 8])
-    return q.negative or text[q.start - 1] in ":：(" or beside is not None
+    if q.unit is not None or q.decimals or not 0 < abs(q.value) < 10:
+        return True
+    # `Bitcoin sold:3`, `Bitcoin sold: (3)`, `Bitcoin sold: 3 | 41`: the number of a note, with no value or before it.
+    return not (q.negative or text[q.start - 1] in ":：(" or re.match(r"\)?:?\s*(?:\||[($€£~]*\d)", behind))
 
 
-def _other_month(
-    text: str, numbers: list[PrintedNumber], end: int, ctx: Context
-) -> tuple[PrintedNumber, str | None] | None:
-    """The value of another month on the same line, which names it: before the figure and a colon, or behind it."""
+def _told(
+    text: str, m: re.Match[str], numbers: list[PrintedNumber], end: int, ctx: Context
+) -> list[tuple[PrintedNumber, str, bool]]:
+    """The figure and that of another month beside it, each with its period and whether that is stated."""
     q = numbers[0]
-    earlier = _FIRST_PERIOD.match(text, q.end)
-    if earlier is not None:
-        behind = [x for x in numbers[1:] if x.start >= earlier.end()]
-        named = periods(text, earlier.start("when"), earlier.end("when") + 1)
-        if behind and len(named) == 1 and not text[earlier.end() : behind[0].start].strip(" $US€£"):
-            return behind[0], key_of(named[0], ctx)
-        return None
-    beside = _BESIDE.match(text, q.end)
-    others = [x for x in numbers[1:] if x.unit != "%"]
-    if beside is None or not others or others[0].start != beside.end():
-        return None
-    when = [p for p in periods(text, others[0].end, end) if p.start - others[0].end < 30]
-    return (others[0], key_of(when[0], ctx)) if when else None
+    over = _heads_list(text, m.start())
+    if over is False or ("\n" in text[m.end("label") : q.start] and _VALUE_LINE.match(text, q.end)):
+        return []  # of no month, or the first of several columns
+    own = period_in(m["label"]) or over
+    period = key_of(own, ctx) if own is not None else ctx.period
+    dated = [] if period is None else [(q, period, own is not None)]
+    other, named = _other_month(text, numbers, end)
+    key = key_of(named, ctx) if named is not None else None
+    if other is not None and key is not None and key != period:
+        dated.append((other, key, True))
+    return dated
+
+
+def _other_month(text: str, numbers: list[PrintedNumber], end: int) -> tuple[PrintedNumber | None, Period | None]:
+    """The value of another month on the same line, which names it: before the figure and a colon, or behind it."""
+    q, *others = numbers
+    if (earlier := _FIRST_PERIOD.match(text, q.end)) is not None:
+        other = next((x for x in others if x.start >= earlier.end()), None)
+        when = periods(text, *earlier.span("when"))
+        fits = other is not None and len(when) == 1 and not text[earlier.end() : other.start].strip(" $US€£")
+    else:
+        beside = _BESIDE.match(text, q.end)
+        other = next((x for x in others if x.unit != "%"), None)
+        when = [p for p in periods(text, other.end, end) if p.start - other.end < 30] if other is not None else []
+        fits = beside is not None and other is not None and other.start == beside.end()
+    return (other, when[0]) if fits and when else (None, None)
 
 
 def _heads_list(text: str, at: int) -> Period | Literal[False] | None:
@@ -118,19 +105,17 @@ def _heads_list(text: str, at: int) -> Period | Literal[False] | None:
 
     False where what stands there is no month: `YTD 2025`. Two months above one another head columns.
     """
-    above: Period | None = None
-    for line in reversed(text[max(0, at - 1500) : at].split("\n")[:-1]):
-        if not line.strip() or _PAIR.match(line):
-            if above is not None:
-                return above
-            continue
-        if CHANGE.fullmatch(line.strip(" :*#|")):
-            return False if above is None else None
-        spans = periods(line)
-        alone = len(spans) == 1 and len(line.strip(" :*-#|")) <= spans[0].end - spans[0].start + 2
-        if above is not None:
-            return None if alone else above
-        if not alone:
-            return None
-        above = as_heading(spans[0])
-    return above
+    lines = text[max(0, at - 1500) : at].split("\n")[:-1]
+    while lines and (not lines[-1].strip() or _PAIR.match(lines[-1])):
+        lines.pop()
+    above, head = _alone(lines[-2]) if lines[1:] else None, _alone(lines[-1]) if lines else None
+    if lines and CHANGE.fullmatch(lines[-1].strip(" :*#|")):
+        return False
+    return as_heading(head) if head is not None and above is None else None
+
+
+def _alone(line: str) -> Period | None:
+    """The period that a line is made of."""
+    spans = periods(line)
+    alone = len(spans) == 1 and len(line.strip(" :*-#|")) <= spans[0].end - spans[0].start + 2
+    return spans[0] if alone else None

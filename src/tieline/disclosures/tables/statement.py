@@ -1,15 +1,15 @@
 """Notes to financial statements: balances at dates, cost basis, a roll-forward in dollars.
 
-Knows nothing of monthly updates. Amounts in such notes are thousands where the page says so, or where only
-thousands give a bitcoin a price that it ever had; where neither holds, the amount is left out.
+Knows nothing of monthly updates. Amounts in such notes are thousands where the page says so, or where only thousands
+give a bitcoin a price that it ever had; where neither holds, the amount is left out.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
+from typing import NamedTuple
 
 from tieline.disclosures.documents.context import Context
 from tieline.disclosures.finding import Finding
@@ -20,72 +20,50 @@ from tieline.disclosures.tables.layout import Row
 
 PLAUSIBLE = (Decimal(1_000), Decimal(1_000_000))
 """US dollars per bitcoin, cost or market, since 2017."""
-
-
 _BALANCE = re.compile(r"(?:ending |closing |beginning |opening )?balance\b")
-_HELD = re.compile(r"number of (?:bitcoins?|btc) held|(?:bitcoins?|btc) held")
+_HELD = re.compile(r"(?:number of )?(?:bitcoins?|btc) held")
 _COST_BASIS = re.compile(r"cost basis of (?:bitcoins?|btc)")
+_THOUSANDS = re.compile(r"in thousands|\(000s?\)|\$ ?000s?\b|thousands of", re.IGNORECASE)
 
 
-def claims(text: str, rows: list[Row], ctx: Context) -> list[Finding]:
-    """Findings of a note's one-value lines, and of its opening and closing balance."""
-    if not ctx.statement:
-        return []
-    lines = list(filter(None, map(_dated_line, rows)))
-    out = [line.finding("btc_held_end", "number-held") for line in lines if _HELD.match(line.name) and line.coins]
-    costs = [line.finding("cost_basis_kusd", "cost-basis") for line in lines if _COST_BASIS.match(line.name)]
-    if not _in_thousands(text, out, costs):
-        return out
-    out += costs
-    for opening, closing in pairwise(line for line in lines if _BALANCE.match(line.name)):
-        quarter = _quarter(opening.date, closing.date)
-        if quarter is not None and opening.dollars and closing.dollars:
-            out.append(opening.finding("open_kusd", "roll-forward", quarter))
-            out.append(closing.finding("close_kusd", "roll-forward", quarter))
-    return out
-
-
-@dataclass(frozen=True, slots=True)
-class _StatementLine:
-    """A line with one value whose label names one date."""
+class _Line(NamedTuple):
+    """A line of a note with one value, whose label names one date."""
 
     name: str
     date: Period
     start: int
-    q: PrintedNumber
-    end: int
+    printed: PrintedNumber
 
-    @property
-    def coins(self) -> bool:
-        return self.q.unit in (None, "BTC")
-
-    @property
-    def dollars(self) -> bool:
-        return self.q.unit in (None, "USD")
-
-    def finding(self, field: str, rule: str, period: str | None = None) -> Finding:
-        key = period or self.date.key or ""
-        return Finding(
-            field, self.q.value, key, self.start, self.end, self.q.printed, f"statement:{rule}", label=self.name
-        )
+    def finding(self, field: str, period: str | None) -> Finding:
+        q, rule = self.printed, field.removesuffix("_kusd").replace("_", "-")
+        return Finding(field, q.value, period or "", self.start, q.end, q.printed, f"statement:{rule}", label=self.name)
 
 
-def _dated_line(row: Row) -> _StatementLine | None:
-    label, start = row.labels[-1].text, row.labels[-1].start
-    values = [v for v in row.values if v.quantity is not None]
-    dates = [p for p in periods(label) if p.kind == "date" and p.year is not None]
-    if len(values) != 1 or values[0] is not row.values[-1] or values[0].quantity is None or len(dates) != 1:
+def claims(text: str, rows: list[Row], ctx: Context) -> list[Finding]:
+    """Findings of a note's one-value lines, and of its opening and closing balance."""
+    lines = [line for row in rows if (line := _dated_line(row)) is not None] if ctx.statement else []
+    held = [line for line in lines if _HELD.match(line.name) and line.printed.unit in (None, "BTC")]
+    costs = [line for line in lines if _COST_BASIS.match(line.name)]
+    out = [line.finding("btc_held_end", line.date.key) for line in held]
+    coins = {line.date.key: line.printed.value for line in held if line.printed.value}
+    prices = [c.printed.value * 1000 / coins[c.date.key] for c in costs if c.date.key in coins]
+    if not _THOUSANDS.search(text[:60_000]) and not any(PLAUSIBLE[0] <= price <= PLAUSIBLE[1] for price in prices):
+        return out
+    out += [line.finding("cost_basis_kusd", line.date.key) for line in costs]
+    balances = [line for line in lines if _BALANCE.match(line.name) and line.printed.unit in (None, "USD")]
+    for opening, closing in pairwise(balances):
+        if (quarter := _quarter(opening.date, closing.date)) is not None:
+            out += [opening.finding("open_kusd", quarter), closing.finding("close_kusd", quarter)]
+    return out
+
+
+def _dated_line(row: Row) -> _Line | None:
+    label = row.labels[-1]
+    numbers = [v.quantity for v in row.values if v.quantity is not None]
+    dates = [p for p in periods(label.text) if p.kind == "date" and p.year is not None]
+    if len(numbers) != 1 or numbers[0] is not row.values[-1].quantity or len(dates) != 1:
         return None
-    return _StatementLine(clean(label).lower(), dates[0], start, values[0].quantity, values[0].end)
-
-
-def _in_thousands(text: str, held: list[Finding], costs: list[Finding]) -> bool:
-    """Are the amounts thousands: by the page's word, or because only then a coin has a price that it ever had?"""
-    if re.search(r"in thousands|\(000s?\)|\$ ?000s?\b|thousands of", text[:60_000], re.IGNORECASE):
-        return True
-    coins = {c.period: c.value for c in held if c.value}
-    prices = [c.value * 1000 / coins[c.period] for c in costs if c.period in coins]
-    return any(PLAUSIBLE[0] <= price <= PLAUSIBLE[1] for price in prices)
+    return _Line(clean(label.text).lower(), dates[0], label.start, numbers[0])
 
 
 def _quarter(opening: Period, closing: Period) -> str | None:
@@ -93,6 +71,4 @@ def _quarter(opening: Period, closing: Period) -> str | None:
     if not (opening.ends_month and closing.ends_month) or opening.year is None or closing.year is None:
         return None
     months = closing.year * 12 + closing.month - opening.year * 12 - opening.month
-    if months != 3 or closing.month % 3:
-        return None
-    return f"{closing.year:04d}Q{closing.month // 3}"
+    return f"{closing.year:04d}Q{closing.month // 3}" if months == 3 and closing.month % 3 == 0 else None
