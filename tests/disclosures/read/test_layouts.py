@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501 - a printed line is one line
 
+import re
 from decimal import Decimal
 
 import pytest
@@ -205,7 +206,7 @@ def test_json_that_wraps_escaped_html() -> None:
 def test_glued_cells_are_cut_where_the_percentages_agree(row: str, values: list[str]) -> None:
     solved = solve(row, 3)
     assert isinstance(solved, CutRow)
-    assert [cell.value for cell in solved.cells] == [Decimal(v) for v in values]
+    assert [re.sub(r"[^\d.]", "", row[slice(*cell)]) for cell in solved.cells] == values
 
 
 def test_glued_cells_without_a_proof_are_refused() -> None:

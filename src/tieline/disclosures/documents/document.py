@@ -99,12 +99,12 @@ _BOLD = re.compile(r"(?<![\w*)%])\*\*(?=\S)([^*\n]{1,200}?)(?<=\S)\*\*(?![\w*])"
 _MARK_BEHIND = re.compile(
     r"(?<=million)\d(?=[\s|]|$)"
     r"|(?<=[A-Za-z]{3})\d(?=:\s)"
-    r"|(?<=[\w%])\(\d\)(?=[\s|]|$)"
+    r"|(?:(?<=[\w%])|(?:(?<=[\d%])|(?<=/s)|(?<=TH)|(?<=Wh)|(?<=BTC)|(?<=million)) )\(\d\)(?=[\s|]|$)"
     r"|(?m:(?<=EH/s) \d$|(?<=PH/s) \d$|(?<=million) \d$)"
     r"|(?m:(?<=^\d\d\d,\d\d\d) \d$|(?<=^\d\d,\d\d\d) \d$|(?<=^\d,\d\d\d) \d$)"
 )
-"""A footnote digit behind a value or a label: `$0.2 million5`, `Bitcoin sold3: 41`, `140(1)`, and at the end of a line
-`11.7 EH/s 2`, `106,674 2`."""
+"""A footnote digit behind a value or a label: `$0.2 million5`, `Bitcoin sold3: 41`, `140(1)`, `140 (1)`, and at the end
+of a line `11.7 EH/s 2`, `106,674 2`."""
 
 
 _SPELLINGS = (

@@ -7,7 +7,7 @@ else stands in it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
@@ -202,7 +202,7 @@ def _may_lead(lead: str, columns: int) -> bool:
 
 def _columns(text: str, start: int, end: int) -> list[PeriodColumn]:
     """The columns that a span heads; none where a date stands in it that is no month's end."""
-    headings = [as_heading(_marked(text, p)) for p in periods(text, start, end)]
+    headings = [as_heading(p) for p in periods(text, start, end)]
     if any(p.kind == "date" for p in headings):
         return []
     if not headings and NOISE.sub("", CHANGE.sub("", text[start:end])):
@@ -217,26 +217,13 @@ def _columns(text: str, start: int, end: int) -> list[PeriodColumn]:
     return sorted(columns, key=lambda c: c.start)
 
 
-def _marked(text: str, p: Period) -> Period:
-    """`April 2025 1 March 2025`: the digit behind a year is a footnote's, not the day of the next month."""
-    day = re.match(r"\d\s+", text[p.start : p.end])
-    if p.kind != "date" or day is None or not re.search(r"20[1-4]\d\s+\Z", text[max(0, p.start - 8) : p.start]):
-        return p
-    return replace(p, kind="month", day=None, start=p.start + day.end())
-
-
 def _marks(text: str, start: int, end: int, style: str) -> list[Value]:
     """Every number, dash and N/A of a span, in order."""
     marks = [Value("number", q.start, q.end, q) for q in quantities(text, start, end, style)]
     for m in _TOKEN.finditer(text, start, end):
         if not any(v.start < m.end() and m.start() < v.end for v in marks):
             marks.append(Value("zero" if m["zero"] else "absent", m.start(), m.end()))
-    marks.sort(key=lambda v: v.start)
-    values, notes = marks[::2], marks[1::2]
-    bracketed = [v.is_bracketed for v in marks] == [False, True] * len(values)
-    if bracketed and all(_only_gap(text[v.end : n.start]) for v, n in zip(values, notes, strict=True)):
-        return [replace(v, end=n.end) for v, n in zip(values, notes, strict=True)]  # `450 (1) 463 (1)`
-    return marks
+    return sorted(marks, key=lambda v: v.start)
 
 
 def _first_of_run(text: str, marks: list[Value], end: int) -> int:

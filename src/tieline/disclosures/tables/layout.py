@@ -138,7 +138,7 @@ class _Machine:
             row.unread = cut
         elif cut is not None:
             row.labels, row.proven = [LabelLine(cut.label, *span)], cut.proven
-            row.values = [self._value(item.start + cell.start, item.start + cell.end) for cell in cut.cells]
+            row.values = [self._value(item.start + begin, item.start + end) for begin, end in cut.cells]
         self.out.append(row)
         self.pending = []
 
