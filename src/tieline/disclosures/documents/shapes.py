@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from itertools import groupby, pairwise
-
-from tieline.disclosures.lexicon.periods import periods
+from itertools import groupby
 
 _SIGN_CELL = re.compile(r"(?<=[|\n])( *(?:(?:appx|approx)\.? *|[~≈])?(?:US)?\$)\s*\|\s*(?=[\d(.~])", re.IGNORECASE)
 """A currency's sign in a cell of its own."""
@@ -36,7 +34,7 @@ _LEAST = 3
 
 def set_out(text: str) -> str:
     """The text with the rows of its tables in lines."""
-    text = _separated(_unrolled(text))
+    text = _separated(re.sub(r"[^\n]{120,}", _unrolled, text))
     if "\n|-\n" in text and ("||" in text or "!!" in text):  # a table in a wiki's markup
         text = re.sub(r"(?m)^!", "|", text).replace("!!", "|").replace("||", "|")
     if "|" in text:
@@ -86,56 +84,28 @@ def _all_months(cells: list[str]) -> bool:
     return bool(dated) and all(c in dated or not re.search(r"\d", c) for c in cells)
 
 
+_MONTH = r"[A-Z][a-z]{2,8}\.? 20[1-4]\d"
 _CHANGE = (
-    r"(?:(?:month|year|quarter)[/-](?:over[/-])?(?:month|year|quarter)|[MYQ]/[MYQ]|[MYQ]o[MYQ]|%|% ?change|change)"
+    r"(?i:(?:month|year|quarter)[/-](?:over[/-])?(?:month|year|quarter)|[MYQ]/[MYQ]|[MYQ]o[MYQ]|% ?change|change|%)"
 )
-_CHANGES = re.compile(rf"\s*((?:{_CHANGE}\s*)*)", re.IGNORECASE)
-_UNIT = r"(?:\s?(?:million|billion|thousand|EH/s|PH/s|J/TH|W/TH|BTC|MW|%))"
+_HEAD_IN_LINE = re.compile(rf"{_MONTH}(?: {_MONTH})+(?: {_CHANGE})*(?!\S)")
+_UNIT = r"(?: ?(?:million|billion|thousand|EH/s|PH/s|J/TH|W/TH|BTC|MW|%))"
 _VALUE = rf"(?:-|N/?A|\(?[-+]?\$?\d[\d,]*(?:\.\d+)?\)?{_UNIT}?\d?)"
-_CELLS = re.compile(rf"(?:\s*{_VALUE}(?=\s|$))+\s*")
-_LABEL = re.compile(r"[A-Z][A-Za-z][^\d$\n]{1,70}?(?:\d(?:,\d)?)?(?=\s+[-(]?\$?\d)")
-_MARK = re.compile(r"\d(?:,\d)?")
+_ROW_IN_LINE = re.compile(rf" +([A-Z][A-Za-z][^\d$\n]{{1,70}}?(?:\d(?:,\d)?)?(?: +{_VALUE}(?!\S)){{2,}})")
 
 
-def _unrolled(text: str) -> str:
-    """The text with tables that fill one line set out again, a cell on each line.
+def _unrolled(line: re.Match[str]) -> str:
+    """A table that fills one line, its head and each of its rows in a line of their own; as it is if none stands in it.
 
     Metric July 2025 June 2025 Month/Month Bitcoin Produced 41 40 3% Bitcoin Held 1 300 280 7%
     """
-    if not re.search(r"20\d\d [A-Z][a-z]{2,8} 20\d\d [^\n]{80}", text):
-        return text
-    return "\n".join(_unrolled_line(line) if len(line) > 120 else line for line in text.split("\n"))
-
-
-def _unrolled_line(line: str) -> str:
-    """The head says how many months and changes stand in a row; rows are set out as long as their cells are as many."""
-    heads = [p for p in periods(line) if p.kind == "month" and p.year is not None]
-    follows = [line[a.end : b.start] == " " for a, b in pairwise(heads)]
-    if True not in follows:
-        return line
-    first = follows.index(True)
-    months = heads[first : [*follows, False].index(False, first) + 1]
-    changes = _CHANGES.match(line, months[-1].end)
-    assert changes is not None, "it may be empty"
-    head = [line[p.start : p.end] for p in months] + re.findall(_CHANGE, changes[1], re.IGNORECASE)
-    rows, at = [], changes.end()
-    while (label := _LABEL.match(line, at)) is not None and (cells := _CELLS.match(line, label.end())) is not None:
-        row = _without_marks(re.findall(rf"{_VALUE}(?=\s|$)", cells[0]), len(months), len(head))
-        if row is None:
-            break
-        rows.append([label[0], *row])
-        at = cells.end()
+    head = _HEAD_IN_LINE.search(line[0])
+    if head is None:
+        return line[0]
+    rows, at = [], head.end()
+    while (row := _ROW_IN_LINE.match(line[0], at)) is not None:
+        rows.append(row[1])
+        at = row.end()
     if len(rows) < _LEAST:
-        return line
-    before = re.sub(r"\s+(?=(?:Key )?Metrics?\s*$)", "\n", line[: months[0].start].rstrip())
-    return "\n".join([before, *head, *(cell for row in rows for cell in row), line[at:]])
-
-
-def _without_marks(cells: list[str], months: int, columns: int) -> list[str] | None:
-    """The cells of a row without footnotes' digits between them; None where there is more than one way."""
-    spare = len(cells) - columns
-    own = [cell for cell in cells if not _MARK.fullmatch(cell)]
-    row = own if spare else cells
-    if len(row) != columns or not all(cell.endswith("%") for cell in row[months:]):
-        return None
-    return row
+        return line[0]
+    return "\n".join([line[0][: head.start()].rstrip(), head[0], *rows, line[0][at:].lstrip()])

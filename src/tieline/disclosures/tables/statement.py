@@ -26,7 +26,7 @@ _COST_BASIS = re.compile(r"cost basis of (?:bitcoins?|btc)")
 _THOUSANDS = re.compile(r"in thousands|\(000s?\)|\$ ?000s?\b|thousands of", re.IGNORECASE)
 
 
-class _Line(NamedTuple):
+class _NoteLine(NamedTuple):
     """A line of a note with one value, whose label names one date."""
 
     name: str
@@ -57,13 +57,13 @@ def claims(text: str, rows: list[Row], ctx: Context) -> list[Finding]:
     return out
 
 
-def _dated_line(row: Row) -> _Line | None:
+def _dated_line(row: Row) -> _NoteLine | None:
     label = row.labels[-1]
     numbers = [v.quantity for v in row.values if v.quantity is not None]
     dates = [p for p in periods(label.text) if p.kind == "date" and p.year is not None]
     if len(numbers) != 1 or numbers[0] is not row.values[-1].quantity or len(dates) != 1:
         return None
-    return _Line(clean(label.text).lower(), dates[0], label.start, numbers[0])
+    return _NoteLine(clean(label.text).lower(), dates[0], label.start, numbers[0])
 
 
 def _quarter(opening: Period, closing: Period) -> str | None:

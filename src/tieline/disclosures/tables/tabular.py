@@ -177,15 +177,12 @@ def _lone(filled: list[Value], share: bool) -> Cells | str:
 
 
 def _fits(row: Row, filled: list[Value]) -> Iterator[tuple[list[PeriodColumn], list[Value]]]:
-    """Ways to set values under columns, the likeliest first: what is filled, what has a place, what is left without a
-    note's mark, dated columns alone."""
+    """Ways to set values under columns, the likeliest first: what is filled, what has a place, what is left without the
+    marks of notes, dated columns alone."""
     dated = [c for c in row.columns if c.period is not None]
-    first, *others = (v.is_note for v in filled)
     yield row.columns, filled
     yield row.columns, row.values
-    yield row.columns, filled[first:]
-    if others and others[-1] and not first and not any(others[:-1]):
-        yield row.columns, filled[:-1]
+    yield row.columns, [v for v in filled if not v.is_note]
     yield dated, filled
     yield [c for c in dated if c.period is not None and c.period.kind == "month"], filled
 
