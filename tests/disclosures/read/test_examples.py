@@ -20,9 +20,9 @@ def test_examples(more_data: Path | None) -> None:
         examples += map(json.loads, lines)
     correct, wrong, missing = 0, [], []
     for example in examples:
-        begin = time.perf_counter()
+        begin = time.process_time()
         reading = read(example["raw"], issuer=example["ticker"], published=example["published"])
-        assert time.perf_counter() - begin < SLOW_S, example["id"]
+        assert time.process_time() - begin < SLOW_S, example["id"]
         got = {(f.period, f.field): f for f in reading.facts if f.scope is None}
         for period, fields in example["expected"].items():
             for field, value in fields.items():

@@ -16,6 +16,7 @@ from tieline.disclosures.rules.naming import classify
 from tieline.disclosures.rules.vocabulary import NOT_DONE, NOT_OWN, names_somebody, strange
 from tieline.disclosures.rules.wordlists import COLUMNS, DATED, HEADING, TITLE
 from tieline.disclosures.sentences.frame import Frame
+from tieline.disclosures.sentences.passage import CAPTION
 
 SPAN = re.compile(
     r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) (?:months|weeks|days)|quarter|"
@@ -55,7 +56,7 @@ def heading_over(text: str, at: int, frame: Frame) -> str | None:
     """
     nearest, headed, beyond = True, False, False
     for line in _lines_above(text, at):
-        if len(line.words) > _LONGEST or is_dateline(line.words, line.dated):
+        if len(line.words) > _LONGEST or CAPTION.search(line.raw) or is_dateline(line.words, line.dated):
             beyond = beyond or headed
             continue
         doubtful = NOT_OWN.search(line.words) or NOT_DONE.search(line.words)

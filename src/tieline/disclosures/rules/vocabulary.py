@@ -7,6 +7,7 @@ that is not there leaves what stands under it candidates. Only a title is told f
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from tieline.disclosures.lexicon.periods import periods
 from tieline.disclosures.rules.wordlists import COLUMNS, HEADING, OPENERS, PREFACE
@@ -37,7 +38,7 @@ NOT_OWN = re.compile(
 DISOWNED = re.compile(
     r"\b(?:none of (?:this|these|it|them)|not (?:ours|from us|our (?:own )?(?:figures|numbers|data))|do(?:es)? not (?:come from|endorse|confirm)|"
     r"(?:not|no longer) be relied (?:up)?on|test (?:string|data|values?)|fictitious|for illustration|placeholders?|dummy"
-    r"|rumou?rs?|untrue|false|falsely|fake|hoax|incorrect|incorrectly|in error|erroneous\w*|mistak\w+|retract\w*|den(?:y|ies|ied|ial)|hypothe\w+|illustrati\w+|imagine|suppose)\b",
+    r"|rumou?rs?|untrue|false|falsely|fake|hoax|incorrect|incorrectly|in error|erroneous\w*|mistak\w+|retract\w*|den(?:y|ies|ied|ial)|hypothe\w+|illustrati\w+(?! (?:layout|rendering|image|drawing|map|picture))|imagine|suppose)\b",
     re.IGNORECASE,
 )
 """Words by which a text says that what it prints is nobody's, or not so: then nothing in it is proven."""
@@ -57,6 +58,8 @@ _AS_IT_IS = re.compile(
     r"unaudited|preliminary|round(?:ed|ing)|approximat|in (?:(?:Canadian|Australian) dollars|CAD\b|U\.?S\.?(?:$| dollars)|USD|United States dollars|U\.?S\.? ?\$)",
     re.IGNORECASE,
 )
+_ITSELF = re.compile(r"\btogether with (?:its|our) (?:consolidated |wholly[- ]owned )?subsidiaries\b", re.IGNORECASE)
+"""Whom an issuer calls by its own name."""
 _ADDRESS = re.compile(r"\S*(?:\d|@|www\.|https?:|\.com\b)\S*")
 """A number, a page's address or a person's, in a line before the title."""
 _CITY = re.compile(
@@ -89,9 +92,17 @@ def preface(text: str, names: dict[str, bool]) -> str | None:
     titled = next(
         (i for i, line in enumerate(lines[:12]) if periods(line) and (UPDATE.search(line) or line.startswith(own))), 0
     )
-    for line in lines[:titled]:
-        sentence = len(line.split()) > 12 or line.endswith((".", "!"))
-        if not sentence and strange(_ADDRESS.sub(" ", line), names, PREFACE) is not None:
+    for line, following in pairwise(lines[: titled + 1]):
+        sentence = len(line.split()) > 12 or line.endswith((".", "!")) or following[:1].islower()
+        line = _ITSELF.sub(" ", line)
+        doubtful = POISON.search(line.lower()) or NOT_OWN.search(line) or NOT_DONE.search(line)
+        plain = not doubtful and any(mine and name in line for name, mine in names.items())
+        if (
+            not sentence
+            and not plain
+            and len(line) > 3
+            and strange(_ADDRESS.sub(" ", line), names, PREFACE) is not None
+        ):
             return line
     return None
 

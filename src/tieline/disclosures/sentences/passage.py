@@ -28,6 +28,8 @@ _NOBODY = re.compile(
     r"\bnetwork (?:difficulty|hash ?rate)\b|\bmarket (?:value|price|capitali[sz]ation)\b|\bopen market\b", re.IGNORECASE
 )
 """What moves every miner's coins, or values them: who names it speaks of nobody else."""
+CAPTION = re.compile(r"\((?:Photo|Graphic|Image|Source)\b|\bPhoto:")
+"""A line under a picture, which heads nothing."""
 _DATED = ("month", "date", "quarter")
 
 
@@ -109,7 +111,12 @@ class Passage:
 
 def is_heading(text: str, start: int, end: int) -> bool:
     line = text[start:end].strip()
-    if line.endswith((".", ";", ",")) or line.startswith(("-", "•", "*", "·")) or len(line.split()) > 14:
+    if (
+        line.endswith((".", ";", ","))
+        or CAPTION.search(line)
+        or line.startswith(("-", "•", "*", "·"))
+        or len(line.split()) > 14
+    ):
         return False
     return (start == 0 or "\n" in text[max(0, start - 2) : start]) and not re.search(r"\d", undated(line))
 

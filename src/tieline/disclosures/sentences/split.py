@@ -46,7 +46,7 @@ def _wraps(line: str, following: str, first: bool = False) -> bool:
     if len(line.rstrip()) >= 55 and re.match(r"\s*[a-z0-9$(%&,]", following):
         return True
     # Narrow columns: a line of words that goes on in lower case.
-    if len(line.split()) >= 2 and len(following.split()) >= 2 and re.match(r"[a-z]{2,} ", following):
+    if line.strip() and len(following.split()) >= 2 and re.match(r"[a-z]{2,} ", following):
         return True
     # A wrapped paragraph: two lines of words without an end between them.
     worded = len(line) <= _WIDEST and min(_worded(line), _worded(following)) >= 5 and not _VALUE_LAST.search(line)
