@@ -1,19 +1,21 @@
 """Whoever holds one site's credentials reads, writes and blocks nothing of another: over the real server."""
 
 import asyncio
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.app.link_place import TAKES_S, A, B, place, reading, until
+from tests.app.link_place import TAKES_S, A, B, Place, place, reading, until
 
 from tieline.app import agent_run
-from tieline.app.joins import Credentials, JoinBook, JoinError, changed_book, read_book
+from tieline.app.joins import Credentials, JoinBook, JoinedSite, JoinError, changed_book, read_book
+from tieline.app.link_part import Users
 from tieline.app.speaker import heard_from, meant_for, not_a_gateways, not_its_own
 from tieline.clock import wall_now
-from tieline.config import Config
+from tieline.config import Config, demo
 from tieline.link import NatsLink, push
 from tieline.link.signing import split_seal
 from tieline.link.users import JOIN, PARTS, inbox_of, rights_of, site_user
@@ -250,3 +252,19 @@ def test_no_user_but_those_who_answer_may_speak_to_inboxes_and_none_to_the_serve
         assert user in ("core", "link") or not any(one.startswith(("_INBOX", "$", ">", "*")) for one in says)
         assert not any(one.startswith(("_INBOX", "$", "*")) or one == ">" for one in hears)
     assert [user for user in PARTS if "plan.*" in PARTS[user].says] == ["core"]
+
+
+def test_the_server_has_room_for_every_site_of_the_fleet(tmp_path: Path) -> None:
+    """Each holds a connection, and two for a moment; with the other servers gone one has them all."""
+    config = demo()
+    site = config.fleet.sites[0]
+    many = tuple(msgspec.structs.replace(site, id=f"s{n}") for n in range(4_000))
+    large = msgspec.structs.replace(config, fleet=msgspec.structs.replace(config.fleet, sites=many))
+    book = JoinBook(sites={"elsewhere": JoinedSite(since=wall_now(), password="p")})
+    here = Place(tmp_path, tls=False)
+    try:
+        told = re.search(rb"max_connections: (\d+)", Users(here.runtime, large).text(book))
+        assert told is not None
+        assert int(told[1]) == 1_024 + 2 * 4_001
+    finally:
+        here.store.close()

@@ -30,8 +30,9 @@ from tieline.tasks import Registry, beat
 
 Ready = Callable[[str], None]
 
-# Bounds of one machine's link; a fleet's cluster has its own configuration.
-MAX_PAYLOAD_BYTES, MAX_CONNECTIONS = 8 << 20, 1_024
+# Bounds of one server. Each site has one connection, and for a moment two while it dials anew; with the others gone one
+# server holds them all. Beside them parts, gateways' processes and who is not known yet.
+MAX_PAYLOAD_BYTES, BESIDE_SITES, BY_SITE = 8 << 20, 1_024, 2
 # Who joins or is cut off is known to the server within this.
 LOOK_S, STILL_S = 0.2, 10.0
 # The same where the book is in the store.
@@ -122,6 +123,7 @@ class Users:
         host, port = _listen(self.runtime)
         sites = () if self.runtime.shared else self.config.fleet.sites
         own = [site_user(site.id) for site in sites if site.id not in book.sites]
+        most = BESIDE_SITES + BY_SITE * len({*book.sites, *(site.id for site in self.config.fleet.sites)})
         passwords = {user: self.runtime.link_password(user) for user in (*PARTS, *own)} | book.passwords(wall_now())
         return (
             f"listen: {host}:{port}\n"
@@ -129,7 +131,7 @@ class Users:
             f"{self._cluster()}"
             f"{server_users(passwords)}"
             f"max_payload: {MAX_PAYLOAD_BYTES}\n"
-            f"max_connections: {MAX_CONNECTIONS}\n"
+            f"max_connections: {most}\n"
             "max_pending: 67108864\n"
             'ping_interval: "10s"\nping_max: 2\n'
         ).encode()
