@@ -56,9 +56,8 @@ def bridge_of(store: Store, fleet: Fleet, month: str, now: datetime, lots: Metho
     drafts = [draft_of(store, fleet, one, now, lots, policy) for one in (before, month)]
     claims = [claim for draft in drafts for claim in _claims(draft.release, now)]
     start, end = month_span(before)[0], month_span(month)[1]
-    explained = bridge(
-        ClaimBook(claims), OWN, month, _chain(network_of(store, start, end), start, min(end, now)), before
-    )
+    chain = _chain(network_of(store, start, end), start, min(end, now))
+    explained = bridge(ClaimBook(claims, chain), OWN, month, before)
     updates = [update_of(store, fleet, one, now, lots) for one in (before, month)]
     return OwnBridge(explained, tuple(_causes(*updates)))
 

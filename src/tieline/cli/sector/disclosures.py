@@ -136,7 +136,7 @@ def check(
         held = agreement(ours, claims)
         mine = {claim.id for claim in claims}
         ours = ClaimBook((*ours.all, *claims))
-    verdicts = list(check_book(ours, _chain(epochs, facts), issuer=issuer, period=period))
+    verdicts = list(check_book(ours.on(_chain(epochs, facts)), issuer=issuer, period=period))
     if only is not None:
         verdicts = [verdict for verdict in verdicts if verdict.check == only]
     if mine is not None:
@@ -170,7 +170,7 @@ def explain(
 
     if not is_month(month):
         raise click.BadParameter(f"{month!r}: write YYYY-MM", param_hint="MONTH")
-    steps = bridge(_book(facts, as_of), issuer.upper(), month, _chain(epochs, facts), base)
+    steps = bridge(_book(facts, as_of).on(_chain(epochs, facts)), issuer.upper(), month, base)
     if as_json:
         dump(steps)
     if not isinstance(steps, Bridge):
@@ -213,11 +213,10 @@ def compare(
     for name in month:
         if not is_month(name):
             raise click.BadParameter(f"{name!r}: write YYYY-MM", param_hint="--month")
-    ours = _book(facts, as_of)
-    chain = _chain(epochs, facts)
+    ours = _book(facts, as_of).on(_chain(epochs, facts))
     if nothing := [name for name in month if name not in months(ours)]:
         raise NothingThereError(f"month {nothing[0]} is not known: no miner published anything for it")
-    tables = [table(ours, name, chain) for name in month or months(ours)]
+    tables = [table(ours, name) for name in month or months(ours)]
     form = "json" if as_json else form
     if form == "text":
         content = "\n".join(table_text(one) for one in tables).encode()

@@ -92,7 +92,7 @@ class Published:
         month = request.query_params.get("month") or None
         chain = await self.chain()
         try:
-            return _json(await asyncio.to_thread(lambda: page.dashboard(self._book(), month, chain)))
+            return _json(await asyncio.to_thread(lambda: page.dashboard(self._book().on(chain), month)))
         except (ValueError, KeepError) as error:
             return _json({"error": str(error)}, 400)
 
@@ -100,7 +100,7 @@ class Published:
         name = request.path_params["name"]
         chain = await self.chain()
         try:
-            return _json(await asyncio.to_thread(lambda: page.figure(self._book(), name, chain)))
+            return _json(await asyncio.to_thread(lambda: page.figure(self._book().on(chain), name)))
         except page.NoFigureError as error:
             return _json({"error": str(error.args[0])}, 404)
 
@@ -133,11 +133,11 @@ class Published:
             return _json({"error": f"table.{form}: give one of {', '.join(FORMS)}"}, 404)
 
         def make() -> bytes:
-            book = self._book()
+            book = self._book().on(chain)
             known = compare.months(book)
             if month and month not in known:
                 raise ValueError(f"month {month!r}: the book has {known[0]} to {known[-1]}" if known else "empty book")
-            tables = [compare.table(book, one, chain) for one in ([month] if month else known)]
+            tables = [compare.table(book, one) for one in ([month] if month else known)]
             if form == "json":
                 return export.to_json(tables)
             rows = export.rows(tables, shape)

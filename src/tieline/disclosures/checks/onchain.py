@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from tieline.disclosures.checks.production import mined_in
-from tieline.disclosures.comparison.chain import Chain
 from tieline.disclosures.comparison.fees import fee_band
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import IssuerPeriod
@@ -24,7 +23,7 @@ _POOL_FEE = 0.04
 _MEASUREMENT = 0.01
 
 
-def on_chain(here: IssuerPeriod, chain: Chain) -> Iterator[Verdict]:
+def on_chain(here: IssuerPeriod) -> Iterator[Verdict]:
     if not (periods.is_month(here.period) or periods.is_quarter(here.period)):
         return
     produced = here.best("btc_produced")
@@ -32,15 +31,15 @@ def on_chain(here: IssuerPeriod, chain: Chain) -> Iterator[Verdict]:
         return
     average, deployed = here.best("avg_operating_ehs"), here.best("deployed_ehs")
     if average is not None and average.value > 0:
-        yield from _at_average(here, produced, average, chain)
+        yield from _at_average(here, produced, average)
     elif deployed is not None and deployed.value > 0:
-        yield from _at_deployed(here, produced, deployed, chain)
+        yield from _at_deployed(here, produced, deployed)
 
 
-def _at_average(here: IssuerPeriod, produced: Claim, average: Claim, chain: Chain) -> Iterator[Verdict]:
+def _at_average(here: IssuerPeriod, produced: Claim, average: Claim) -> Iterator[Verdict]:
     start, end, active = mined_in(here)
     within = "" if active is None else f" over the last {show(active, 2)} days"
-    per_ehs = chain.subsidy_per_ehs(start, end)
+    per_ehs = here.book.chain.subsidy_per_ehs(start, end)
     if per_ehs is None:
         return
     expected = float(average.value) * per_ehs
@@ -67,9 +66,8 @@ def _at_average(here: IssuerPeriod, produced: Claim, average: Claim, chain: Chai
     yield verdict("chain", used, outcome, line, says, Decimal(f"{float(produced.value) - expected:.4f}"))
 
 
-def _at_deployed(here: IssuerPeriod, produced: Claim, deployed: Claim, chain: Chain) -> Iterator[Verdict]:
-    per_ehs = chain.in_period(here.period)
-    if per_ehs is None:
+def _at_deployed(here: IssuerPeriod, produced: Claim, deployed: Claim) -> Iterator[Verdict]:
+    if (per_ehs := here.per_ehs) is None:
         return
     ratio = float(produced.value) / (float(deployed.value) * per_ehs)
     band = fee_band(here)

@@ -12,7 +12,6 @@ from decimal import Decimal
 import msgspec
 
 from tieline.disclosures.checks.balance import movement
-from tieline.disclosures.comparison.chain import Chain
 from tieline.disclosures.comparison.derive import Term, held_at, printed, produced_in
 from tieline.disclosures.comparison.prices import price_near
 from tieline.disclosures.facts import periods
@@ -39,24 +38,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """How far a computed value may lie off by the rounding of what it was computed from, where that matters."""
 
 
-@dataclass(frozen=True)
-class At(IssuerPeriod):
-    """Where a column is asked: an issuer's month, and the chain."""
-
-    chain: Chain
-
-    def pair(self, over: str, under: str) -> tuple[Claim, Claim] | None:
-        """Two printed figures that can be divided; None where one is missing or the second is zero."""
-        one, other = self.best(over), self.best(under)
-        return None if one is None or other is None or other.value <= 0 else (one, other)
-
-    @property
-    def per_ehs(self) -> float | None:
-        """Bitcoin of subsidy that one EH/s earned in the month."""
-        return self.chain.in_period(self.period) or None
-
-
-def _per_ehs(at: At) -> Term | None:
+def _per_ehs(at: IssuerPeriod) -> Term | None:
     if (pair := at.pair("btc_produced", "avg_operating_ehs")) is None:
         return None
     produced, average = (claim.value for claim in pair)
@@ -64,7 +46,7 @@ def _per_ehs(at: At) -> Term | None:
     return Term(value, pair, f"{show(produced)} / {show(average)} EH/s average operating = {show(value)}")
 
 
-def _operating_share(at: At) -> Term | None:
+def _operating_share(at: IssuerPeriod) -> Term | None:
     if (pair := at.pair("avg_operating_ehs", "deployed_ehs")) is None:
         return None
     average, deployed = (claim.value for claim in pair)
@@ -72,18 +54,18 @@ def _operating_share(at: At) -> Term | None:
     return Term(value, pair, f"{show(average)} / {show(deployed)} EH/s = {show(value)} %")
 
 
-def _implied(at: At) -> Term | None:
+def _implied(at: IssuerPeriod) -> Term | None:
     term = produced_in(at)
-    if term is None or at.per_ehs is None:
+    if term is None or not at.per_ehs:
         return None
     value = round_to(term.value / Decimal(repr(at.per_ehs)), 2)
     how = f"{show(term.value)} / {at.per_ehs:.4f} BTC of subsidy per EH/s = {show(value)} EH/s; fees not taken out"
     return Term(value, term.claims, how)
 
 
-def _chain_ratio(at: At) -> Term | None:
+def _chain_ratio(at: IssuerPeriod) -> Term | None:
     pair = at.pair("btc_produced", "avg_operating_ehs")
-    if pair is None or at.per_ehs is None:
+    if pair is None or not at.per_ehs:
         return None
     produced, average = (claim.value for claim in pair)
     value = round_to(produced / (average * Decimal(repr(at.per_ehs))), 4)
@@ -91,7 +73,7 @@ def _chain_ratio(at: At) -> Term | None:
     return Term(value, pair, how)
 
 
-def _pledged(at: At) -> Term | None:
+def _pledged(at: IssuerPeriod) -> Term | None:
     """Restricted, pledged or posted: printed; else the receivable for collateral over the day's price."""
     stated = at.at_end("restricted_or_pledged_btc") or at.at_end("btc_receivable_from_collateral")
     if stated is not None:
@@ -107,7 +89,7 @@ def _pledged(at: At) -> Term | None:
     return Term(total(loans), tuple(loans), f"{addends(loans)} pledged for loans = {show(total(loans))}")
 
 
-def _unencumbered(at: At) -> Term | None:
+def _unencumbered(at: IssuerPeriod) -> Term | None:
     free = at.at_end("free_btc")
     if free is not None:
         return printed(free)
@@ -123,7 +105,7 @@ def _unencumbered(at: At) -> Term | None:
     return Term(value, held.claims + pledged.claims, how)
 
 
-def _sold_share(at: At) -> Term | None:
+def _sold_share(at: IssuerPeriod) -> Term | None:
     sold, term = at.best("btc_sold"), produced_in(at)
     if sold is None or term is None or term.value <= 0:
         return printed(at.best("sold_share_pct"))
@@ -131,7 +113,7 @@ def _sold_share(at: At) -> Term | None:
     return Term(value, (sold, *term.claims), f"{show(sold.value)} / {show(term.value)} = {show(value)} %")
 
 
-def _implied_out(at: At) -> Term | None:
+def _implied_out(at: IssuerPeriod) -> Term | None:
     moved = movement(at)
     if moved is None:
         return None
@@ -144,7 +126,7 @@ def _implied_out(at: At) -> Term | None:
     return Term(moved.implied_out, used, how)
 
 
-def _unexplained(at: At) -> Term | None:
+def _unexplained(at: IssuerPeriod) -> Term | None:
     moved = movement(at)
     if moved is None or moved.unexplained is None or moved.told_out is None:
         return None
@@ -153,7 +135,7 @@ def _unexplained(at: At) -> Term | None:
     return Term(value, (*moved.printed, *moved.announced), how)
 
 
-def _hashcost(at: At) -> Term | None:
+def _hashcost(at: IssuerPeriod) -> Term | None:
     """USD per PH/s and day: power price x efficiency; else electricity per bitcoin over the hashrate-days."""
     price, efficiency = at.best("power_cost_usd_per_kwh"), at.best("efficiency_j_th")
     if price is not None and efficiency is not None:
@@ -180,13 +162,13 @@ def _hashcost(at: At) -> Term | None:
     return Term(value, (cost, produced, average), how)
 
 
-def _debts(at: At) -> list[Claim]:
+def _debts(at: IssuerPeriod) -> list[Claim]:
     """Loans backed by coins where their balance is printed; else all debt of the balance sheet."""
     loans = list(at.end.scopes("loan_balance_usd").values()) or at.end.printed("loan_balance_usd")
     return loans or at.end.printed("short_term_debt_usd", "long_term_debt_usd")
 
 
-def _debt(at: At) -> Term | None:
+def _debt(at: IssuerPeriod) -> Term | None:
     debts = _debts(at)
     if not debts:
         return None
@@ -194,7 +176,7 @@ def _debt(at: At) -> Term | None:
     return Term(total(debts), tuple(debts), f"{addends(debts)} {words} = US${show(total(debts))}")
 
 
-def _ltv(at: At) -> Term | None:
+def _ltv(at: IssuerPeriod) -> Term | None:
     """Debt over what secures it: a receivable for collateral, the stated value, or coins at the day's price."""
     debts, receivable = _debts(at), at.end.best("receivable_usd")
     stated = list(at.end.scopes("loan_collateral_usd").values())
@@ -218,19 +200,19 @@ def _ltv(at: At) -> Term | None:
     return Term(value, (*debts, *used), f"{millions(total(debts), 1)} / {words} = {show(value)} %")
 
 
-def _as_printed(field: str) -> Callable[[At], Term | None]:
+def _as_printed(field: str) -> Callable[[IssuerPeriod], Term | None]:
     return lambda at: printed(at.best(field))
 
 
-def _cost(field: str) -> Callable[[At], Term | None]:
+def _cost(field: str) -> Callable[[IssuerPeriod], Term | None]:
     """The month's, else its quarter's."""
     return lambda at: printed(at.best(field) or at.quarter.best(field))
 
 
-def _price_over(hashrate: str) -> Callable[[At], Term | None]:
+def _price_over(hashrate: str) -> Callable[[IssuerPeriod], Term | None]:
     """What the market pays for a PH/s: the market value at the month's end over a hashrate."""
 
-    def price(at: At) -> Term | None:
+    def price(at: IssuerPeriod) -> Term | None:
         value, rate = at.end.best("market_cap_usd"), at.best(hashrate)
         if value is None or rate is None or rate.value <= 0:
             return None
@@ -241,7 +223,7 @@ def _price_over(hashrate: str) -> Callable[[At], Term | None]:
     return price
 
 
-def _ai_contracts(at: At) -> Term | None:
+def _ai_contracts(at: IssuerPeriod) -> Term | None:
     """Critical IT load under AI hosting contracts signed by the month's end: the newest of each tenant, summed."""
     newest: dict[str, Claim] = {}
     for day in at.book.periods(at.issuer):
@@ -256,13 +238,13 @@ class Column:
     name: str
     unit: str
     meaning: str
-    of: Callable[[At], Term | None]
+    of: Callable[[IssuerPeriod], Term | None]
     figure: str = ""
     """What a computed value is called in its permanent name."""
     coarse: bool = False
     """Computed from money, so that its rounding matters to what is computed from it."""
 
-    def cell(self, at: At) -> Cell | None:
+    def cell(self, at: IssuerPeriod) -> Cell | None:
         term = self.of(at)
         if term is None:
             return None

@@ -17,10 +17,9 @@ from importlib import resources
 
 import msgspec
 
-from tieline.disclosures.comparison.chain import Chain, shipped_chain
-from tieline.disclosures.comparison.columns import COLUMNS, At, Cell
+from tieline.disclosures.comparison.columns import COLUMNS, Cell
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import ClaimBook
+from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 
 RULE = (
     "Ranked and summed: every miner whose production for the calendar month is a fact of the book, printed by itself, "
@@ -100,13 +99,9 @@ def months(book: ClaimBook) -> tuple[str, ...]:
     return tuple(sorted({month for issuer in book.issuers for month in book.months(issuer)}))
 
 
-def table(book: ClaimBook, month: str, chain: Chain | None = None) -> Table:
-    return _table(book, month, chain or shipped_chain())
-
-
 @lru_cache(maxsize=512)
-def _table(book: ClaimBook, month: str, chain: Chain) -> Table:
-    rows = [row for issuer in book.issuers if (row := _row(book, issuer, month, chain)) is not None]
+def table(book: ClaimBook, month: str) -> Table:
+    rows = [row for issuer in book.issuers if (row := _row(book, issuer, month)) is not None]
     ranked = _rank(rows)
     present = {row.issuer for row in rows if "produced" in row.cells}
     published = published_around(book, month)
@@ -151,12 +146,12 @@ def stopped() -> dict[str, Stopped]:
     return {one.issuer: one for one in msgspec.convert(tomllib.loads(text), _StoppedFile).stopped}
 
 
-def _row(book: ClaimBook, issuer: str, month: str, chain: Chain) -> IssuerMonth | None:
+def _row(book: ClaimBook, issuer: str, month: str) -> IssuerMonth | None:
     known = book.periods(issuer)
     # Outside its own history an issuer has no cell: nothing to work out.
     if not known or not _first_month(known) <= month <= max(map(periods.month_of, known)):
         return None
-    at = At(book, issuer, month, chain)
+    at = IssuerPeriod(book, issuer, month)
     cells = {column.name: cell for column in COLUMNS if (cell := column.cell(at)) is not None}
     if not cells:
         return None

@@ -17,7 +17,7 @@ from decimal import ROUND_FLOOR, Decimal
 import msgspec
 
 from tieline.disclosures.checks.production import mined_in
-from tieline.disclosures.comparison.chain import Chain, shipped_chain
+from tieline.disclosures.comparison.chain import Chain
 from tieline.disclosures.comparison.derive import Term, produced_in
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
@@ -67,9 +67,7 @@ def _factor(name: str, before: float, after: float, unit: str) -> BridgeStep:
     return BridgeStep(name=name, btc=Decimal(0), before=before, after=after, unit=unit, says=says)
 
 
-def bridge(
-    book: ClaimBook, issuer: str, month: str, chain: Chain | None = None, base: str | None = None
-) -> Bridge | NoBridge:
+def bridge(book: ClaimBook, issuer: str, month: str, base: str | None = None) -> Bridge | NoBridge:
     """The change from `base` (the month before, unless given) to `month`."""
     if not periods.is_month(month) or (base is not None and not periods.is_month(base)):
         return NoBridge(issuer=issuer, month=month, reason=f"{month} is no month; write YYYY-MM")
@@ -87,13 +85,11 @@ def bridge(
             return NoBridge(issuer=issuer, month=month, reason=why)
         mined.append(term)
     old, new = mined
-    factors, used = _factors(both, (float(old.value), float(new.value)), chain or shipped_chain())
+    factors, used = _factors(both, (float(old.value), float(new.value)))
     return _bridge(both, old, new, factors, used)
 
 
-def _factors(
-    both: tuple[IssuerPeriod, IssuerPeriod], mined: tuple[float, float], chain: Chain
-) -> tuple[list[BridgeStep], list[str]]:
+def _factors(both: tuple[IssuerPeriod, IssuerPeriod], mined: tuple[float, float]) -> tuple[list[BridgeStep], list[str]]:
     """The product's factors that both months can fill; the last takes up the rest."""
     windows, days = [], []
     for here in both:
@@ -120,7 +116,7 @@ def _factors(
             factors.append(_factor("operating share", *share, "of deployed"))
     elif average is not None:
         factors.append(_factor("operating hashrate", *average, "EH/s"))
-    factors += _network(chain, windows, days)
+    factors += _network(both[0].book.chain, windows, days)
     for factor in factors:
         rest[0] /= factor.before
         rest[1] /= factor.after

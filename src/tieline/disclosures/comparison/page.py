@@ -13,7 +13,6 @@ import msgspec
 
 from tieline.disclosures.checks import check
 from tieline.disclosures.comparison import compare
-from tieline.disclosures.comparison.chain import Chain, shipped_chain
 from tieline.disclosures.comparison.columns import COLUMNS, Cell
 from tieline.disclosures.comparison.explain import Bridge, bridge
 from tieline.disclosures.comparison.fees import fee_band
@@ -32,7 +31,7 @@ class NoFigureError(LookupError):
     """No figure of this name is in the book."""
 
 
-def dashboard(book: ClaimBook, month: str | None = None, chain: Chain | None = None) -> dict[str, Any]:
+def dashboard(book: ClaimBook, month: str | None = None) -> dict[str, Any]:
     """Months, miners, the month's table with figure ids, its verdicts, bridges, and series for charts.
 
     Without a month, `latest_month`. Raises ValueError for a month of the wrong shape; a month without rows has an
@@ -40,7 +39,7 @@ def dashboard(book: ClaimBook, month: str | None = None, chain: Chain | None = N
     """
     if month is not None and not periods.is_month(month):
         raise ValueError(f"month {month!r}: write YYYY-MM")
-    return _dashboard(book, month or latest_month(book), chain or shipped_chain())
+    return _dashboard(book, month or latest_month(book))
 
 
 COMPARES = 5
@@ -65,11 +64,11 @@ def latest_month(book: ClaimBook) -> str:
 
 
 @lru_cache(maxsize=64)
-def _dashboard(book: ClaimBook, month: str, chain: Chain) -> dict[str, Any]:
-    table = compare.table(book, month, chain)
-    verdicts = [verdict for verdict in check(book, chain) if periods.month_of(verdict.period) == month]
+def _dashboard(book: ClaimBook, month: str) -> dict[str, Any]:
+    table = compare.table(book, month)
+    verdicts = [verdict for verdict in check(book) if periods.month_of(verdict.period) == month]
     marks = _marks(verdicts)
-    bridges = [verdict for row in table.rows if isinstance(verdict := bridge(book, row.issuer, month, chain), Bridge)]
+    bridges = [verdict for row in table.rows if isinstance(verdict := bridge(book, row.issuer, month), Bridge)]
     return {
         "month": month,
         "months": list(compare.months(book)),
@@ -90,21 +89,17 @@ def _dashboard(book: ClaimBook, month: str, chain: Chain) -> dict[str, Any]:
     }
 
 
-def figure(book: ClaimBook, name: str, chain: Chain | None = None) -> dict[str, Any]:
+@lru_cache(maxsize=2048)
+def figure(book: ClaimBook, name: str) -> dict[str, Any]:
     """One figure, or one claim (`figure~hash`): value, every claim with source and span, and its checks.
 
     Raises NoFigureError where the book has neither a claim nor a computed cell of that name.
     """
-    return _figure(book, name, chain or shipped_chain())
-
-
-@lru_cache(maxsize=2048)
-def _figure(book: ClaimBook, name: str, chain: Chain) -> dict[str, Any]:
     stem = name.partition("~")[0]
     claims = book.of(stem)
-    shown = _printed_figure(book, name, claims) if claims else _computed_figure(book, stem, chain)
+    shown = _printed_figure(book, name, claims) if claims else _computed_figure(book, stem)
     ids = {claim["id"] for claim in shown["claims"]}
-    verdicts = (verdict for verdict in check(book, chain) if ids & set(verdict.claims))
+    verdicts = (verdict for verdict in check(book) if ids & set(verdict.claims))
     if shown["computed"] is not None:
         verdicts = (v for v in verdicts if (v.issuer, v.period) == (shown["issuer"], shown["period"]))
     return {"id": stem, "link": link(stem), **shown, "verdicts": [_verdict(verdict) for verdict in verdicts]}
@@ -123,10 +118,10 @@ def _printed_figure(book: ClaimBook, name: str, claims: tuple[Claim, ...]) -> di
     }  # fmt: skip
 
 
-def _computed_figure(book: ClaimBook, stem: str, chain: Chain) -> dict[str, Any]:
+def _computed_figure(book: ClaimBook, stem: str) -> dict[str, Any]:
     issuer, _, rest = stem.partition(".")
     period = rest.partition(".")[0]
-    cell = _cell(book, issuer, period, stem, chain)
+    cell = _cell(book, issuer, period, stem)
     used = [claim for one in cell.claims for claim in book.of(one.partition("~")[0]) if claim.id == one]
     return {
         "issuer": issuer, "period": period, "field": stem.rpartition(".")[2], "scope": None,
@@ -156,8 +151,8 @@ def _series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
     return series
 
 
-def _cell(book: ClaimBook, issuer: str, period: str, stem: str, chain: Chain) -> Cell:
-    rows = compare.table(book, period, chain).rows if periods.is_month(period) else ()
+def _cell(book: ClaimBook, issuer: str, period: str, stem: str) -> Cell:
+    rows = compare.table(book, period).rows if periods.is_month(period) else ()
     for cell in (cell for row in rows if row.issuer == issuer for cell in row.cells.values()):
         if cell.id == stem:
             return cell

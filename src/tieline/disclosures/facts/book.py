@@ -1,4 +1,4 @@
-"""All claims in one place, asked by figure.
+"""All claims in one place, asked by figure, and the chain that they are held against.
 
 Knows nothing of files or services: it is built from claims and never changes. Where several sources print
 one figure, `best` answers with the best witness; the others stay beside it in `claims`. Two views of a
@@ -8,12 +8,14 @@ restated figure: `restated` takes the issuer's latest word, `printed` its first.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Literal
 
+from tieline.disclosures.comparison.chain import Chain, shipped_chain
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.claims import KINDS, OWN_WORDS, Claim, figure_id
 
@@ -25,8 +27,10 @@ _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 class ClaimBook:
     """Claims by figure. Cheap to build (a pass over the claims), then read-only."""
 
-    def __init__(self, claims: Iterable[Claim]) -> None:
+    def __init__(self, claims: Iterable[Claim], chain: Chain | None = None) -> None:
         self.all: tuple[Claim, ...] = tuple(claims)
+        self.chain = chain or shipped_chain()
+        self._on: dict[Chain, ClaimBook] = {}
         grouped: dict[str, list[Claim]] = {}
         self._by_period: dict[tuple[str, str], list[Claim]] = {}
         seen: set[str] = set()
@@ -46,7 +50,16 @@ class ClaimBook:
 
     def as_of(self, moment: datetime) -> ClaimBook:
         """The book as it could be known at a moment."""
-        return ClaimBook(claim for claim in self.all if claim.known_at <= moment)
+        return ClaimBook((claim for claim in self.all if claim.known_at <= moment), self.chain)
+
+    def on(self, chain: Chain) -> ClaimBook:
+        """The same claims held against another chain; asked again it is the same book."""
+        if chain == self.chain:
+            return self
+        if chain not in self._on:
+            other = self._on[chain] = copy(self)
+            other.chain, other._on = chain, {}
+        return self._on[chain]
 
     @cached_property
     def issuers(self) -> tuple[str, ...]:
@@ -125,8 +138,18 @@ class IssuerPeriod:
         """The best claims of these fields, where there is one."""
         return [claim for field in fields if (claim := self.best(field)) is not None]
 
+    def pair(self, over: str, under: str) -> tuple[Claim, Claim] | None:
+        """Two printed figures that can be divided; None where one is missing or the second is not above zero."""
+        one, other = self.best(over), self.best(under)
+        return None if one is None or other is None or other.value <= 0 else (one, other)
+
     def claims(self, field: str) -> tuple[Claim, ...]:
         return self.book.claims(self.issuer, self.period, field)
+
+    @property
+    def per_ehs(self) -> float | None:
+        """Bitcoin of subsidy that one EH/s earned in the period; None where the chain is not known."""
+        return self.book.chain.in_period(self.period)
 
     def at_end(self, field: str) -> Claim | None:
         """A point value at the end of a month or quarter, printed either for the period or for its last day."""
