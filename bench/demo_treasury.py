@@ -24,8 +24,8 @@ from click.testing import CliRunner
 from tieline.books.follows import PrintedMonth, RelationCheck, findings, half_up, places_of, quarter
 from tieline.books.span import month_span
 from tieline.cli import main as tieline
-from tieline.disclosures.comparison.derive import produced as produced_in
-from tieline.disclosures.facts.book import ClaimBook
+from tieline.disclosures.comparison.derive import produced_in
+from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 from tieline.disclosures.facts.shipped import shipped
 
 ISSUER, OWN = "CANG", "DEMO"
@@ -81,7 +81,7 @@ def unprinted(book: ClaimBook) -> dict[str, Decimal]:
     found = {}
     for name, months in QUARTERS.items():
         printed = value(book, name, "btc_produced")
-        terms = [term.value for month in months if (term := produced_in(book, ISSUER, month)) is not None]
+        terms = [term.value for month in months if (term := produced_in(IssuerPeriod(book, ISSUER, month))) is not None]
         if printed is None or len(terms) != len(months):
             continue
         apart = sum(terms, Decimal(0)) - printed
@@ -95,7 +95,7 @@ def unprinted(book: ClaimBook) -> dict[str, Decimal]:
 def enter(folder: Path, book: ClaimBook, month: str, less: Decimal) -> Decimal:
     """One month by hand: a payout, a sale, two hashrates. Returns what was printed as produced."""
     start, end = month_span(month)
-    term = produced_in(book, ISSUER, month)
+    term = produced_in(IssuerPeriod(book, ISSUER, month))
     assert term is not None
     average = value(book, month, "avg_btc_per_day")
     began = start

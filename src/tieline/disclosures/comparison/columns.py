@@ -55,21 +55,21 @@ def _operating_share(at: IssuerPeriod) -> Term | None:
 
 
 def _implied(at: IssuerPeriod) -> Term | None:
-    term = produced_in(at)
-    if term is None or not at.per_ehs:
+    term, per_ehs = produced_in(at), at.per_ehs
+    if term is None or not per_ehs:
         return None
-    value = round_to(term.value / Decimal(repr(at.per_ehs)), 2)
-    how = f"{show(term.value)} / {at.per_ehs:.4f} BTC of subsidy per EH/s = {show(value)} EH/s; fees not taken out"
+    value = round_to(term.value / Decimal(repr(per_ehs)), 2)
+    how = f"{show(term.value)} / {per_ehs:.4f} BTC of subsidy per EH/s = {show(value)} EH/s; fees not taken out"
     return Term(value, term.claims, how)
 
 
 def _chain_ratio(at: IssuerPeriod) -> Term | None:
-    pair = at.pair("btc_produced", "avg_operating_ehs")
-    if pair is None or not at.per_ehs:
+    pair, per_ehs = at.pair("btc_produced", "avg_operating_ehs"), at.per_ehs
+    if pair is None or not per_ehs:
         return None
     produced, average = (claim.value for claim in pair)
-    value = round_to(produced / (average * Decimal(repr(at.per_ehs))), 4)
-    how = f"{show(produced)} / ({show(average)} EH/s x {at.per_ehs:.4f} BTC per EH/s) = {show(value)}"
+    value = round_to(produced / (average * Decimal(repr(per_ehs))), 4)
+    how = f"{show(produced)} / ({show(average)} EH/s x {per_ehs:.4f} BTC per EH/s) = {show(value)}"
     return Term(value, pair, how)
 
 

@@ -99,9 +99,7 @@ class CandidateFile(LineFile[DeskRecord]):
 
     def waiting(self) -> tuple[WaitingCandidate, ...]:
         """Candidates that nobody has decided on, newest document first."""
-        records = self.read()
-        settled = {target for target, standing in _standing(records).items() if any(d.settles for d in standing)}
-        left = [w for w in records if isinstance(w, WaitingCandidate) and w.id not in settled]
+        left = _waiting(self.read()).values()
         return tuple(sorted(left, key=lambda w: (w.published or "", w.candidate.fact.period), reverse=True))
 
     def decisions(self) -> tuple[CandidateDecision, ...]:
@@ -127,22 +125,17 @@ class CandidateFile(LineFile[DeskRecord]):
             raise DeskError(f"a reason is needed to {action} (--reason)")
         if len(reason) > MAX_REASON:
             raise DeskError(f"the reason has {len(reason):,} characters; {MAX_REASON:,} are taken")
-        waiting = {w.id: w for w in self.waiting()}
-        claim: Claim | None = None
-        if action in ("accept", "correct", "reject"):
-            if target not in waiting:
-                raise DeskError(
-                    f"no candidate {target!r} waits on the desk; `tieline disclosures desk list` shows them"
-                )
-            if action != "reject":
-                claim = _decided(waiting[target], action, who, change)
-        elif action == "restore" and target not in {d.target for d in self.decisions()}:
-            raise DeskError(f"nothing was decided on {target!r}")
-        decision = CandidateDecision(
-            at=at, who=who.strip(), action=action, target=target, reason=reason.strip(), claim=claim
-        )
-        self.add(lambda _: [decision])
-        return decision
+        taken: list[CandidateDecision] = []
+
+        def decided(records: list[DeskRecord]) -> list[CandidateDecision]:
+            # Under the file's lock: of two people who decide on one candidate at once the second is told.
+            claim = _claim_of(records, action, target, who, change)
+            words = {"who": who.strip(), "reason": reason.strip()}
+            taken.append(CandidateDecision(at=at, action=action, target=target, claim=claim, **words))
+            return taken
+
+        self.add(decided)
+        return taken[0]
 
     def book(self, claims: Iterable[Claim]) -> ClaimBook:
         """The book of these claims and the accepted ones, without what is withdrawn."""
@@ -194,7 +187,27 @@ def _standing(records: Iterable[DeskRecord]) -> dict[str, list[CandidateDecision
     return {target: standing for target, standing in by_target.items() if standing}
 
 
-def _decided(waiting: WaitingCandidate, action: Action, who: str, change: Correction | None) -> Claim:
+def _waiting(records: Iterable[DeskRecord]) -> dict[str, WaitingCandidate]:
+    """Candidates that no standing decision takes off the desk."""
+    settled = {target for target, standing in _standing(records).items() if any(d.settles for d in standing)}
+    return {w.id: w for w in records if isinstance(w, WaitingCandidate) and w.id not in settled}
+
+
+def _claim_of(
+    records: list[DeskRecord], action: Action, target: str, who: str, change: Correction | None
+) -> Claim | None:
+    """What a decision makes of a candidate; None for one that makes no claim."""
+    if action == "restore" and target not in _standing(records):
+        raise DeskError(f"nothing was decided on {target!r}")
+    if action in ("restore", "withdraw"):
+        return None
+    waiting = _waiting(records).get(target)
+    if waiting is None:
+        raise DeskError(f"no candidate {target!r} waits on the desk; `tieline disclosures desk list` shows them")
+    return None if action == "reject" else _accepted(waiting, action, who, change)
+
+
+def _accepted(waiting: WaitingCandidate, action: Action, who: str, change: Correction | None) -> Claim:
     fact = waiting.candidate.fact
     if action == "accept":
         return waiting.claim(note=f"accepted by {who}; was missing {', '.join(waiting.candidate.missing)}")
