@@ -120,11 +120,11 @@ def _dateline(text: str) -> Month | None:
 
 
 def _is_date(line: str) -> bool:
-    """Is a line a date, perhaps with the time of day, and no other number?"""
-    digits = re.sub(r"\d{1,2}:\d\d(?::\d\d)?", "", line)
-    for p in reversed(periods(digits)):
-        digits = digits[: p.start] + digits[p.end :]
-    return not re.search(r"\d|as of|ended|\bvs\b", digits, re.IGNORECASE)
+    """Is a line one date, perhaps with the time of day, and no other number?"""
+    dates = periods(line)
+    rest = line[: dates[0].start] + line[dates[0].end :] if dates else ""
+    digits = re.search(r"\d", re.sub(r"\d{1,2}:\d\d(?::\d\d)?", "", rest))
+    return len(dates) == 1 and digits is None and not re.search(r"as of|ended|\bvs\b", line, re.IGNORECASE)
 
 
 def is_dateline(line: str, dated: Sequence[Period]) -> bool:
@@ -190,8 +190,6 @@ def _published_month(body: str, own: list[Period], months: Counter[str], bare: s
         return before
     if not (months or bare) and _of_another_span(body, own, before[:4]):
         return None
-    if not months:
-        return None if _of_a_day(body, own, date) else before
     return max((m for m in months if shift(before, -4) <= m <= shift(before, 1)), default=before)
 
 
@@ -201,24 +199,6 @@ def _of_another_span(body: str, own: list[Period], year: str) -> bool:
     return (bool(years - {year}) and year not in years) or any(
         p.kind == "quarter" and p.year and p.start < 300 for p in own
     )
-
-
-def _of_a_day(text: str, own: list[Period], date: Month) -> bool:
-    """An announcement that dates itself within the month of publication and speaks of no month."""
-    dated = [
-        p
-        for p in own
-        if p.kind == "date"
-        and (p.year, p.month) == date
-        and (p.start > 200 or _STANDS_AT.search(text, max(0, p.start - 12), p.start))
-    ]
-    return bool(dated) and not re.search(
-        r"\bmonth(?:ly)?\b|\bquarter|\bmonat|\bmois\b|\bmese\b|\bmes\b", text, re.IGNORECASE
-    )
-
-
-_STANDS_AT = re.compile(r"(?:\b(?:as of|as at|al|au|zum|per|stand|at)\s|截至)\s*\Z", re.IGNORECASE)
-"""What stands right before the day that a balance is told for."""
 
 
 def _by_line(text: str) -> list[Period]:

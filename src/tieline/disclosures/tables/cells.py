@@ -7,7 +7,7 @@ else stands in it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -202,7 +202,7 @@ def _may_lead(lead: str, columns: int) -> bool:
 
 def _columns(text: str, start: int, end: int) -> list[PeriodColumn]:
     """The columns that a span heads; none where a date stands in it that is no month's end."""
-    headings = [as_heading(p) for p in periods(text, start, end)]
+    headings = [as_heading(_unmarked(text, p)) for p in periods(text, start, end)]
     if any(p.kind == "date" for p in headings):
         return []
     if not headings and NOISE.sub("", CHANGE.sub("", text[start:end])):
@@ -215,6 +215,14 @@ def _columns(text: str, start: int, end: int) -> list[PeriodColumn]:
         if not over:
             columns.append(PeriodColumn(None, m.start(), m.end()))
     return sorted(columns, key=lambda c: c.start)
+
+
+def _unmarked(text: str, p: Period) -> Period:
+    """`April 2025 1 March 2025`: the digit behind a year is a footnote's, not the day of the next month."""
+    day = re.match(r"\d\s+", text[p.start : p.end])
+    if p.kind != "date" or day is None or not re.search(r"20[1-4]\d\s+\Z", text[max(0, p.start - 8) : p.start]):
+        return p
+    return replace(p, kind="month", day=None, start=p.start + day.end())
 
 
 def _marks(text: str, start: int, end: int, style: str) -> list[Value]:

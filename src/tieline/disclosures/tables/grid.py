@@ -118,18 +118,15 @@ def _values_of(spans: list[Span], cells: dict[Span, Item]) -> list[Value] | None
 
 def _without_notes(items: list[Item]) -> list[Item]:
     """Labels whose footnote digit looks like a value: above a value, or above the first period of a turned table."""
-    out = list(items)
-    turned = False
-    for k in range(len(items) - 2, -1, -1):
-        values_follow = out[k + 1].kind == "values"
-        if items[k].kind == "head":
-            turned = len(items[k].columns) == 1 and values_follow
-        elif items[k].kind == "row" and (turned or values_follow):
-            out[k] = footnoted(items[k])
-            turned = turned and out[k].kind == "label"
-        elif items[k].kind != "label":
-            turned = False
-    return out
+    out: list[Item] = []
+    turned = values_follow = False
+    for item in reversed(items):
+        if item.kind == "row" and (turned or values_follow):
+            item = footnoted(item)
+        turned = (turned and item.kind == "label") or (values_follow and len(item.columns) == 1)
+        values_follow = item.kind == "values"
+        out.append(item)
+    return out[::-1]
 
 
 def _cards(items: list[Item]) -> list[Item]:

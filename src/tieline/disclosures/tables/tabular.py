@@ -157,15 +157,7 @@ def _align(text: str, row: Row, share: bool) -> Cells | str:
     for heads, cells in _fits(row, filled):
         if len(heads) == len(cells) > only_note:
             return list(zip(heads, cells, strict=True))
-    if _changes_behind(row.columns, filled[len(row.columns) :]):
-        return list(zip(row.columns, filled, strict=False))
     return f"{len(filled)} values under {len(row.columns)} headings: not read"
-
-
-def _changes_behind(columns: list[PeriodColumn], rest: list[Value]) -> bool:
-    """Are the values behind the last column changes, or dashes, which are bullets of what follows?"""
-    changes = all(c.period is not None for c in columns) and all(v.is_percent for v in rest)
-    return rest != [] and (changes or all(v.kind == "zero" for v in rest))
 
 
 def _lone(filled: list[Value], share: bool) -> Cells | str:
@@ -178,12 +170,13 @@ def _lone(filled: list[Value], share: bool) -> Cells | str:
 
 def _fits(row: Row, filled: list[Value]) -> Iterator[tuple[list[PeriodColumn], list[Value]]]:
     """Ways to set values under columns, the likeliest first: what is filled, what has a place, what is left without the
-    marks of notes, dated columns alone."""
+    marks of notes, dated columns alone, which hold no changes."""
     dated = [c for c in row.columns if c.period is not None]
     yield row.columns, filled
     yield row.columns, row.values
     yield row.columns, [v for v in filled if not v.is_note]
     yield dated, filled
+    yield dated, [v for v in filled if not v.is_percent]
     yield [c for c in dated if c.period is not None and c.period.kind == "month"], filled
 
 
