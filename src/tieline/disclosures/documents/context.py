@@ -40,6 +40,9 @@ _UPDATE = re.compile(
 _WIRES = re.compile(
     r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile(?: Corp)?|CNW)\b", re.IGNORECASE
 )
+_STANDS_AT = re.compile(r"(?:\b(?:as of|as at|al|au|zum|per|stand|at)\s|截至)\s*\Z", re.IGNORECASE)
+"""What stands right before the day that a balance is told for."""
+_OF_MONTHS = re.compile(r"\bmonth(?:ly)?\b|\bquarter|\bmonat|\bmois\b|\bmese\b|\bmes\b", re.IGNORECASE)
 Month = tuple[int, int]
 """Year and month."""
 
@@ -190,6 +193,8 @@ def _published_month(body: str, own: list[Period], months: Counter[str], bare: s
         return before
     if not (months or bare) and _of_another_span(body, own, before[:4]):
         return None
+    if not months and _of_a_day(body, own, date):
+        return None
     return max((m for m in months if shift(before, -4) <= m <= shift(before, 1)), default=before)
 
 
@@ -199,6 +204,13 @@ def _of_another_span(body: str, own: list[Period], year: str) -> bool:
     return (bool(years - {year}) and year not in years) or any(
         p.kind == "quarter" and p.year and p.start < 300 for p in own
     )
+
+
+def _of_a_day(body: str, own: list[Period], date: Month) -> bool:
+    """An announcement that tells of a day in the month of its publication and speaks of no month."""
+    days = [p.start for p in own if p.kind == "date" and (p.year, p.month) == date]
+    told = any(at > 200 or _STANDS_AT.search(body, max(0, at - 12), at) for at in days)
+    return told and _OF_MONTHS.search(body) is None
 
 
 def _by_line(text: str) -> list[Period]:
