@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from typing import Any
 
 from tieline.disclosures.facts.claims import Claim, SourceKind
 from tieline.disclosures.facts.desk import WaitingCandidate
@@ -28,31 +29,17 @@ def claims_of(
     Without a `kind` the text says it: `issuer_release_copy` where the issuer speaks, else `news_of_release`.
     `candidates`: with what is not proven, to hold one text against the book; such claims are never kept.
     """
-    kind, published, document = _witness(reading, kind, published)
-    return [
-        Claim(fact=fact, source=source, source_kind=kind, published=published, known_at=known_at, document=document)
-        for fact in (*reading.facts, *(c.fact for c in reading.candidates if candidates))
-        if fact.issuer is not None
-    ]
+    witness = _witness(reading, source, kind, published, known_at)
+    facts = (*reading.facts, *(c.fact for c in reading.candidates if candidates))
+    return [Claim(fact=fact, **witness) for fact in facts if fact.issuer is not None]
 
 
 def waiting_of(
     reading: DocumentReading, source: str, kind: SourceKind | None, published: str | None, known_at: datetime
 ) -> list[WaitingCandidate]:
     """The reading's candidates as they wait on the desk."""
-    kind, published, document = _witness(reading, kind, published)
-    return [
-        WaitingCandidate(
-            candidate=candidate,
-            source=source,
-            source_kind=kind,
-            published=published,
-            known_at=known_at,
-            document=document,
-        )
-        for candidate in reading.candidates
-        if candidate.fact.issuer is not None
-    ]
+    witness = _witness(reading, source, kind, published, known_at)
+    return [WaitingCandidate(candidate=c, **witness) for c in reading.candidates if c.fact.issuer is not None]
 
 
 def claims_of_tagged(
@@ -66,8 +53,13 @@ def claims_of_tagged(
 
 
 def _witness(
-    reading: DocumentReading, kind: SourceKind | None, published: str | None
-) -> tuple[SourceKind, str | None, str]:
-    """Who speaks, when it came out, and the hash of the text."""
-    said: SourceKind = "issuer_release_copy" if reading.own_words else "news_of_release"
-    return kind or said, reading.published or published, hashlib.sha256(reading.text.encode()).hexdigest()
+    reading: DocumentReading, source: str, kind: SourceKind | None, published: str | None, known_at: datetime
+) -> dict[str, Any]:
+    """What all figures of one text share: who speaks, when it came out and was known, and the hash of the text."""
+    return {
+        "source": source,
+        "source_kind": kind or ("issuer_release_copy" if reading.own_words else "news_of_release"),
+        "published": reading.published or published,
+        "known_at": known_at,
+        "document": hashlib.sha256(reading.text.encode()).hexdigest(),
+    }

@@ -12,7 +12,6 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import msgspec
 
 from tieline.disclosures.facts.fact import Fact
+from tieline.disclosures.facts.fields import unit_of
 
 # An instance of a large filer has some megabytes; companyfacts up to twenty.
 MAX_BYTES = 64 * 2**20
@@ -45,11 +45,8 @@ class Tagged(msgspec.Struct, frozen=True, kw_only=True):
     refused: str | None = None
 
 
-@dataclass(frozen=True)
-class _Context:
-    start: str | None
-    end: str
-    dimensions: tuple[tuple[str, str], ...]
+Dimensions = tuple[tuple[str, str], ...]
+"""(axis, member) of a fact's context, sorted."""
 
 
 def companyfacts(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) -> Tagged:
@@ -111,24 +108,24 @@ def instance(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) -> Tag
         concept = _local(element.tag)
         if concept not in _CONCEPTS or element.get(_NIL) == "true":
             continue
-        context, unit = contexts.get(element.get("contextRef", "")), units.get(element.get("unitRef", ""), "")
-        if context is None:
+        end, dimensions = contexts.get(element.get("contextRef", ""), ("", ()))
+        unit = units.get(element.get("unitRef", ""), "")
+        if not end:
             notes.append(f"{concept}: its context is missing; left out")
             continue
         try:
             value = Decimal((element.text or "").strip())
         except InvalidOperation:
-            notes.append(f"{concept} at {context.end}: {element.text!r} is no number; left out")
+            notes.append(f"{concept} at {end}: {element.text!r} is no number; left out")
             continue
         if not value.is_finite():
             continue
-        field = _field(concept, unit, context.dimensions, vouched)
+        field = _field(concept, unit, dimensions, vouched)
         if field is None:
-            notes.append(f"{concept} in {unit!r} at {context.end}: nothing says bitcoin; left out")
+            notes.append(f"{concept} in {unit!r} at {end}: nothing says bitcoin; left out")
             continue
-        scope = _scope(context.dimensions)
-        where = f"{concept} [{unit}] " + " ".join(f"{axis}={member}" for axis, member in context.dimensions)
-        facts.append(_fact(issuer, context.end, field, value, scope, where.strip(), False))
+        where = f"{concept} [{unit}] " + " ".join(f"{axis}={member}" for axis, member in dimensions)
+        facts.append(_fact(issuer, end, field, value, _scope(dimensions), where.strip(), False))
     unique = tuple(dict.fromkeys(facts))
     return Tagged(facts=unique, filed=(None,) * len(unique), notes=tuple(dict.fromkeys(notes)))
 
@@ -137,7 +134,7 @@ def _is_bitcoin(name: str) -> bool:
     return _BITCOIN.search(name) is not None and not _NOT_BITCOIN.search(name)
 
 
-def _field(concept: str, unit: str, dimensions: tuple[tuple[str, str], ...], vouched: frozenset[str]) -> str | None:
+def _field(concept: str, unit: str, dimensions: Dimensions, vouched: frozenset[str]) -> str | None:
     """The field of a tagged fact; None where it is not certain that bitcoin is meant."""
     coins = [member for axis, member in dimensions if _COIN_AXIS.search(axis)]
     named = any(map(_is_bitcoin, coins))
@@ -153,7 +150,7 @@ def _field(concept: str, unit: str, dimensions: tuple[tuple[str, str], ...], vou
 
 
 def _fact(issuer: str, end: str, field: str, value: Decimal, scope: str | None, where: str, restated: bool) -> Fact:
-    unit = {"btc_on_balance": "BTC", "cost_basis_kusd": "kUSD"}.get(field, "USD")
+    unit = unit_of(field)
     return Fact(
         issuer=issuer,
         period=end,
@@ -168,7 +165,7 @@ def _fact(issuer: str, end: str, field: str, value: Decimal, scope: str | None, 
     )
 
 
-def _scope(dimensions: tuple[tuple[str, str], ...]) -> str | None:
+def _scope(dimensions: Dimensions) -> str | None:
     """What else the dimensions say: pledged, a custodian. The coin itself is no scope: it is the field."""
     rest = [
         re.sub(r"Member$", "", _local_name(member))
@@ -178,17 +175,15 @@ def _scope(dimensions: tuple[tuple[str, str], ...]) -> str | None:
     return ", ".join(rest) or None
 
 
-def _contexts(root: ElementTree.Element) -> Iterator[tuple[str, _Context]]:
+def _contexts(root: ElementTree.Element) -> Iterator[tuple[str, tuple[str, Dimensions]]]:
+    """Of each context the last day and the dimensions."""
     for element in root.iter(f"{_XBRLI}context"):
-        start = element.findtext(f"{_XBRLI}period/{_XBRLI}startDate")
         end = element.findtext(f"{_XBRLI}period/{_XBRLI}instant") or element.findtext(f"{_XBRLI}period/{_XBRLI}endDate")
         name = element.get("id")
         if name is None or end is None or not _is_date(end.strip()):
             continue
-        members = tuple(
-            sorted((one.get("dimension", ""), (one.text or "").strip()) for one in element.iter(_DIMENSION))
-        )
-        yield name, _Context(start, end.strip(), members)
+        members = ((one.get("dimension", ""), (one.text or "").strip()) for one in element.iter(_DIMENSION))
+        yield name, (end.strip(), tuple(sorted(members)))
 
 
 def _units(root: ElementTree.Element) -> Iterator[tuple[str, str]]:

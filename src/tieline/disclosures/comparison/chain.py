@@ -27,6 +27,8 @@ ANCHOR_HEIGHT, ANCHOR_TIME = 921_775, datetime.fromtimestamp(1_762_016_765, UTC)
 # The fourth halving, block 840,000.
 HALVING_HEIGHT, HALVING_TIME = 840_000, datetime(2024, 4, 20, 0, 9, 27, tzinfo=UTC)
 _NOMINAL = timedelta(seconds=600 * BLOCKS_PER_EPOCH)
+# The rule that sets the next target counts one interval too few.
+_INTERVALS = BLOCKS_PER_EPOCH / (BLOCKS_PER_EPOCH - 1)
 
 
 @dataclass(frozen=True)
@@ -129,21 +131,17 @@ def from_bits(rows: Iterable[tuple[int, int]]) -> Chain:
     if not heights[0] <= ANCHOR_HEIGHT < heights[-1] + BLOCKS_PER_EPOCH:
         raise ValueError(f"difficulty epochs must include block {ANCHOR_HEIGHT:,}, whose time is known")
     targets = [_target(bits) for _, bits in known]
-    lengths = [
-        _NOMINAL * (after / own) * (BLOCKS_PER_EPOCH / (BLOCKS_PER_EPOCH - 1)) for own, after in pairwise(targets)
-    ]
-    anchor = (ANCHOR_HEIGHT - heights[0]) // BLOCKS_PER_EPOCH
-    into = (ANCHOR_HEIGHT - heights[anchor]) / BLOCKS_PER_EPOCH
-    length = lengths[anchor] if anchor < len(lengths) else _NOMINAL
-    start = ANCHOR_TIME - length * into - sum(lengths[:anchor], timedelta())
+    # The last epoch's length is not known yet: it is taken as the protocol's aim of two weeks.
+    lengths = [_NOMINAL * (after / own) * _INTERVALS for own, after in pairwise(targets)] + [_NOMINAL]
+    anchor, into = divmod(ANCHOR_HEIGHT - heights[0], BLOCKS_PER_EPOCH)
+    start = ANCHOR_TIME - lengths[anchor] * (into / BLOCKS_PER_EPOCH) - sum(lengths[:anchor], timedelta())
     epochs: list[Epoch] = []
-    for index, height in enumerate(heights):
-        difficulty = difficulty_of_target(targets[index])
+    for height, target, length in zip(heights, targets, lengths, strict=True):
+        difficulty = difficulty_of_target(target)
         epochs.append(Epoch(start, difficulty, subsidy_btc(height)))
         if height < HALVING_HEIGHT < height + BLOCKS_PER_EPOCH:
             epochs.append(Epoch(HALVING_TIME, difficulty, subsidy_btc(HALVING_HEIGHT)))
-        start += lengths[index] if index < len(lengths) else _NOMINAL
-    # The last epoch's length is not known yet: it is taken as the protocol's aim of two weeks.
+        start += length
     return Chain(tuple(epochs), start)
 
 
