@@ -83,7 +83,7 @@ def growth(here: IssuerPeriod) -> Iterator[Verdict]:
 def _one_change(here: IssuerPeriod, claim: Claim, field: str) -> Iterator[Verdict]:
     base, candidates = here.before.best(field), here.claims(field)
     # The article's own figure first: a percentage belongs to the number printed beside it.
-    now = next((other for other in candidates if other.source == claim.source), here.best(field))
+    now = _of_source(candidates, claim) or here.best(field)
     if base is None or base.value == 0 or now is None:
         return
     exact = _change(now, base)
@@ -94,9 +94,7 @@ def _one_change(here: IssuerPeriod, claim: Claim, field: str) -> Iterator[Verdic
     others = [other for other in candidates if other.value != now.value]
     if others:
         line += f"; with {show(others[0].value)} of another source {signed(_change(others[0], base), 2)} %"
-    # The figure of the month before that the claim's own article names.
-    named = here.claims(f"{field}_prior")
-    prior = next((other for other in named if other.source == claim.source), None)
+    prior = _of_source(here.claims(f"{field}_prior"), claim)
     if outcome == "differs" and prior is not None and prior.value != 0:
         own = _change(now, prior)
         used.append(prior)
@@ -107,6 +105,11 @@ def _one_change(here: IssuerPeriod, claim: Claim, field: str) -> Iterator[Verdic
                 f"{show(prior.value)}, the month before was printed as {show(base.value)}."
             )
     yield verdict("growth", used, outcome, line, says, claim.value - exact, apart=claim.mark)
+
+
+def _of_source(claims: tuple[Claim, ...], claim: Claim) -> Claim | None:
+    """What the claim's own article states of another figure."""
+    return next((other for other in claims if other.source == claim.source), None)
 
 
 def _change(now: Claim, base: Claim) -> Decimal:
