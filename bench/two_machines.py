@@ -7,9 +7,6 @@ done in its place), `tieline` is the wheel of --wheel, pip runs on this machine'
 network. Then clients stream through both balancers, and the plug of each machine is pulled in turn: every process of it
 is killed at once, and its cable is gone. Counted is what clients saw, and held against the records.
 
-    --store apart   the database on a machine of its own (default)
-    --store here    the database on a, a standby on b, promoted by hand as the page says
-    --folders       the two folders of one machine
 """
 
 from __future__ import annotations
@@ -187,14 +184,11 @@ class Machine:
 class Walk:
     """The machines, and what is done with them."""
 
-    def __init__(self, folder: Path, wheel: Path, here: bool) -> None:
-        self.folder, self.here = folder, here
+    def __init__(self, folder: Path, wheel: Path) -> None:
+        self.folder = folder
         self.wire = Wire(folder)
         shutil.copy(wheel, self.wire.files)
-        names = ("a", "b", "site") if here else ("a", "b", "site", "database's machine")
-        self.machines = {name: Machine(name, folder, self.wire, wheel) for name in names}
-        if here:
-            self.machines["database's machine"] = self.machines["a"]
+        self.machines = {name: Machine(name, folder, self.wire, wheel) for name in ADDRESSES}
         self.began, self.commands = time.monotonic(), 0
 
     def play(self, blocks: list[Typed]) -> None:
@@ -203,7 +197,7 @@ class Walk:
                 machine = self.machines[name]
                 machine.bring()
                 began = time.monotonic()
-                body = block.body.replace("10.0.0.4", "10.0.0.5") if self.here else block.body
+                body = block.body
                 if block.file:
                     body = f"cat > {block.file} <<'END_OF_FILE'\n{body}END_OF_FILE"
                 if "gateways.cfg" in body and "haproxy" in body:
@@ -294,16 +288,10 @@ async def _tokens(answer: httpx.Response) -> int | None:
     return tokens if ended else None
 
 
-def pulled(walk: Walk, clients: Clients, name: str, after_s: float, act: Any = None) -> None:
-    """The plug of one machine. `act`: what a person types meanwhile, after ten seconds."""
+def pulled(walk: Walk, clients: Clients, name: str, after_s: float) -> None:
+    """The plug of one machine, and what clients saw of both."""
     at, before = time.time(), len(clients.seen())
     walk.machines[name].pull()
-    typed_s = None
-    if act is not None:
-        time.sleep(10.0)
-        began = time.monotonic()
-        act()
-        typed_s = time.monotonic() - began
     time.sleep(after_s)
     rows = clients.seen()[before:]
     other = ADDRESSES["b" if name == "a" else "a"]
@@ -313,8 +301,8 @@ def pulled(walk: Walk, clients: Clients, name: str, after_s: float, act: Any = N
     whole = [row for row in rows if row["tokens"] is not None]
     print(f"plug of {name} pulled: {len(whole)} answers whole in the {time.time() - at:.0f} s after, "
           f"{len(rows) - len(whole)} never answered, the slowest {max((row['took'] for row in rows), default=0):.1f} s "
-          f"with its repeats; at the machine without power: {dict(of_own)}; at the other: {dict(of_other) or 'nothing'}"
-          + ("" if typed_s is None else f"; a person's commands took {typed_s:.1f} s"), flush=True)  # fmt: skip
+          f"with its repeats; at the machine without power: {dict(of_own)}; at the other: "
+          f"{dict(of_other) or 'nothing'}", flush=True)  # fmt: skip
 
 
 JUDGE: Final = """
@@ -395,9 +383,7 @@ def run(walk: Walk) -> int:
     took = walk.at()
     print(f"a second core, gateway and site after {took / 60:.1f} minutes of the machines' own time, {walk.commands} "
           f"commands typed (aim {MINUTES} minutes), load {os.getloadavg()[0]:.0f}", flush=True)  # fmt: skip
-    if walk.here:
-        walk.play(typed("The database on the two machines"))
-    key = walk.machines["a"].type("cp $TIELINE_DATA_DIR/run/demo_key /mnt/wire/key") or ""
+    walk.machines["a"].type("cp $TIELINE_DATA_DIR/run/demo_key /mnt/wire/key")
     key = (walk.wire.files / "key").read_text().strip()
     clients = Clients(walk, key)
     try:
@@ -405,16 +391,15 @@ def run(walk: Walk) -> int:
             ready(walk, name)
         time.sleep(10.0)
         print(f"before: {len(clients.seen())} answers in 10 s", flush=True)
-        code = (_store_here if walk.here else _store_apart)(walk, clients)
+        _plugs(walk, clients)
     finally:
         clients.stop()
     rows = clients.seen()
     time.sleep(15.0)  # what gateways have left is pushed within seconds
-    code += judged(walk, rows, "b" if walk.here else "a")
-    return int(code > 0 or took > 60 * MINUTES)
+    return int(judged(walk, rows, "a") > 0 or took > 60 * MINUTES)
 
 
-def _store_apart(walk: Walk, clients: Clients) -> int:
+def _plugs(walk: Walk, clients: Clients) -> None:
     pulled(walk, clients, "a", 40.0)
     again(walk, "a")
     print(f"power of a is back: its gateway is ready after {ready(walk, 'a'):.1f} s", flush=True)
@@ -423,11 +408,6 @@ def _store_apart(walk: Walk, clients: Clients) -> int:
     again(walk, "b")
     print(f"power of b is back: its gateway is ready after {ready(walk, 'b'):.1f} s", flush=True)
     time.sleep(10.0)
-    return 0
-
-
-def _store_here(walk: Walk, clients: Clients) -> int:
-    raise NotImplementedError
 
 
 def _asleep(*namespaces: str, command: str = "exec sleep infinity") -> subprocess.Popen[bytes]:
@@ -453,7 +433,6 @@ def _until(holds: Any, what: str, patience_s: float = 20.0) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", choices=("apart", "here"), default="apart")
     parser.add_argument("--wheel", type=Path, help="default: built from what is here")
     parser.add_argument("--keep", type=Path, help="copy the machines' logs there")
     parser.add_argument("--client", type=Path, help=argparse.SUPPRESS)
@@ -469,13 +448,11 @@ def main() -> int:
         if wheel is None:
             _do(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist"))
             (wheel,) = (folder / "dist").glob("*.whl")
-        walk = Walk(folder, wheel, asked.store == "here")
+        walk = Walk(folder, wheel)
         try:
             return run(walk)
         except (MachineError, TimeoutError) as error:
             print(error)
-            if os.environ.get("HOLD"):
-                time.sleep(float(os.environ["HOLD"]))
             return 1
         finally:
             walk.close()

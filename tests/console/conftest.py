@@ -55,12 +55,21 @@ class Core:
         self.link = LocalLink()
         self.taken: list[records.AnyRecord] = []
         self.error: str | None = None
+        self.path: Path | None = None
+
+    def keeps_in(self, path: Path) -> None:
+        """What it takes is in this store from then on."""
+        self.path = path
 
     async def take(self, subject: str, data: bytes) -> bytes:
         if self.error is not None:
             return msgspec.json.encode(Ack(0, error=self.error))
         batch = records.decode_batch(data)
         self.taken += batch
+        if self.path is not None:
+            keeping = Store(self.path, records.encode, records.decode)
+            keeping.append(batch)
+            keeping.close()
         return msgspec.json.encode(Ack(len(batch)))
 
 

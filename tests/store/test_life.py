@@ -7,9 +7,12 @@ import os
 import shutil
 import sqlite3
 import tarfile
+import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
+import apsw
 import pytest
 from tests.store.kinds import ALL, T0, One, tick
 from tests.store.make_folder import fill, told, use
@@ -21,6 +24,7 @@ from tieline.edge.orderbook import OrderBook
 from tieline.records import PriceTick
 from tieline.store import BatchStore, DamagedError, Outbox, Spool, Store, StoreError
 from tieline.store.alerts import AlertStore
+from tieline.store.database import versions_of
 from tieline.store.mark import Mark, newest, packed
 from tieline.store.people import PeopleStore
 from tieline.store.quarantine import Quarantine
@@ -404,3 +408,19 @@ def test_the_page_names_what_the_store_could_not_read(tmp_path: Path) -> None:
     assert [one.record for one in store.follow(0).items] == [tick(1)]
     assert any("1 of stream Novelty" in text for text in hub.left_out)
     store.close()
+
+
+def test_a_part_that_begins_waits_while_another_brings_a_database_back(tmp_path: Path) -> None:
+    """After a power cut all parts of a machine begin at once, and the first one has each database to itself."""
+    path = tmp_path / "store.db"
+    Store(path, records.encode, records.decode).close()
+    holding = apsw.Connection(str(path))
+    holding.execute("PRAGMA journal_mode=DELETE")
+    holding.execute("BEGIN EXCLUSIVE")
+
+    def bring_back() -> None:
+        time.sleep(0.4)
+        holding.execute("COMMIT")
+
+    threading.Thread(target=bring_back).start()
+    assert versions_of(path)[1] > 0

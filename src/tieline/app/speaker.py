@@ -18,6 +18,7 @@ from tieline.records import (
     MeterReading,
     Outcome,
     Override,
+    PartnerAsk,
     Plan,
     Proposal,
     ProposalStep,
@@ -38,7 +39,7 @@ DONE_THERE = (
 )  # fmt: skip
 # What binds sites or counts as a person's word. A gateway has credentials of its own, and is there to say none of it.
 GATEWAY = "gateway"
-NOT_A_GATEWAYS = (Plan, Instruction, Override, Commitment, Proposal, ProposalStep)
+NOT_A_GATEWAYS = (Plan, Instruction, Override, Commitment, PartnerAsk, Proposal, ProposalStep)
 
 
 def not_its_own(site_id: str, record: AnyRecord) -> str | None:

@@ -18,7 +18,7 @@ from tieline.config.text import AreaText, ContractText, FileText, GpusText, Rigs
 from tieline.fleet.currency import CURRENCY
 from tieline.fleet.markets import zone_of
 from tieline.fleet.models import FIRMWARES, GPU_MODELS, RIG_MODELS, GpuModel, RigModel
-from tieline.fleet.partners import Partner
+from tieline.fleet.partners import Partner, hours_of
 from tieline.fleet.physics import GPU_AUX
 from tieline.fleet.sites import (
     Contract,
@@ -76,9 +76,6 @@ def build(raw: FileText, base: Path = Path()) -> Config:
     )
 
 
-_HOURS = re.compile(r"([01][0-9]|2[0-3])-([01][0-9]|2[0-4])")
-
-
 def _partners(raw: FileText, sites: set[str]) -> Iterable[Partner]:
     """Each site is of one partner at most, and no partner is named as a tenant is."""
     taken = {tenant.id: "a tenant" for tenant in raw.tenant}
@@ -108,14 +105,11 @@ def _partners(raw: FileText, sites: set[str]) -> Iterable[Partner]:
 
 
 def _hours(text: str | None, at: Where) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = _HOURS.fullmatch(text)
-    if match is None or match[1] == match[2]:
-        raise MistakeError(
-            (*at, "hours"), f"{text!r} are no hours", 'give two different ones of the day in UTC: "06-22"'
-        )
-    return int(match[1]), int(match[2])
+    try:
+        return hours_of(text or "")
+    except ValueError as error:
+        what, _, mend = str(error).partition("; ")
+        raise MistakeError((*at, "hours"), what, mend) from error
 
 
 def _beside(notice: NoticeSource, base: Path) -> NoticeSource:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
 import numpy as np
 
 from tieline.clock import Interval, micros
@@ -127,6 +128,7 @@ class Controller:
         self.outlook.read(self.store, now)
         self._promises = by_site(self.outlook.commitments.values())
         self.fleet, self._unpriced = self._written.at_rates(self.outlook.rates, now)
+        self.fleet = msgspec.structs.replace(self.fleet, partners=self.outlook.fleet.partners)
         self.demands.fleet = self.fleet
         self.demands.read(self.store, now, self.last)
         length = timedelta(seconds=self.settings.interval_s)

@@ -7,6 +7,7 @@ are the partner's part of what its sites bring.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +15,17 @@ from decimal import Decimal
 import msgspec
 
 DAY_H = 24
+_HOURS = re.compile(r"([01][0-9]|2[0-3])-([01][0-9]|2[0-4])")
+
+
+def hours_of(text: str) -> tuple[int, int] | None:
+    """Of "06-22"; None: all day, which is "". Raises ValueError."""
+    if not text:
+        return None
+    match = _HOURS.fullmatch(text)
+    if match is None or match[1] == match[2]:
+        raise ValueError(f'{text!r} are no hours; give two different ones of the day in UTC: "06-22"')
+    return int(match[1]), int(match[2])
 
 
 class Partner(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +67,11 @@ class Partner(msgspec.Struct, frozen=True, kw_only=True):
             if not self.open_at(at):
                 yield at, at + timedelta(hours=1)
             at += timedelta(hours=1)
+
+    @property
+    def span(self) -> str:
+        """Its hours as they are written."""
+        return "" if self.hours is None else f"{self.hours[0]:02}-{self.hours[1]:02}"
 
     @property
     def asks(self) -> str:

@@ -38,6 +38,7 @@ class Right(StrEnum):
     TENANT_MONEY = "see one's own tenant's spend and invoices"
     TENANT_PEOPLE = "invite people to one's own tenant"
     PARTNER_SEE = "see one's own organisation's sites and statements"
+    PARTNER_ASK = "set one's own organisation's floor price and hours"
 
 
 _EVERY_OPERATOR: Final = frozenset({Right.SEE, Right.OWN_ACCOUNT, Right.ASK})
@@ -54,7 +55,7 @@ TABLE: Final[Mapping[Role, frozenset[Right]]] = {
     "owner": _EVERY_TENANT | {Right.TENANT_KEYS, Right.TENANT_MONEY, Right.TENANT_PEOPLE},
     "developer": _EVERY_TENANT | {Right.TENANT_KEYS},
     "billing": _EVERY_TENANT | {Right.TENANT_MONEY},
-    "partner": frozenset({Right.PARTNER_SEE, Right.OWN_ACCOUNT}),
+    "partner": frozenset({Right.PARTNER_SEE, Right.PARTNER_ASK, Right.OWN_ACCOUNT}),
 }
 # Rights that are about one site, and so narrowed by an account's sites.
 AT_A_SITE: Final = frozenset({Right.COMMAND})

@@ -16,7 +16,17 @@ from datetime import datetime, timedelta
 from tieline.records.approval import Proposal, ProposalStep
 from tieline.records.base import Cause, Kind, Mode, Record, newest_by
 from tieline.records.codec import AnyRecord, decode, decode_batch, encode, encode_batch, read_batch, read_record
-from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, Override, Plan, Reason, Setpoint
+from tieline.records.dispatch import (
+    Action,
+    Commitment,
+    Instruction,
+    Outcome,
+    Override,
+    PartnerAsk,
+    Plan,
+    Reason,
+    Setpoint,
+)
 from tieline.records.fleet import Fault, MeterReading, Sample
 from tieline.records.gate import Accepted, SetAside, admit, checked, fit
 from tieline.records.inference import Backlog, Hop, Owed, ReplicaState, Reserved, Usage
@@ -97,6 +107,7 @@ __all__ = [
     "Outcome",
     "Override",
     "Owed",
+    "PartnerAsk",
     "Payment",
     "Payout",
     "PeakOdds",

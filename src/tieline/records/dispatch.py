@@ -119,6 +119,21 @@ class Override(Record, frozen=True, kw_only=True, subject="{site_id}", key="{ove
     why: Text
 
 
+# Whole hours of the day in UTC, from and to, as in a configuration; "": all day.
+DayHours = Annotated[str, Meta(pattern=r"^(([01][0-9]|2[0-3])-([01][0-9]|2[0-4]))?$")]
+
+
+class PartnerAsk(Record, frozen=True, kw_only=True, subject="{partner}", key="{partner}|{known_at}", reach=OBSERVED):
+    """What a partner asks of dispatch at its own sites from then on, by one of its own people: the least that a
+    megawatt-hour there has to earn, and the hours in which the platform may run them. In place of what stood before,
+    the configuration's too. `floor_usd_per_mwh` None: none."""
+
+    partner: Label
+    floor_usd_per_mwh: UsdPerMwh | None
+    hours: DayHours
+    by: Label
+
+
 class Action(Record, frozen=True, kw_only=True, subject="{by}", key="{by}|{what}|{target}|{known_at}", reach=OBSERVED):
     """The audit trail: who did what, when, to what."""
 
@@ -152,4 +167,4 @@ class Outcome(
 
 
 # Those that are stored and travel.
-DispatchRecord = Instruction | Commitment | Plan | Override | Action | Outcome
+DispatchRecord = Instruction | Commitment | Plan | Override | PartnerAsk | Action | Outcome

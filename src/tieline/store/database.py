@@ -334,6 +334,7 @@ def versions_of(path: Path) -> tuple[int, int]:
     """(application id, schema version) of a database file. Raises StoreError."""
     try:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(BUSY_MS)  # after a power cut whoever comes first brings it back, alone
         try:
             return int(connection.pragma("application_id")), int(connection.pragma("user_version"))
         finally:

@@ -1,15 +1,21 @@
-"""A partner's month as one page without scripts: its sites, the sums, and every line, each leading to its records."""
+"""A partner's month as one page: its sites, the sums, and every line, each leading to its records; and what it asks.
+
+Its one script sends the form that sets a floor price and hours; all else is there without it.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from tieline.books.reports.partner import PartnerLine, PartnerStatement
-from tieline.fleet import Site
+from tieline.fleet import Partner, Site
+from tieline.records import PartnerAsk
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1d2126; --soft: #59636e; --line: #d9dee4; --paper: #fff; --ours: #0b6e4f; }
@@ -24,7 +30,30 @@ th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px soli
 td.n, th.n { text-align: right; } dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; } summary { cursor: pointer; }
 .said { border: 1px solid; padding: .1rem .5rem; }
+form { display: flex; flex-wrap: wrap; gap: .6rem 1.2rem; align-items: end; }
+label { display: grid; color: var(--soft); }
+input, select, button { font: inherit; padding: .3rem .5rem; color: inherit; background: var(--paper);
+  border: 1px solid var(--soft); border-radius: 3px; height: 2.5rem; box-sizing: border-box; } input { width: 8rem; }
+button { color: var(--paper); background: var(--ours); border-color: var(--ours); cursor: pointer; }
+output { flex-basis: 100%; }
 """
+# Sends the form as the console takes changes; what is refused is said beside it, what is recorded is shown anew.
+_SCRIPT: Final = """
+document.forms.asks.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = event.target, floor = form.floor.value.trim(), told = form.querySelector("output");
+  const hours = form.from.value === "" ? "" : `${form.from.value}-${form.to.value}`;
+  const headers = { "content-type": "application/json", "x-tieline": "console" };
+  const body = JSON.stringify({ floor_usd_per_mwh: floor === "" ? null : Number(floor), hours });
+  told.textContent = "Recording...";
+  try {
+    const answer = await fetch("/api/partner/asks", { method: "POST", headers, body });
+    const said = await answer.json();
+    if (answer.ok) location.reload(); else told.textContent = said.error;
+  } catch { told.textContent = "Not recorded: the console does not answer. Try again."; }
+});
+"""
+SCRIPT_DIGEST: Final = f"sha256-{base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()}"
 _TITLES: Final = {
     "mining": "Mining, by payout",
     "inference": "Inference, by day",
@@ -35,8 +64,17 @@ _TITLES: Final = {
 }
 
 
-def statement_page(made: PartnerStatement, months: Sequence[str], sites: Iterable[Site], asks: Sequence[str]) -> str:
-    """`months`: those that can be looked at; `asks`: its floor and hours in words."""
+class StandingAsk(NamedTuple):
+    """What stands, the last changes to it, newest first, and between what a floor price may be, USD/MWh."""
+
+    now: Partner
+    changes: Sequence[PartnerAsk]
+    least_usd: int
+    most_usd: int
+
+
+def statement_page(made: PartnerStatement, months: Sequence[str], sites: Iterable[Site], asked: StandingAsk) -> str:
+    """`months`: those that can be looked at."""
     links = " ".join(
         f"<b>{month}</b>" if month == made.month else f'<a href="/partner?month={month}">{month}</a>'
         for month in months
@@ -50,9 +88,40 @@ def statement_page(made: PartnerStatement, months: Sequence[str], sites: Iterabl
     return _page(
         f"{made.name}, {made.month}",
         f"<h1>{escape(made.name)}, {made.month}{said}</h1><p>{links}</p>{_sums(made)}"
-        f"<p class=soft>{escape('; '.join(asks))}</p><h2>Sites</h2><div class=wide><table><tr><th>site<th>id<th>region"
+        f"{_asks(asked)}<h2>Sites</h2><div class=wide><table><tr><th>site<th>id<th>region"
         f"<th class=n>interconnect<th>mode</tr>{rows}</table></div>{''.join(_lines(made, what) for what in _TITLES)}"
         f'<p><a href="/api/partner/statement?month={made.month}">The same for machines</a></p>',
+    )
+
+
+def _asks(asked: StandingAsk) -> str:
+    """The form, and who has asked what since when."""
+    floor, hours = asked.now.floor_usd_per_mwh, asked.now.hours
+    value = "" if floor is None else f"{floor:g}"
+
+    def choice(hour: int, chosen: bool) -> str:
+        return f'<option value="{hour:02}"{" selected" if chosen else ""}>{hour:02}:00</option>'
+
+    first = "".join(choice(hour, hours is not None and hours[0] == hour) for hour in range(24))
+    last = "".join(choice(hour, hours[1] == hour if hours else hour == 24) for hour in range(25))
+    rows = "".join(
+        f"<tr><td>{one.known_at:%Y-%m-%d %H:%M}</td><td>{escape(one.by)}</td><td class=n>"
+        f"{'none' if one.floor_usd_per_mwh is None else f'{one.floor_usd_per_mwh:g}'}</td>"
+        f"<td>{escape(one.hours) or 'all day'}</td></tr>"
+        for one in asked.changes
+    )
+    table = (
+        f"<details><summary>Last changes</summary><div class=wide><table><tr><th>since, UTC<th>by"
+        f"<th class=n>floor, USD/MWh<th>hours, UTC</tr>{rows}</table></div></details>"
+    )
+    return (
+        "<h2>What you ask</h2><p class=soft>The least that a megawatt-hour at your sites has to earn, and the hours in "
+        "which the platform may run them. It holds from the next interval on.</p><form name=asks>"
+        f"<label>Floor, USD/MWh<input name=floor type=number min={asked.least_usd} max={asked.most_usd} step=any "
+        f'value="{value}" placeholder=none></label>'
+        f'<label>Open from, UTC<select name=from><option value="">all day</option>{first}</select></label>'
+        f"<label>to, UTC<select name=to>{last}</select></label><button>Set</button><output role=status></output></form>"
+        f"{table if asked.changes else ''}<script>{_SCRIPT}</script>"
     )
 
 

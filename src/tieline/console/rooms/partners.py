@@ -1,28 +1,34 @@
 """A partner's own pages: its sites and statements, `/partner` and `/api/partner`.
 
-Whose they are is said by the account that is signed in, never by the request. Another's site or payout is answered as
-one that does not exist.
+Its people set its floor price and its hours there; each change is on record with who made it and when, and dispatch
+keeps it from its next interval on. Whose they are is said by the account that is signed in, never by the request.
+Another's site or payout is answered as one that does not exist.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from tieline.books import month_of
 from tieline.books.reports.partner import PartnerLine, PartnerStatement
-from tieline.books.reports.partner_page import records_page, statement_page
+from tieline.books.reports.partner_page import SCRIPT_DIGEST, StandingAsk, records_page, statement_page
 from tieline.console.door import Handler, Row
 from tieline.console.events import Hub
-from tieline.console.forms import answer, failed
+from tieline.console.forms import answer, failed, read_form
+from tieline.console.rooms import operator
 from tieline.fleet import Partner
+from tieline.fleet.partners import hours_of
+from tieline.link import LinkDownError
 from tieline.people import Account, Right
+from tieline.records import AnyRecord, PartnerAsk
 from tieline.settlement.partners import LINES, LineOpened, opened, partner_statement
 from tieline.store import StoreError
 
@@ -31,8 +37,24 @@ Json = dict[str, Any]
 FRESH_S: Final = 60.0
 # Months that lead on from the page, and rows that a page of records shows.
 MONTHS, MOST_ROWS = 13, 5_000
-# The page's own style and nothing else; it runs nothing.
-HEADERS: Final = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
+# The page's own style and its one script, by its digest, and nothing else.
+HEADERS: Final = {
+    "content-security-policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src '{SCRIPT_DIGEST}'; "
+    "connect-src 'self'; form-action 'none'; frame-ancestors 'none'"
+}
+# A floor below nothing would be none; above the dearest hour of any market it would shut the sites, which hours do.
+LEAST_USD, MOST_USD = 0, 5_000
+# Changes that one organisation makes in a day, and how many of them its page shows.
+MOST_A_DAY, SHOWN = 50, 10
+EVER: Final = datetime.min.replace(tzinfo=UTC)
+SOON: Final = timedelta(days=1)
+
+
+class AskForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`floor_usd_per_mwh` None: none. `hours`: of the day in UTC, as "06-22"; "": all day."""
+
+    floor_usd_per_mwh: float | None
+    hours: str
 
 
 class PartnerRoom:
@@ -49,6 +71,7 @@ class PartnerRoom:
         return [
             ("/partner", "GET", see, self._own(self.page)),
             ("/partner/records", "GET", see, self._own(self.records_page)),
+            ("/api/partner/asks", "POST", Right.PARTNER_ASK, self._own(self.ask)),
             ("/api/partner/sites", "GET", see, self._own(self.sites)),
             ("/api/partner/statement", "GET", see, self._own(self.statement)),
             ("/api/partner/records", "GET", see, self._own(self.records)),
@@ -62,7 +85,50 @@ class PartnerRoom:
             first = datetime.fromisoformat(f"{month}-01")
             month = f"{first - timedelta(days=1):%Y-%m}"
         own = [site for site in self.hub.fleet.sites if site.id in partner.sites]
-        return HTMLResponse(statement_page(made, months, own, _asks(partner)), headers=HEADERS)
+        asked = await self._asked(partner)
+        shown = StandingAsk(partner_asking(partner, asked), asked[-SHOWN:][::-1], LEAST_USD, MOST_USD)
+        return HTMLResponse(statement_page(made, months, own, shown), headers=HEADERS)
+
+    async def ask(self, request: Request, partner: Partner) -> Response:
+        """From now on, another floor price and other hours. What is asked is what stands: each change is whole."""
+        account: Account = request.state.account
+        if self.hub.link is None:
+            return failed(503, "this console has no link to the core: it shows, but records nothing")
+        form = await read_form(request, AskForm)
+        hours, floor = hours_of(form.hours), form.floor_usd_per_mwh
+        if floor is not None and not LEAST_USD <= floor <= MOST_USD:
+            raise ValueError(f"floor_usd_per_mwh: {floor:g} USD/MWh; give {LEAST_USD} to {MOST_USD:,}, or none")
+        now = self.hub.clock.now()
+        earlier = await self._asked(partner)
+        if sum(one.known_at > now - timedelta(days=1) for one in earlier) >= MOST_A_DAY:
+            return failed(429, f"{MOST_A_DAY} changes in a day are the most; ask the operator, or tomorrow")
+        after = msgspec.structs.replace(partner, floor_usd_per_mwh=floor, hours=hours)
+        asked = PartnerAsk(
+            at=now,
+            known_at=now,
+            source="console",
+            kind="measured",
+            partner=partner.id,
+            floor_usd_per_mwh=floor,
+            hours=after.span,
+            by=account.id,
+        )
+        batch: list[AnyRecord] = [
+            asked,
+            operator.action(now, account.id, "partner asks", partner.id, "; ".join(_asks(after))),
+        ]
+        try:
+            ack = await operator.send(self.hub.link, batch)
+        except LinkDownError as error:
+            return failed(503, f"not recorded: the core does not answer ({error}); try again")
+        if ack.error is not None or ack.refused:
+            return failed(503, f"not recorded: {ack.error or 'the core set it aside'}")
+        return answer({"asks": _asks(after), "since": now.isoformat(), "by": account.id})
+
+    async def _asked(self, partner: Partner) -> list[PartnerAsk]:
+        """What its people have asked so far, in order."""
+        now = self.hub.clock.now()
+        return await self.hub.read(lambda s: s.between(PartnerAsk, EVER, now + SOON, subject=partner.id))
 
     async def sites(self, request: Request, partner: Partner) -> Response:
         own = [site for site in self.hub.fleet.sites if site.id in partner.sites]
@@ -76,7 +142,8 @@ class PartnerRoom:
             }
             for site in own
         ]
-        return answer({"partner": partner.id, "name": partner.name, "asks": _asks(partner), "sites": shown})
+        asks = _asks(partner_asking(partner, await self._asked(partner)))
+        return answer({"partner": partner.id, "name": partner.name, "asks": asks, "sites": shown})
 
     async def statement(self, request: Request, partner: Partner) -> Response:
         made = await self._statement(request, partner)
@@ -143,6 +210,14 @@ class PartnerRoom:
                 return failed(503, str(error))
 
         return ask
+
+
+def partner_asking(partner: Partner, asked: Sequence[PartnerAsk]) -> Partner:
+    """With what its people asked last in place of what its configuration says."""
+    if not asked:
+        return partner
+    last = asked[-1]
+    return msgspec.structs.replace(partner, floor_usd_per_mwh=last.floor_usd_per_mwh, hours=hours_of(last.hours))
 
 
 def _some(rows: Any) -> Any:

@@ -145,7 +145,7 @@ class FromOutlook:
         for over in self.outlook.overrides.values():
             if over.unit_id is None and over.target_w is not None:
                 cap(over.site_id, over.at, over.until, over.target_w)
-        for partner in self.fleet.partners:
+        for partner in self.outlook.fleet.partners:
             for at, until in partner.closings(steps.start, end_of(steps)):
                 for site_id in partner.sites:
                     cap(site_id, at, until, 0.0)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tieline.dispatch.inputs.arrays import Floats
 from tieline.dispatch.inputs.backlog import Lot
 from tieline.dispatch.inputs.series import HISTORY, KEEP, Known, Series, Slots
@@ -23,6 +25,7 @@ from tieline.dispatch.settings import Settings, plausible
 from tieline.economics import LEAST, hashprice
 from tieline.fleet import Fleet, Site
 from tieline.fleet.currency import RateBook
+from tieline.fleet.partners import Partner, hours_of
 from tieline.records import (
     Backlog,
     Commitment,
@@ -33,6 +36,7 @@ from tieline.records import (
     NetworkTick,
     Outcome,
     Override,
+    PartnerAsk,
     PeakOdds,
     PriceTick,
     Record,
@@ -51,6 +55,7 @@ STREAMS: tuple[type[Record], ...] = (
     Demand,
     Instruction,
     Override,
+    PartnerAsk,
     Fault,
     Commitment,
     PeakOdds,
@@ -62,6 +67,7 @@ STREAMS: tuple[type[Record], ...] = (
 )
 # Of which scenarios are past days.
 _PATHS = (PriceTick, Demand, ReservePrice)
+_EVER = datetime.min.replace(tzinfo=UTC)
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 # A page of the store; a step appends a few hundred records.
 _PAGE = 5_000
@@ -128,6 +134,8 @@ class Outlook:
     # What was worked out from a series, with what it was worked out from; asked each interval, new once an hour.
     worked_out: dict[str, tuple[tuple[int, ...], Floats]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    # What partners ask by the configuration, where they have asked something else since.
+    _configured: tuple[Partner, ...] | None = None
     _pending: list[tuple[datetime, int, Record]] = field(default_factory=list)
     _order: int = 0
     _seq: int | None = None
@@ -136,14 +144,16 @@ class Outlook:
     def read(self, store: Store, now: datetime) -> None:
         """Fold what the store has learned since the last call, as it was known at `now`."""
         if self._now is not None and now < self._now:
-            self.__init__(self.fleet, self.settings)  # type: ignore[misc]  # anew: what was known then is less
+            self.__init__(self._written(), self.settings)  # type: ignore[misc]  # anew: what was known then is less
         self._now = now
         self.refused.clear()
         if self._seq is None:
             self._seq = store.last_seq()
             for stream in STREAMS:
                 back = _RECENT if stream in (Sample, Outcome) else HISTORY if stream in _PATHS else KEEP
-                self._await(store.each(stream, now - back, _FOREVER))
+                # What a partner asks stands until it asks something else.
+                since = _EVER if stream is PartnerAsk else now - back
+                self._await(store.each(stream, since, _FOREVER))
         else:
             # All streams at once: by row number this reads only what is new.
             more = True
@@ -154,6 +164,13 @@ class Outlook:
         while self._pending and self._pending[0][0] <= now:
             self.learn(heapq.heappop(self._pending)[2])
         self._forget(now)
+
+    def _written(self) -> Fleet:
+        """As it was configured."""
+        return self.fleet if self._configured is None else self._asking(self._configured)
+
+    def _asking(self, partners: tuple[Partner, ...]) -> Fleet:
+        return msgspec.structs.replace(self.fleet, partners=partners)
 
     def _await(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -177,8 +194,8 @@ class Outlook:
                 self._learn_backlog(record)
             case Instruction():
                 self.instructions[record.instruction_id] = record
-            case Override():
-                self.overrides[record.override_id] = record
+            case Override() | PartnerAsk():
+                self._hear(record)
             case Commitment():
                 self.commitments[record.commitment_id] = record
             case PeakOdds():
@@ -194,6 +211,19 @@ class Outlook:
                 self.faults[(record.site_id, record.what, record.at)] = record
             case _:
                 pass
+
+    def _hear(self, record: Override | PartnerAsk) -> None:
+        """A person's word. From now on a partner asks this, in place of what its configuration says."""
+        if isinstance(record, Override):
+            self.overrides[record.override_id] = record
+            return
+        if self._configured is None:
+            self._configured = self.fleet.partners
+        asked = {"floor_usd_per_mwh": record.floor_usd_per_mwh, "hours": hours_of(record.hours)}
+        partners = tuple(
+            msgspec.structs.replace(one, **asked) if one.id == record.partner else one for one in self.fleet.partners
+        )
+        self.fleet = self._asking(partners)
 
     def _learn_unit(self, record: Sample | Outcome) -> None:
         if isinstance(record, Sample):
