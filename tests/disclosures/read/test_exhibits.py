@@ -166,6 +166,14 @@ GRIDS: dict[str, tuple[str, dict[str, dict[str, float]]]] = {
         {"2025-04": {"avg_operating_ehs": 4.903, "revenue_usd": 8_785_000},
          "2025-03": {"avg_operating_ehs": 4.803, "revenue_usd": 8_700_000}},
     ),
+    "thousands of dollars said in the corner": (
+        grid("($ in thousands)|April 2025|March 2025", "Mining revenue|$|8,785|$|8,700"),
+        {"2025-04": {"revenue_usd": 8_785_000}, "2025-03": {"revenue_usd": 8_700_000}},
+    ),
+    "thousands of dollars said over the table prove no amount": (
+        "<p>(dollars in thousands)</p>" + grid(MONTHS, "Mining revenue|$8,785|$8,700", "Bitcoin produced|463|533"),
+        {"2025-04": {"btc_produced": 463}, "2025-03": {"btc_produced": 533}},
+    ),
     "a table turned, its names over two columns each": (
         grid("Month||2:Bitcoin Produced||2:Bitcoin Sold", "April 2025|||463|||475", "March 2025|||533|||-"),
         {"2025-04": {"btc_produced": 463, "btc_sold": 475}, "2025-03": {"btc_produced": 533, "btc_sold": 0}},

@@ -167,16 +167,25 @@ def _month(text: str, title: str | None, date: Month | None) -> tuple[str | None
     titled = _titled(title, date, before)
     if titled is not None:
         return titled, _published(titled)
-    named = [p for p in own if p.kind == "month" or (p.kind == "date" and p.ends_month)]
+    named = list(filter(_names_month, own))
     months = Counter(_key(p.year, p.month) for p in named if p.year is not None)
     if date is not None and before is not None:
         bare = {p.month for p in named if p.year is None}
         return _published_month(body, own, months, bare, date), _published(before)
-    if months:  # the last month named; one that is mentioned a single time may be an outlook
-        last = max((month for month in months if months[month] > 1), default=next(iter(months)))
+    return _undated_month(every, months)
+
+
+def _undated_month(every: list[Period], months: Counter[str]) -> tuple[str | None, Month | None]:
+    """Of a text without a date the last month named; one that is mentioned a single time may be an outlook."""
+    if months:
+        last = max(filter(lambda month: months[month] > 1, months), default=next(iter(months)))
         return last, _published(last)
     years = [p.year for p in every if p.year is not None]
     return None, (max(years), 12) if years else None
+
+
+def _names_month(p: Period) -> bool:
+    return p.kind == "month" or (p.kind == "date" and p.ends_month)
 
 
 def _key(year: int, month: int) -> str:
@@ -232,7 +241,7 @@ def _titled(title: str | None, date: Month | None, before: str | None) -> str | 
     """The month in the title, when it is one month and no later than publication."""
     spans = [p for p in periods(title or "") if p.kind in ("month", "date") and not _compared(title or "", p)]
     resolved = [resolve(p, _published(before)) for p in spans]
-    keys = {_key(p.year, p.month) for p in resolved if p.year is not None and (p.kind == "month" or p.ends_month)}
+    keys = {_key(p.year, p.month) for p in resolved if p.year is not None and _names_month(p)}
     if len(keys) != 1:
         return None
     key = keys.pop()

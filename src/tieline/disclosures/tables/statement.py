@@ -45,16 +45,27 @@ def claims(text: str, rows: list[Row], ctx: Context) -> list[Finding]:
     held = [line for line in lines if _HELD.match(line.name) and line.printed.unit in (None, "BTC")]
     costs = [line for line in lines if _COST_BASIS.match(line.name)]
     out = [line.finding("btc_held_end", line.date.key) for line in held]
-    coins = {line.date.key: line.printed.value for line in held if line.printed.value}
-    prices = [c.printed.value * 1000 / coins[c.date.key] for c in costs if c.date.key in coins]
-    if not _THOUSANDS.search(text[:60_000]) and not any(PLAUSIBLE[0] <= price <= PLAUSIBLE[1] for price in prices):
+    if not _in_thousands(text, held, costs):
         return out
-    out += [line.finding("cost_basis_kusd", line.date.key) for line in costs]
+    return out + [line.finding("cost_basis_kusd", line.date.key) for line in costs] + _roll_forward(lines)
+
+
+def _roll_forward(lines: list[_NoteLine]) -> list[Finding]:
+    """The opening and the closing balance of each quarter."""
     balances = [line for line in lines if _BALANCE.match(line.name) and line.printed.unit in (None, "USD")]
+    out = []
     for opening, closing in pairwise(balances):
         if (quarter := _quarter(opening.date, closing.date)) is not None:
             out += [opening.finding("open_kusd", quarter), closing.finding("close_kusd", quarter)]
     return out
+
+
+def _in_thousands(text: str, held: list[_NoteLine], costs: list[_NoteLine]) -> bool:
+    """Are the amounts thousands: by the page's word, or because only then a coin has a price that it ever had?"""
+    coins = {line.date.key: line.printed.value for line in held if line.printed.value}
+    prices = [c.printed.value * 1000 / coins[c.date.key] for c in costs if c.date.key in coins]
+    told = _THOUSANDS.search(text[:60_000]) is not None
+    return told or any(PLAUSIBLE[0] <= price <= PLAUSIBLE[1] for price in prices)
 
 
 def _dated_line(row: Row) -> _NoteLine | None:

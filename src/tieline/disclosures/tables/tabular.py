@@ -12,11 +12,11 @@ from decimal import Decimal
 
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.facts.fact import Licence
-from tieline.disclosures.facts.fields import FLOWS
+from tieline.disclosures.facts.fields import FLOWS, unit_of
 from tieline.disclosures.finding import STRONG, WEAK, Finding, convert
 from tieline.disclosures.lexicon.periods import as_heading
 from tieline.disclosures.rules.labels import PERCENTAGES
-from tieline.disclosures.rules.naming import Label, classify, period_in
+from tieline.disclosures.rules.naming import Label, classify, period_in, unit_in
 from tieline.disclosures.tables.cells import PeriodColumn, Value
 from tieline.disclosures.tables.layout import Row
 from tieline.disclosures.tables.pairs import pairs
@@ -34,6 +34,8 @@ _IN_COINS = re.compile(
 _ADD_UP = ("managed_ehs",)
 """Fields of which a segment prints a row under the same name; of others a total counts customers' coins as well."""
 _GLUED: tuple[Licence, str] = ("token", "the cells ran together, and no change is printed that shows where one ends")
+_SCALED: tuple[Licence, str] = ("token", "the text speaks of thousands or millions of dollars, and its row does not")
+_IN_THOUSANDS = re.compile(r"\bin (?:US ?)?(?:\$ ?)?(?:thousands|millions)\b|\(\$? ?['’]?000s?\)", re.IGNORECASE)
 Cells = list[tuple[PeriodColumn | None, Value]]
 
 
@@ -62,6 +64,7 @@ class _Tables:
         self.text, self.ctx = text, ctx
         self.out: list[Finding] = []
         self.notes: list[str] = []
+        self.scaled = _IN_THOUSANDS.search(text) is not None
         # A footnote that begins with the star and speaks of a restatement.
         self.starred = any(_RESTATED.search(m[0]) for m in re.finditer(r"(?m)^\s*[*†]\s*[A-Z(].{8,300}", text))
 
@@ -93,7 +96,7 @@ class _Tables:
         if period is None or not _is_told(label.field, period, value):
             return
         q = value.quantity
-        amount = Decimal(0) if q is None else convert(label.field, q, label.unit)
+        amount = Decimal(0) if q is None else convert(label.field, q, label.unit or _scale_of(row))
         if isinstance(amount, str):
             self.notes.append(f"{name!r}: {amount}")
             return
@@ -107,9 +110,26 @@ class _Tables:
                 rule=f"table:{rule}", strength=WEAK if label.weak else STRONG, scope=label.scope, label=name, at=value.start,
                 dated=column is not None or period_in(name) is not None,
                 restated=self.starred and q is not None and "*" in q.mark,
-                lacks=_of_a_date(label.field, column, row.columns) if row.proven else _GLUED,
+                lacks=self._lacks(row, label, column, amount),
             )
         )  # fmt: skip
+
+    def _lacks(
+        self, row: Row, label: Label, column: PeriodColumn | None, amount: Decimal
+    ) -> tuple[Licence, str] | None:
+        """The licence that a value lacks by how its table prints it."""
+        if not row.proven:
+            return _GLUED
+        scaled = label.unit or _scale_of(row)
+        if self.scaled and not scaled and unit_of(label.field) == "USD" and 0 < amount < 100_000:
+            return _SCALED
+        return _of_a_date(label.field, column, row.columns)
+
+
+def _scale_of(row: Row) -> str | None:
+    """Thousands or millions of dollars, where the table's corner says so: `($ in thousands)`."""
+    unit = unit_in(row.corner)
+    return unit if unit in ("kUSD", "mUSD") else None
 
 
 def _is_told(field: str, period: str, value: Value) -> bool:
