@@ -204,7 +204,7 @@ grid-test: $(VENV)/bin/python
 
 # A hundred faults in about half an hour: SITES=6 SEED=n FAULTS=n.
 fleet-test: install-dev
-	@$(VENV)/bin/python bench/fleet.py --faults $(or $(FAULTS),100) --seed $(or $(SEED),1) --sites $(or $(SITES),2)
+	@$(VENV)/bin/python bench/fleet.py --faults $(or $(FAULTS),100) --seed $(or $(SEED),1) --sites $(or $(SITES),6)
 
 # A thousand sites on this machine; bench/fleet.py is `make fleet-test`.
 bench-fleet: install-dev

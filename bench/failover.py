@@ -1,10 +1,12 @@
 """How long until another leads: `.venv/bin/python bench/failover.py --runs 50`.
 
-On a fleet of three machines of this one (`fleet_hosts` where namespaces are permitted, as in `fleet.py`), without
-requests: the core that leads, and the coordinator of budgets that leads, are killed (SIGKILL) again and again, each
-time until the lease is another's and, for the coordinator, its port takes a connection; and the link's server that a
-client is connected to is killed while words are said to that client through another every 20 ms, until it hears one
-again. Prints median and worst of each beside the aim.
+On the fleet of `fleet.py` (network namespaces where they are permitted), without requests. The core that leads, and the
+coordinator of budgets that leads, are killed (SIGKILL) again and again, each time until the lease is another's and, for
+the coordinator, its port takes a connection. The link's server that a client is connected to is killed while words are
+said to that client through another every 20 ms, until it hears one again. The store's primary is killed and a standby
+promoted at once, until that takes writes, until a record offered meanwhile is acknowledged through an address that
+names all three servers, and until the lease of the core that leads is renewed there; the one killed is then copied
+anew and follows. Prints median and worst of each beside the aim.
 """
 
 from __future__ import annotations
@@ -22,43 +24,49 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from fleet import FleetUnderTest
-from fleet_hosts import Hosts, permitted
+from fleet import fleet_of
+from fleet_machines import FleetUnderTest
+from tieline import records
 from tieline.app.runtime import Runtime
+from tieline.clock import wall_now
 from tieline.link import NatsLink
-from tieline.store.lead.lease import LeaseRow, look_at
+from tieline.records import Action
+from tieline.store import Store, StoreError
+from tieline.store.lead.lease import LeaseRow
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from tests.store.server import running
-
-AIMS_S = {"core": 10.0, "budgets": 5.0, "link": 2.0}
+AIMS_S: dict[str, float | None] = {"core": 10.0, "budgets": 5.0, "link": 2.0, "store": None}
 PATIENCE_S = 60.0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=50)
-    parser.add_argument("--only", choices=[*AIMS_S])
+    parser.add_argument("--only", nargs="*", choices=[*AIMS_S], default=[*AIMS_S])
     args = parser.parse_args()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with running() as server, tempfile.TemporaryDirectory(prefix="tlfo", dir=memory) as folder:
-        hosts = Hosts("abcde", Path(folder), server.folder) if permitted() else None
-        fleet = FleetUnderTest(Path(folder), server.url(), hosts)
-        try:
-            fleet.start()
-            for what in [args.only] if args.only else AIMS_S:
-                measure = _link if what == "link" else _office
-                times = measure(fleet, what, args.runs)
-                middle, load = statistics.median(times), os.getloadavg()[0]
-                print(f"{what:8} {len(times)} runs: median {middle:.2f} s, worst {max(times):.2f} s", end=", ")
-                print(f"aim {AIMS_S[what]:.0f} s, load {load:.0f}", flush=True)
-        finally:
-            fleet.stop()
-            if hosts is not None:
-                hosts.close()
+    temporary = tempfile.TemporaryDirectory(prefix="tlfo", dir=memory)
+    with temporary as folder, fleet_of(Path(folder), 2, clocks=False) as fleet:
+        fleet.start(consoles=False)
+        for what in args.only:
+            if what == "store":
+                _tell_store(_store(fleet, args.runs))
+            else:
+                _tell(what, (_link if what == "link" else _office)(fleet, what, args.runs), AIMS_S[what])
     return 0
+
+
+def _tell(what: str, times: list[float], aim_s: float | None) -> None:
+    aim = "" if aim_s is None else f"aim {aim_s:.0f} s, "
+    print(f"{what:8} {len(times)} runs: median {statistics.median(times):.2f} s, worst {max(times):.2f} s, "
+          f"{aim}load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
+
+
+def _tell_store(times: list[tuple[float, float, float]]) -> None:
+    whats = ("promoted", "a record acknowledged", "the core's lease renewed")
+    for what, each in zip(whats, zip(*times, strict=True), strict=True):
+        _tell(f"store, until {what}:", list(each), None)
 
 
 def _office(fleet: FleetUnderTest, office: str, runs: int) -> list[float]:
@@ -70,19 +78,57 @@ def _office(fleet: FleetUnderTest, office: str, runs: int) -> list[float]:
         row = _until(lambda: _held(fleet, office))
         pid = fleet.pid(row.holder[1:2], part, at)
         assert pid is not None
+        name = row.holder[1:2]
         began = time.monotonic()
         os.kill(pid, signal.SIGKILL)
+        if office == "core":  # and who would start it anew: a part that ends too often is started ever later
+            fleet.parts[name, part].kill()
         new = _until(lambda row=row: (one := _held(fleet, office)) and one.number > row.number and one)
         if office == "budgets":
             place = (fleet.address(new.holder[1:2]), int(new.place.rpartition(":")[2]))
             _until(lambda place=place: _answers(*place))
         times.append(time.monotonic() - began)
+        if office == "core":
+            fleet.anew(name, part)
     return times
 
 
 def _held(fleet: FleetUnderTest, office: str) -> LeaseRow | None:
-    row = look_at(fleet.place, [office])[office]
+    row = fleet.store.leaders().get(office)
     return row if row is not None and row.holder else None
+
+
+def _store(fleet: FleetUnderTest, runs: int) -> list[tuple[float, float, float]]:
+    """From the kill until the standby is a primary, a record is acknowledged, and the lease of `core` is renewed."""
+    store = Store(fleet.store.place(), records.encode, records.decode)
+    times = []
+    for run in range(runs):
+        _until(lambda: all(fleet.store.is_well(name) for name in "xyz") and _held(fleet, "core"))
+        store.append([_word(f"{run} before")])
+        old, before = fleet.store.primary, _held(fleet, "core")
+        assert before is not None
+        began = time.monotonic()
+        fleet.store.kill(old)
+        fleet.store.promote()
+        _until(fleet.store.primary_takes)
+        promoted = time.monotonic() - began
+        word = _word(str(run))
+        while True:
+            with contextlib.suppress(StoreError):
+                store.append([word])
+                break
+            time.sleep(0.02)
+        acknowledged = time.monotonic() - began
+        _until(lambda before=before: (row := _held(fleet, "core")) and (row.number, row.beats) > before[::3] and row)
+        times.append((promoted, acknowledged, time.monotonic() - began))
+        fleet.store.copy(old)
+    store.close()
+    return times
+
+
+def _word(text: str) -> Action:
+    now = wall_now()
+    return Action(at=now, known_at=now, source="failover", kind="measured", by="failover", what="try", target=text)
 
 
 def _answers(host: str, port: int) -> bool:
@@ -98,8 +144,8 @@ def _link(fleet: FleetUnderTest, what: str, runs: int) -> list[float]:
 async def _link_runs(fleet: FleetUnderTest, runs: int) -> list[float]:
     """A gateway's end hears, a core's end says; the server of the first is killed."""
     runtime = Runtime.load(fleet.folder / "a" / "run" / "runtime.json")
-    times = []
-    for _ in range(runs):
+    times: list[float] = []
+    while len(times) < runs:
         await asyncio.to_thread(_until, lambda: all(fleet.pid(name, "link", 0) for name in "abc"))
         saying, hearing = [await NatsLink.dial(runtime.link_user(user)) for user in ("core", "gateway")]
         heard: list[float] = []
@@ -112,7 +158,7 @@ async def _link_runs(fleet: FleetUnderTest, runs: int) -> list[float]:
         try:
             place = str(hearing._client.connected_url.netloc).rpartition("@")[2]
             if place == str(saying._client.connected_url.netloc).rpartition("@")[2]:
-                continue  # both on one server: another run
+                continue  # both on one server: dial again
             name = next(n for n, one in zip("abc", fleet.servers, strict=True) if one == place)
             async with asyncio.timeout(PATIENCE_S):
                 while not heard:
@@ -139,13 +185,14 @@ def _server_pid(data: Path) -> int:
     return int(subprocess.run(["pgrep", "-f", words], capture_output=True, text=True, check=True).stdout.split()[0])
 
 
-def _until(condition: Callable[[], object]) -> LeaseRow:
+def _until(condition: Callable[[], object]) -> Any:
+    """What a condition gives once that is true of something."""
     deadline = time.monotonic() + PATIENCE_S
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise TimeoutError("it did not come to that within a minute")
         time.sleep(0.02)
-    return value  # what a condition on a lease gives
+    return value
 
 
 if __name__ == "__main__":

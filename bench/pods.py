@@ -146,7 +146,7 @@ def main() -> int:
         sets = [one for one in objects if one["kind"] == "StatefulSet"]
         names = [(one, f"{one['metadata']['name']}-{n}") for one in sets for n in range(one["spec"]["replicas"])]
         letters = "abcdefghijklmnop"[: len(names) + 1]
-        hosts = Hosts(letters, folder, server.folder)
+        hosts = Hosts(letters)
         pods = {
             name: Pod(hosts, letters[n], folder, one["spec"]["template"], name) for n, (one, name) in enumerate(names)
         }

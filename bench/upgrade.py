@@ -13,23 +13,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import random
 import subprocess
 import sys
 import tarfile
 import tempfile
-from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
-import fleet as under_test
-from fleet import ROOT, SITE_HOSTS, FleetUnderTest, Seen
-from fleet_hosts import Hosts, permitted
-from tieline.clock import wall_now
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from tests.store.server import running
+from fleet import fleet_of, ready, told, use
+from fleet_clients import Seen
+from fleet_history import History
+from fleet_machines import CORES, GATEWAYS, ROOT, FleetUnderTest
 
 # Before it servers of the link beyond loopback did not find each other, and a stopping gateway went on saying ready.
 OLD = "2ab54f4"
@@ -47,11 +41,11 @@ def unpack(commit: str, folder: Path) -> str:
 
 async def upgrade(fleet: FleetUnderTest, settle_s: float) -> None:
     """Each part in turn; a part that does not come back is an error here."""
-    row = under_test.look_at(fleet.place, ["core"])["core"]
+    row = fleet.store.leaders().get("core")
     leader = "a" if row is None else row.holder[1:2]
-    cores = [*(name for name in "ab" if name != leader), leader]
+    cores = [*(name for name in CORES if name != leader), leader]
     steps = [("link", name) for name in "abc"] + [("core", name) for name in cores]
-    steps += [("gateway", name) for name in under_test.GATEWAYS] + [("site", name) for name in fleet.sites]
+    steps += [("gateway", name) for name in GATEWAYS] + [("site", name) for name in fleet.sites]
     for part, host in steps:
         began = asyncio.get_running_loop().time()
         await asyncio.to_thread(fleet.again, host, part)
@@ -64,33 +58,23 @@ async def upgrade(fleet: FleetUnderTest, settle_s: float) -> None:
         await asyncio.sleep(settle_s + (SETTLE_S if part == "site" else 0.0))
 
 
-async def run(fleet: FleetUnderTest, old: str, settle_s: float) -> int:
-    seen, over, began = Seen(), asyncio.Event(), wall_now()
+async def run(fleet: FleetUnderTest, args: argparse.Namespace) -> int:
     fleet.code = ROOT
-    await under_test._ready(fleet)
-    clients = [asyncio.create_task(under_test.client(fleet, n, seen, over)) for n in range(3)]
-    clients += [asyncio.create_task(one(fleet, seen, over)) for one in (under_test.administrator, under_test.thin)]
+    await asyncio.to_thread(ready, fleet)
+    seen, over = Seen(History()), asyncio.Event()
+    using, began = use(fleet, seen, over, 3), asyncio.get_running_loop().time()
     await asyncio.sleep(5.0)
     try:
-        await upgrade(fleet, settle_s)
+        await upgrade(fleet, args.settle)
         await asyncio.sleep(15.0)
     finally:
         over.set()
-        await asyncio.gather(*clients)
-    await asyncio.sleep(8.0)
-    return tell(fleet, seen, began, old)
-
-
-def tell(fleet: FleetUnderTest, seen: Seen, began: datetime, old: str) -> int:
-    found = list(under_test.violations(fleet, seen, began))
-    print(f"from {old}: {len(seen.whole)} answers whole, {seen.cut} cut, {seen.refused} not answered at the first try, "
-          f"slowest {seen.slowest_s:.1f} s, {seen.changes} keys made and revoked, {len(found)} violations, "
-          f"load {os.getloadavg()[0]:.0f}")  # fmt: skip
-    for reason, count in seen.reasons.most_common():
-        print(f"{count:5} times: {reason}")
-    for one in found:
-        print(f"VIOLATION {one}")
-    return 1 if found or seen.cut or seen.refused else 0
+        await asyncio.gather(*using)
+    args.faults = args.seed = 0
+    verdict = await told(fleet, seen, args, asyncio.get_running_loop().time() - began)
+    cut = verdict.counts["cut"]
+    print(f"from {args.old}: {cut} cut, {seen.refused} not answered at the first try")
+    return 1 if verdict.violations or cut or seen.refused else 0
 
 
 def main() -> int:
@@ -99,21 +83,14 @@ def main() -> int:
     parser.add_argument("--settle", type=float, default=SETTLE_S)
     args = parser.parse_args()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    random.seed(1)
-    with running() as server, tempfile.TemporaryDirectory(prefix="tlup", dir=memory) as text:
+    with tempfile.TemporaryDirectory(prefix="tlup", dir=memory) as text:
         folder = Path(text)
         (folder / "old").mkdir()
-        old = unpack(args.old, folder / "old")
-        hosts = Hosts("abc" + SITE_HOSTS[:2], folder, server.folder) if permitted() else None
-        fleet = FleetUnderTest(folder, server.url(), hosts)
-        fleet.code = folder / "old"
-        try:
-            fleet.start()
-            return asyncio.run(run(fleet, old, args.settle))
-        finally:
-            fleet.stop()
-            if hosts is not None:
-                hosts.close()
+        args.old = unpack(args.old, folder / "old")
+        with fleet_of(folder, 2, clocks=False, one_server=True) as fleet:
+            fleet.code = folder / "old"
+            fleet.start(consoles=False)
+            return asyncio.run(run(fleet, args))
 
 
 if __name__ == "__main__":
