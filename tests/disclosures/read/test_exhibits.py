@@ -174,6 +174,15 @@ GRIDS: dict[str, tuple[str, dict[str, dict[str, float]]]] = {
         "<p>(dollars in thousands)</p>" + grid(MONTHS, "Mining revenue|$8,785|$8,700", "Bitcoin produced|463|533"),
         {"2025-04": {"btc_produced": 463}, "2025-03": {"btc_produced": 533}},
     ),
+    "a caption and a group that name others, a hidden row, a note on a label that speaks of others": (
+        "<table><caption>Made by hosted clients</caption><tr><td></td><td>April 2025</td><td>March 2025</td></tr>"
+        "<tr><td>Bitcoin sold</td><td>96</td><td>91</td></tr></table><p>Heron</p>"
+        + grid("|Metric|April 2025|March 2025", "^Heron|Bitcoin produced|463|533", "Bitcoin held<sup>1</sup>|700|640",
+               "^Osprey JV|Bitcoin purchased|12|11", "Average operating hashrate|3 EH/s|3 EH/s")
+        + "<table style='display:none'><tr><td>Blocks won</td><td>9</td></tr></table>"
+        "<p><sup>1</sup> Includes coins of hosted clients.</p>",
+        {"2025-04": {"btc_produced": 463}, "2025-03": {"btc_produced": 533}},
+    ),
     "a table turned, its names over two columns each": (
         grid("Month||2:Bitcoin Produced||2:Bitcoin Sold", "April 2025|||463|||475", "March 2025|||533|||-"),
         {"2025-04": {"btc_produced": 463, "btc_sold": 475}, "2025-03": {"btc_produced": 533, "btc_sold": 0}},

@@ -29,6 +29,7 @@ _DROPPED = [
     "s", "del", "strike",
 ]  # fmt: skip
 """What a reader of the page does not see, and what is struck out."""
+_HIDDEN = 'body [hidden], body [style*="display:none"], body [style*="display: none"]'
 _ROW = 1200
 """Characters of a row of figures; a table with longer ones lays the page out."""
 _YEAR = re.compile(r"20[1-4]\d\W*")
@@ -43,6 +44,8 @@ def read_page(source: str) -> tuple[str | None, str]:
     heading = tree.css_first("h1") or tree.css_first("title")
     title = re.sub(r"\s+", " ", heading.text()).strip() if heading is not None else None
     tree.strip_tags(_DROPPED)
+    for hidden in tree.css(_HIDDEN):
+        hidden.decompose()
     root = tree.body or tree.root
     if root is None:
         return title, html.unescape(source)
@@ -64,9 +67,11 @@ def _text(root: LexborNode, break_: str) -> str:
         if leaving:
             continue
         if (words := _words(node, tag, break_)) is not None:
-            out.append(words)
+            begins = tag == "sup" and out[-1:] == ["\n"] and (mark := re.search(r"\d", node.text() or ""))
+            out.append(f"({mark[0]}) " if begins and mark else words)  # a note's own number stands before it
         elif tag == "table" and (rows := _rows(node)) is not None:
-            out.append("\n".join(_lines(rows)))
+            caption = node.css_first("caption")
+            out.append("\n".join([_text(caption, " ") if caption is not None else "", *_lines(rows)]))
             stack.append((node, True))
         else:
             stack.append((node, True))
@@ -91,6 +96,8 @@ class _Cell(NamedTuple):
     end: int
     own: bool = True
     """It begins in this row, and does not hang down from one above."""
+    tall: bool = False
+    """It stands beside several rows, as the name of a group does."""
 
 
 def _rows(table: LexborNode) -> list[list[_Cell]] | None:
@@ -111,13 +118,20 @@ def _rows(table: LexborNode) -> list[list[_Cell]] | None:
                     hanging[cell.begin] = (cell, more - 1)
             if node is not None:
                 wide, high = _span(node, "colspan"), _span(node, "rowspan")
-                row.append(_Cell(" ".join(_text(node, " ").split()), at, at + wide))
+                row.append(_Cell(_printed(node), at, at + wide, tall=high > 1))
                 if high > 1:
                     hanging[at] = (row[-1]._replace(own=False), high - 1)
         if sum(len(cell.text) for cell in row) > _ROW or (row and row[-1].end > MAX_COLUMNS):
             return None
         rows.append([_Cell(c.text.replace("|", "/"), *c[1:]) for c in row])
     return rows
+
+
+def _printed(cell: LexborNode) -> str:
+    """The text of a cell; marks of notes stay beside words, of which a note may tell more: `Bitcoin Held (2)`."""
+    text = " ".join(_text(cell, " ").split())
+    marks = [] if not text or re.search(r"\d", text) else [mark.text().strip(" ()") for mark in cell.css("sup")]
+    return " ".join([text, *(f"({mark})" for mark in marks if re.fullmatch(r"\d", mark))])
 
 
 def _span(cell: LexborNode, name: str) -> int:
@@ -134,9 +148,16 @@ def _lines(rows: list[list[_Cell]]) -> list[str]:
         return [_line([cell.text for cell in row]) for row in body]
     columns = _columns(heads, body, width)
     heading = _line([_head(heads, begin) for begin, _ in columns])
-    under = {id(row): heading if row is heads[-1] else None for row in heads}
-    lines = [under.get(id(row), _under(columns, cells)) for row, cells in zip(rows, body, strict=True)]
-    return [line for line in lines if line is not None]
+    lines: list[str] = []
+    for row, cells in zip(rows, body, strict=True):
+        if row is heads[-1]:
+            lines.append(heading)
+        elif row not in heads:
+            if cells[0].tall:  # the name of a group stands over its rows
+                lines.append(cells[0].text)
+                cells = [cells[0]._replace(text=""), *cells[1:]]
+            lines.append(_under(columns, cells))
+    return lines
 
 
 def _head_rows(rows: list[list[_Cell]], width: int) -> list[list[_Cell]]:

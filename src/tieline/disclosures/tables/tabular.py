@@ -17,6 +17,7 @@ from tieline.disclosures.finding import STRONG, WEAK, Finding, convert
 from tieline.disclosures.lexicon.periods import as_heading
 from tieline.disclosures.rules.labels import PERCENTAGES
 from tieline.disclosures.rules.naming import Label, classify, period_in, unit_in
+from tieline.disclosures.rules.vocabulary import NOT_OWN
 from tieline.disclosures.tables.cells import PeriodColumn, Value
 from tieline.disclosures.tables.layout import Row
 from tieline.disclosures.tables.pairs import pairs
@@ -110,7 +111,7 @@ class _Tables:
                 rule=f"table:{rule}", strength=WEAK if label.weak else STRONG, scope=label.scope, label=name, at=value.start,
                 dated=column is not None or period_in(name) is not None,
                 restated=self.starred and q is not None and "*" in q.mark,
-                lacks=self._lacks(row, label, column, amount),
+                lacks=self._of_note(row) or self._lacks(row, label, column, amount),
             )
         )  # fmt: skip
 
@@ -124,6 +125,15 @@ class _Tables:
         if self.scaled and not scaled and unit_of(label.field) == "USD" and 0 < amount < 100_000:
             return _SCALED
         return _of_a_date(label.field, column, row.columns)
+
+    def _of_note(self, row: Row) -> tuple[Licence, str] | None:
+        """What is said of others in the note whose mark a label bears: `Bitcoin Produced (1)`."""
+        label = row.labels[-1]
+        mark = re.search(r"\(\d\)", self.text[label.start : label.end + len(" (1)")])
+        note = re.search(rf"(?m)^\s*{re.escape(mark[0])}\s+(.{{3,400}})", self.text) if mark is not None else None
+        if mark is None or note is None or NOT_OWN.search(note[1]) is None:
+            return None
+        return "subject", f"the note {mark[0]} on {label.text!r} speaks of others"
 
 
 def _scale_of(row: Row) -> str | None:
