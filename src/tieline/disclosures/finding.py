@@ -36,8 +36,6 @@ class Finding:
     method: Method = "rule"
     licensed: bool = False
     """Every licence that a text can give is proven; plausibility and a second voice are asked for later."""
-    told: bool = False
-    """A row of the grammar reads it so, in a sentence that proves it or does not."""
     lacks: tuple[Licence, str] | None = None
     """The licence that is missing, and why, where its own reader knows."""
     label: str = ""

@@ -102,11 +102,9 @@ def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[
     prose = [r.line for r in rows if len(r.columns) < 2 and doc.text[r.line[0] : r.line[0] + 1].islower()]
     skip = [r.line for r in rows if (len(r.values) > 1 or r.joined or r.columns) and r.line not in prose]
     spans = [span for span in sentences(doc.text, skip) if not LEGAL.search(doc.text, *span)]
-    supposed, told = open_claims(doc.text, spans, ctx, frame.quarter), proven(doc.text, spans, ctx, frame)
-    read_so = {(f.at, f.field, f.value) for f in told}
-    for finding in supposed:
-        finding.told = (finding.at, finding.field, finding.value) in read_so
-    return [*findings, *supposed, *(f for f in told if f.licensed)], notes
+    findings.extend(open_claims(doc.text, spans, ctx, frame.quarter))
+    findings.extend(proven(doc.text, spans, ctx, frame))
+    return findings, notes
 
 
 def _fact(text: str, c: Finding) -> Fact:

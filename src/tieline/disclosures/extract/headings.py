@@ -13,7 +13,16 @@ from typing import NamedTuple
 from tieline.disclosures.documents.context import is_dateline
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.rules.naming import classify
-from tieline.disclosures.rules.vocabulary import NOT_DONE, NOT_OWN, names_somebody, strange
+from tieline.disclosures.rules.vocabulary import (
+    COMPANY,
+    NOT_DONE,
+    NOT_OWN,
+    POISON,
+    bars,
+    names_own,
+    names_somebody,
+    strange,
+)
 from tieline.disclosures.rules.wordlists import COLUMNS, DATED, HEADING, TITLE
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.passage import CAPTION
@@ -44,6 +53,11 @@ class _LineOver(NamedTuple):
     """Nothing stands before it."""
 
     @property
+    def ends(self) -> bool:
+        """Is it the end of a sentence, and no company's name?"""
+        return self.words.endswith((".", "!", "?")) and not _is_company(self.words)
+
+    @property
     def bare(self) -> str:
         return undated(re.sub(r"['’]000s?\b", "", self.words), self.dated)
 
@@ -59,20 +73,27 @@ def heading_over(text: str, at: int, frame: Frame) -> str | None:
         if len(line.words) > _LONGEST or CAPTION.search(line.raw) or is_dateline(line.words, line.dated):
             beyond = beyond or headed
             continue
-        doubtful = NOT_OWN.search(line.words) or NOT_DONE.search(line.words)
-        if re.search(r"[.!?]$", line.words):
-            proves = False if nearest and _tells_of_others(line.words, frame) else None
-            nearest, beyond = False, beyond or headed
-        elif beyond:
-            proves = False if doubtful and not re.search(r"\d", line.bare) else None
-        else:
-            proves = _proves(line, frame)
-            headed |= proves is None and HEAD.match(line.words) is not None
-            if proves is False and _BULLET.match(line.raw):
-                proves, nearest = (False if nearest and doubtful else None), False
+        proves, told = _judged(line, frame, nearest, beyond)
+        headed |= not told and not beyond and proves is None and HEAD.match(line.words) is not None
+        if told:
+            nearest, beyond = False, beyond or (headed and line.ends)
         if proves is not None:
             return None if proves else line.words
     return None
+
+
+def _judged(line: _LineOver, frame: Frame, nearest: bool, beyond: bool) -> tuple[bool | None, bool]:
+    """Whether a line proves what stands under it, or leaves it open (None); and whether it is told and heads nothing: a
+    sentence, or a point of a list."""
+    doubtful = _DOUBTS.search(line.words) is not None
+    if line.ends:
+        return False if nearest and _tells_of_others(line.words, frame) else None, True
+    if beyond:
+        return False if doubtful and not re.search(r"\d", line.bare) else None, False
+    proves = _proves(line, frame)
+    if proves is False and _BULLET.match(line.raw) and len(line.words.split()) > 4:
+        return False if nearest and doubtful else None, True
+    return proves, False
 
 
 def _lines_above(text: str, at: int) -> Iterator[_LineOver]:
@@ -92,8 +113,10 @@ def _lines_above(text: str, at: int) -> Iterator[_LineOver]:
 
 def _proves(line: _LineOver, frame: Frame) -> bool | None:
     """Does a heading prove what stands under it? None where it is a row, or a piece of a label."""
-    if _YEAR.fullmatch(line.words):
+    if _YEAR.fullmatch(line.words) or _another_company(line.words, frame):
         return False
+    if re.fullmatch(r"\W*unaudited\W*", line.words, re.IGNORECASE):
+        return None  # says nothing of whose
     numbered = re.search(r"\d", line.bare) is not None
     if _heads_columns(line.raw, line.dated):
         return False if not numbered and _columns_bar(line.raw, frame) else None
@@ -108,8 +131,19 @@ def _proves(line: _LineOver, frame: Frame) -> bool | None:
     return not _heading_bars(line.words, line.dated, line.title, frame)
 
 
+_DOUBTS = re.compile(f"{NOT_OWN.pattern}|{NOT_DONE.pattern}|{POISON.pattern}", re.IGNORECASE)
 _BULLET = re.compile(r"\s*[-•·*] ?[^\W\d_]")
 """A point of a list: told, as a sentence is, and no heading."""
+
+
+def _is_company(words: str) -> bool:
+    return len(words.split()) < 7 and COMPANY.search(words) is not None
+
+
+def _another_company(words: str, frame: Frame) -> bool:
+    return _is_company(words) and not names_own(words, frame.names)
+
+
 _EDGES = " |:*#-•\t"
 _OPEN_ENDED = re.compile(r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net)|[-/(,&])$", re.IGNORECASE)
 _MONTH = re.compile(r"[A-Z][a-z]{2,8}\.?(?: \d{1,2},?)?")
@@ -152,7 +186,7 @@ def _heads_with_numbers(words: str, bare: str) -> bool:
 
 def _tells_of_others(sentence: str, frame: Frame) -> bool:
     """Does a sentence over rows name somebody else, or speak of others or of plans without the issuer's name?"""
-    own = any(mine and name in sentence for name, mine in frame.names.items())
+    own = names_own(sentence, frame.names)
     match = NOT_OWN.search(sentence) or NOT_DONE.search(sentence)
     return names_somebody(sentence, frame.names) or (not own and match is not None)
 
@@ -160,8 +194,8 @@ def _tells_of_others(sentence: str, frame: Frame) -> bool:
 def _heading_bars(words: str, dated: Sequence[Period], title: bool, frame: Frame) -> bool:
     """Does a heading leave open whether, of whom or of when its rows are?"""
     if len(words.split()) > 14:  # a sentence that lost its stop
-        return _tells_of_others(words, frame)
-    return strange(undated(words, dated), frame.names, TITLE if title else HEADING) is not None
+        return _tells_of_others(words, frame) or re.search(r"\bhosts?\b|\bmodels?\b", words) is not None
+    return bars(undated(words, dated), frame.names, TITLE if title else HEADING)
 
 
 def undated(line: str, dated: Sequence[Period]) -> str:

@@ -160,20 +160,13 @@ def _agreed(group: Group) -> Finding | None:
     """The claim to keep; None where two of equal strength, or one that is licensed and a strong one, contradict."""
     licensed = [c for c in group if c.licensed]
     top = max(c.strength for c in group)
-    rivals = [c for c in group if c.strength == top and _shakes(c, licensed)]
+    rivals = [c for c in group if c.strength == top]
     best = licensed or rivals
     exact = [c for c in best if not c.approximate] or best
     finest = max(exact, key=lambda c: (_decimals(c.value), c.rule.startswith("table"), -c.start))
     if not all(_same(finest, c) for c in (*rivals, *licensed)):
         return None
     return replace(finest, restated=any(c.restated for c in group))
-
-
-def _shakes(c: Finding, licensed: Group) -> bool:
-    """Does a reading shake those that are proven? What no row of the grammar reads so shakes no other sentence, and no
-    row of a table."""
-    beside = any(known.start <= c.at < known.end for known in licensed)
-    return not licensed or c.told or beside or not c.rule.startswith("open")
 
 
 def _same(a: Finding, b: Finding) -> bool:

@@ -51,6 +51,7 @@ COINS: tuple[Cue, ...] = (
     Cue("btc_held_after_sale", "sentence", (AFTER_SALE, w.HELD)),
     Cue("btc_receivable_from_collateral", "clause", (_p(r"receivable"),)),
     Cue("btc_equivalent_not_coins", "clause", (w.EQUIVALENT,), (_p(r"or \W?(?:bitcoin|btc) equiv|\(together|including equiv"),)),
+    Cue("btc_equivalent_not_coins", "left", (_p(r"\b(?:equat\w+|equal|equivalent) to\s*(?:approximately |about |roughly )?$"),)),
     Cue("hosted_btc_customers", "clause", (w.CUSTOMERS,), (w.HELD, w.SOLD, _p(r"hosting (?:provider|company)"))),
     Cue("jv_share_btc", "clause", (w.JOINT,)),
     Cue("btc_per_avg_ehs", "right", (w.PER_EH,)),

@@ -7,16 +7,15 @@ that is not there leaves what stands under it candidates. Only a title is told f
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 
 from tieline.disclosures.lexicon.periods import periods
-from tieline.disclosures.rules.wordlists import COLUMNS, HEADING, OPENERS, PREFACE
+from tieline.disclosures.rules.wordlists import COLUMNS, HEADING, OPENERS, PREFACE, STARTERS
 
 POISON = re.compile(
     r"\b(?:not|no|never|nor|neither|without|den(?:y|ies|ied|ial)|false(?:ly)?|untrue|rumou?r\w*|incorrect\w*|wrong\w*|mistak\w*|error|erroneous\w*"
     r"|alleg\w*|claim(?:s|ed)?|suppos\w*|purport\w*|reportedly|speculat\w*|disput\w*|refut\w*|retract\w*|withdr\w+"
     r"|estimat\w*|expect\w*|plan(?:s|ned|ning)?|target\w*|forecast\w*|guid(?:ance|ed)|project(?:ed|ion|ions|s)|anticipat\w*|intend\w*|aim\w*|propos\w*|potential\w*"
-    r"|will|would|could|should|shall|may|might|can|if|unless|until|whether|once|assum\w*|suppose|imagin\w*|scenario"
+    r"|next|will|would|could|should|shall|may|might|can|if|unless|until|whether|once|assum\w*|suppose|imagin\w*|scenario"
     r"|pro ?forma|hypothe\w*|illustrat\w*|example|restat\w*|revis\w*|correct(?:ed|ion|ing)|adjusted"
     r"|customers?|clients?|hosted|third-part\w+|partners?|affiliat\w*|subsidiar\w*|joint|venture|pool|pools|foundation|fund|network|industry|sector|peers?|rivals?|competitors?"
     r"|combined|together|collectively|jointly|equivalents?|tokens?|worth|since|cumulative\w*|lifetime|inception|so far|to date|year-to-date|ytd"
@@ -58,8 +57,8 @@ _AS_IT_IS = re.compile(
     r"unaudited|preliminary|round(?:ed|ing)|approximat|in (?:(?:Canadian|Australian) dollars|CAD\b|U\.?S\.?(?:$| dollars)|USD|United States dollars|U\.?S\.? ?\$)",
     re.IGNORECASE,
 )
-_ITSELF = re.compile(r"\btogether with (?:its|our) (?:consolidated |wholly[- ]owned )?subsidiaries\b", re.IGNORECASE)
-"""Whom an issuer calls by its own name."""
+_BRACKETS = re.compile(r"\([^()]*\)?")
+"""Beside the issuer's own name: where it is listed, and what it calls itself."""
 _ADDRESS = re.compile(r"\S*(?:\d|@|www\.|https?:|\.com\b)\S*")
 """A number, a page's address or a person's, in a line before the title."""
 _CITY = re.compile(
@@ -84,27 +83,58 @@ def disowned(text: str) -> str | None:
     return None
 
 
+_BACK = re.compile(
+    r"\W*(?:(?:Of|Half of|Part of|Some of|Among) (?:this|these|that|those|the|which|what|it|them)\b|(?:That|This|These|Those)\b"
+    r"|The (?:output|average|figure|number|count|total|sale|hash ?rate|balance|holding|coins|sum|month)\b)"
+)
+_OTHERWISE = re.compile(
+    r"\b(?:belongs?|rents?|rented|twice|replac(?:es|ed)|ought|slip|instead|leaves?|fell|counts?|excludes?|wrong\w*|error|mistak\w+|incorrect\w*|false"
+    r"|customers?|clients?|hosting|hosted|third part(?:y|ies)|joint venture)\b",
+    re.IGNORECASE,
+)
+
+
+def qualifies(sentence: str) -> bool:
+    """Does a sentence refer to what was told before it, and say that some of it is another's, or otherwise?"""
+    return _BACK.match(sentence) is not None and _OTHERWISE.search(sentence) is not None
+
+
+def _unwrapped(lines: list[str]) -> list[str]:
+    """Lines, with those that begin in lower case, or within a bracket, behind the line that they go on with."""
+    out: list[str] = []
+    for line in lines:
+        goes_on = bool(out) and (line[:1].islower() or out[-1].rfind("(") > out[-1].rfind(")"))
+        out[-1:] = [f"{out[-1]} {line}"] if goes_on else [*out[-1:], line]
+    return out
+
+
 def preface(text: str, names: dict[str, bool]) -> str | None:
     """A line before the title that says something of what follows; None where all that stands there is plain."""
     dateline = _CITY.search(text, 0, 3000)
     lines = [line.strip() for line in text[: dateline.start() if dateline else 3000].split("\n") if line.strip()]
-    own = tuple(f"{name} {verb}" for name, mine in names.items() if mine for verb in _HEADLINE)
+    headline = tuple(f"{name} {verb}" for name, mine in names.items() if mine for verb in _HEADLINE)
     titled = next(
-        (i for i, line in enumerate(lines[:12]) if periods(line) and (UPDATE.search(line) or line.startswith(own))), 0
+        (
+            i
+            for i, line in enumerate(lines[:12])
+            if periods(line) and (UPDATE.search(line) or line.startswith(headline))
+        ),
+        0,
     )
-    for line, following in pairwise(lines[: titled + 1]):
-        sentence = len(line.split()) > 12 or line.endswith((".", "!")) or following[:1].islower()
-        line = _ITSELF.sub(" ", line)
-        doubtful = POISON.search(line.lower()) or NOT_OWN.search(line) or NOT_DONE.search(line)
-        plain = not doubtful and any(mine and name in line for name, mine in names.items())
-        if (
-            not sentence
-            and not plain
-            and len(line) > 3
-            and strange(_ADDRESS.sub(" ", line), names, PREFACE) is not None
-        ):
-            return line
-    return None
+    return next((line for line in _unwrapped(lines[:titled]) if _says_something(line, names)), None)
+
+
+def _says_something(line: str, names: dict[str, bool]) -> bool:
+    """Does a line before the title hold more than the issuer's name and a page's furniture, and is no sentence on it?"""
+    own = names_own(line, names)
+    sentence = len(line.split()) > 12 or line.endswith((".", "!"))
+    words = _ADDRESS.sub(" ", _BRACKETS.sub(" ", line) if own else line)
+    return len(line) > 3 and not (sentence and own) and strange(words, names, PREFACE) is not None
+
+
+def names_own(text: str, names: dict[str, bool]) -> bool:
+    """Is the issuer named?"""
+    return any(own and name in text for name, own in names.items())
 
 
 _DATELINE = re.compile(r"\A[^.]{0,60}(?:\.,[^.]{0,40})?20\d\d\)?[^-–—]{0,40}[-–—]{1,2}\s")
@@ -116,6 +146,9 @@ def names_somebody(sentence: str, names: dict[str, bool]) -> bool:
     sentence = _LISTING.sub(" ", _DATELINE.sub("", sentence))
     for name, own in names.items():
         sentence = sentence.replace(name, " ") if own else sentence
+    first = re.match(r"\W*([A-Z][a-z-]+) (?=[a-z(])", sentence)
+    if first is not None and first[1].lower() in STARTERS:
+        sentence = sentence[first.end() :]
     words = re.findall(r"(?<![\w.])[A-Z][\w'’&.-]*[a-z][\w'’&-]*", sentence)
     return not all(
         _proves(word, COLUMNS) or word.lower().removesuffix("-based").removesuffix("'s").rstrip(".’'") in OPENERS
@@ -143,6 +176,21 @@ def strange(heading: str, names: dict[str, bool], known: frozenset[str] = HEADIN
     heading = _NOTHING_NEW.sub(" ", heading)
     words = re.findall(r"[^\W\d_]+(?:['’&/-][^\W\d_]+)*", heading)
     return next((word for word in words if not _proves(word, known)), None)
+
+
+_OTHERS = re.compile(
+    r"\b(?:other|selected|listed|public) (?:bitcoin )?miners\b|^\W*(?:the )?(?:prior|previous) (?:month|year)\b|\bchanges?\W*$"
+    r"|\bas previously reported\b|\binvestors? assets?\b",
+    re.IGNORECASE,
+)
+"""Headings of known words under which another miner's figures stand, or those of another time."""
+COMPANY = re.compile(r"\b(?:[Ll]td|[Ii]nc|[Cc]orp|plc|PLC|[Ll]imited|LLC|AG)\b")
+
+
+def bars(heading: str, names: dict[str, bool], known: frozenset[str] = HEADING) -> bool:
+    """Does an undated heading leave open whose figures stand under it, or of when?"""
+    company = not names_own(heading, names) and COMPANY.search(heading)
+    return bool(company or _OTHERS.search(heading)) or strange(heading, names, known) is not None
 
 
 def _proves(word: str, known: frozenset[str] = HEADING) -> bool:

@@ -36,7 +36,7 @@ PROVES = {
 """For each field the words of which a label is made that proves it: another word may name a part, a plan or somebody
 else, and leaves the figure a candidate."""
 _HEADINGS = {name: _list(words, {}) for name, words in _WORDS.headings.items()}
-HEADING, DATED, OPENERS = _HEADINGS["heading"], _HEADINGS["dated"], _HEADINGS["openers"]
+HEADING, DATED, OPENERS, STARTERS = (_HEADINGS[name] for name in ("heading", "dated", "openers", "starters"))
 COLUMNS = HEADING.union(*PROVES.values())
 """Words of a head of columns: labels may stand there, too, over months as rows."""
 TITLE, PREFACE = COLUMNS | _HEADINGS["title"], COLUMNS | _HEADINGS["preface"]

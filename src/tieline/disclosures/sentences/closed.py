@@ -14,10 +14,12 @@ from decimal import Decimal
 from itertools import groupby
 
 from tieline.disclosures.documents.context import Context, key_of
+from tieline.disclosures.facts.fact import Licence
 from tieline.disclosures.finding import Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import resolve, shift
 from tieline.disclosures.rules.grammar import SentenceRule, patterns, rows
+from tieline.disclosures.rules.vocabulary import qualifies
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.named import named
 from tieline.disclosures.sentences.passage import WINDOW, Passage, is_compared, is_heading
@@ -78,6 +80,8 @@ def proven(text: str, spans: list[tuple[int, int]], ctx: Context, frame: Frame) 
     passage = Passage(frame.period or frame.quarter, ctx, frame.names)
     for start, end in _whole_lists(text, spans):
         sentence = text[start:end]
+        if qualifies(sentence):
+            out[-_RECENT:] = [_withheld(f, start) for f in out[-_RECENT:]]
         if not text[text.rfind("\n", 0, start) + 1 : start].strip(" \t-*•·>"):
             passage.paragraph()
         if is_heading(text, start, end):
@@ -86,12 +90,23 @@ def proven(text: str, spans: list[tuple[int, int]], ctx: Context, frame: Frame) 
             passage.speaks_of(sentence)
         else:
             tpl = template(text, start, end, ctx.style, frame.names)
-            if len(tpl.tokens) <= MAX_WORDS:
-                findings = _Sentence(text, tpl, (start, end), ctx, passage).findings(passage.means_issuer(tpl))
-                passage.day = next((f.period for f in findings if f.licensed and len(f.period) == 10), passage.day)
+            if len(tpl.tokens) <= MAX_WORDS and passage.means_issuer(tpl):
+                findings = _Sentence(text, tpl, (start, end), ctx, passage).findings()
+                passage.day = next((f.period for f in findings if len(f.period) == 10), passage.day)
                 out.extend(findings)
             passage.after(sentence, tpl)
     return out
+
+
+_RECENT = 3
+"""Figures told last that a sentence behind them may qualify, and within so many characters."""
+_NEAR = 400
+
+
+def _withheld(f: Finding, at: int) -> Finding:
+    """A figure that the sentence at `at` qualifies, where it was told shortly before."""
+    lacks: tuple[Licence, str] = ("assertion", "a sentence behind it qualifies it")
+    return replace(f, licensed=False, lacks=lacks) if at - f.end < _NEAR else f
 
 
 def _whole_lists(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -112,18 +127,19 @@ class _Sentence:
         self.read: dict[int, SentenceRule | None] = {}
         """By token; None where two rows say different things of one number."""
 
-    def findings(self, own: bool) -> list[Finding]:
-        """What rows read; proven where the sentence is the issuer's `own` and closed, else at odds with what is."""
+    def findings(self) -> list[Finding]:
+        """What rows read in a sentence that is closed."""
         self._match()
         zeros = [m for pattern in patterns("no_sale") for m in pattern.finditer(self.tpl.shapes)]
         for m in zeros:
             self._explain(m.start(), m.end())
         stated = self._told()
+        if not (stated or zeros) or not self._closed():
+            return []
         out = list(filter(None, (self._finding(rule, i, key) for rule, i, key in stated if key is not None)))
         if zeros and all(f.field != "btc_sold" for f in out):
             out += self._none_sold(zeros[0])
-        proven = bool(out) and own and self._closed()
-        return [replace(f, licensed=proven) for f in out]
+        return out
 
     def _told(self) -> list[Told]:
         """What each row says, of when, and the other months that stand beside it."""

@@ -43,8 +43,10 @@ _NO_NAME = frozenset(
     ).split()
 )  # fmt: skip
 INTRODUCES = re.compile(
-    r"\b(?:provid|report|announc|releas|publish|present)\w*\b[^.\d]{0,120}\b(?:updates?|results|production)\s+for\s+(?:the\s+month\s+of\s+)?(?=[A-Z])"
+    r"\b(?:today\s+\w+(?:ed|es)|pleased\s+to\s+\w+|announces|provides|reports|releases|publishes)\b[^.\d]{0,120}\b(?:updates?|results|production)"
+    r"\s+for\s+(?:the\s+month\s+of\s+)?(?=[A-Z][a-z]+,?\s+20\d\d\s?(?:[.:,]|\Z|\n))"
 )
+"""`is pleased to provide the following operational update for July 2025.`: here a report begins."""
 _QUARTER = re.compile(
     r"\bquarter|\bQ[1-4]\b|\b(?:three|six|nine|twelve) months\b|\bfull[- ]year\b|\bfiscal (?:year|20)", re.IGNORECASE
 )

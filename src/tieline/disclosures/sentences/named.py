@@ -20,7 +20,7 @@ _OPENS = r"(?:^|[;:,(] |and |with |while |but )(?:[-*•·] )?(?:(?:with|on) )?(
 _WORD = r"(?:[a-z][a-z'/.-]*|[()])"
 _COIN_OR_DAY = "(?: (?:per|a|/|each) (?:bitcoin|btc|coin|day|calendar day)| daily)"
 _BEFORE = (
-    rf"{_OPENS}{{OWN}}(?P<name>(?:{_WORD} ){{1,9}}?){{WHEN}}{{AV}} {{ABOUT}}(?:#o [(\[] )?<bxeujwmpk>"
+    rf"{_OPENS}{{OWN}}(?P<name>(?:{_WORD} ){{1,9}}?){{WHEN}}{{AV}} {{ABOUT}}(?:#o \[ (?=#u \*? ?\]))?<bxeujwmpk>"
     rf"(?P<each>(?: mined| produced| earned)?{_COIN_OR_DAY})?"
 )
 _MOVES = (

@@ -10,7 +10,7 @@ import re
 
 from tieline.disclosures.documents.context import Context, is_dateline, key_of
 from tieline.disclosures.lexicon.periods import periods
-from tieline.disclosures.rules.vocabulary import NOT_DONE, NOT_OWN, names_somebody, strange
+from tieline.disclosures.rules.vocabulary import COMPANY, NOT_DONE, NOT_OWN, bars, names_own, names_somebody
 from tieline.disclosures.rules.wordlists import HEADING, TITLE
 from tieline.disclosures.sentences.frame import INTRODUCES
 from tieline.disclosures.sentences.template import Template
@@ -28,7 +28,9 @@ _NOBODY = re.compile(
     r"\bnetwork (?:difficulty|hash ?rate)\b|\bmarket (?:value|price|capitali[sz]ation)\b|\bopen market\b", re.IGNORECASE
 )
 """What moves every miner's coins, or values them: who names it speaks of nobody else."""
-CAPTION = re.compile(r"\((?:Photo|Graphic|Image|Source)\b|\bPhoto:")
+CAPTION = re.compile(
+    r"^\W*(?:Aerial|Drone|Photo|Image|Picture|View|Rendering)\b.*\((?:Photo|Graphic|Image)\b|^\W*Photo:"
+)
 """A line under a picture, which heads nothing."""
 _DATED = ("month", "date", "quarter")
 
@@ -72,7 +74,7 @@ class Passage:
         self.antecedent = None
         keys = {key_of(p, self._ctx) if p.kind in _DATED else "" for p in spans}
         other = "" in keys or (WINDOW.search(undated(line)) is not None and self.document not in keys)
-        self.barred = strange(undated(line), self._names, TITLE if self._headings == 1 else HEADING) is not None
+        self.barred = bars(undated(line), self._names, TITLE if self._headings == 1 else HEADING)
         self.section = self.document if not other and keys <= {self.document} else None
         if len(keys) == 1 and not other:
             self.section = keys.pop()
@@ -86,14 +88,16 @@ class Passage:
             self.barred = True
         if self.barred and self._introduces(sentence):
             self.barred, self.section, self.month = False, self.document, self.document
-        if names_somebody(sentence, self._names) or NOT_OWN.search(_NOBODY.sub(" ", sentence)):
+        own = names_own(sentence, self._names)
+        company = not own and COMPANY.search(sentence) is not None
+        if company or names_somebody(sentence, self._names) or NOT_OWN.search(_NOBODY.sub(" ", sentence)):
             self.antecedent = False
-        elif any(own and name in sentence for name, own in self._names.items()) or _WE.search(sentence):
+        elif own or _WE.search(sentence):
             self.antecedent = True
 
     def _introduces(self, sentence: str) -> bool:
         """`Heron is pleased to provide the following operational update for July 2025`: here the report begins."""
-        own = any(mine and name in sentence for name, mine in self._names.items())
+        own = names_own(sentence, self._names)
         dated = self.document in {key_of(p, self._ctx) for p in periods(sentence)}
         return own and dated and INTRODUCES.search(sentence) is not None and not NOT_DONE.search(sentence)
 
