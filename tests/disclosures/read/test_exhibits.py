@@ -179,7 +179,7 @@ GRIDS: dict[str, tuple[str, dict[str, dict[str, float]]]] = {
         "<tr><td>Bitcoin sold</td><td>96</td><td>91</td></tr></table><p>Heron</p>"
         + grid("|Metric|April 2025|March 2025", "^Heron|Bitcoin produced|463|533", "Bitcoin held<sup>1</sup>|700|640",
                "^Osprey JV|Bitcoin purchased|12|11", "Average operating hashrate|3 EH/s|3 EH/s")
-        + "<table style='display:none'><tr><td>Blocks won</td><td>9</td></tr></table>"
+        + "<table style='display:none'><tr></tr><tr hidden><td hidden>Blocks won</td><td>9</td></tr></table>"
         "<p><sup>1</sup> Includes coins of hosted clients.</p>",
         {"2025-04": {"btc_produced": 463}, "2025-03": {"btc_produced": 533}},
     ),
@@ -189,12 +189,12 @@ GRIDS: dict[str, tuple[str, dict[str, dict[str, float]]]] = {
     ),
     "changes with their signs apart": (
         grid("Metric|April 2025|March 2025|% Change", "Bitcoin produced|463|533|(13|%)",
-             "Bitcoin held|19,211|19,223|-|%"),
+             "Bitcoin held|19,211|19,223|-|%").replace("</table>", "<tr></tr></table>"),
         {"2025-04": {"btc_produced": 463, "btc_held_end": 19211},
          "2025-03": {"btc_produced": 533, "btc_held_end": 19223}},
     ),
     "sections, and a table that lays the page out": (
-        f"<table><tr><td>{grid(MONTHS, '3:Bitcoin mining', 'Bitcoin produced|463|533')}</td></tr></table>",
+        f"<table><tr><td>{grid(MONTHS, '3:Bitcoin mining', 'Bitcoin produced|463|533')}<tr></tr></td></tr></table>",
         {"2025-04": {"btc_produced": 463}, "2025-03": {"btc_produced": 533}},
     ),
 }  # fmt: skip

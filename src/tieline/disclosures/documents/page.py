@@ -153,7 +153,7 @@ def _lines(rows: list[list[_Cell]]) -> list[str]:
         if row is heads[-1]:
             lines.append(heading)
         elif row not in heads:
-            if cells[0].tall:  # the name of a group stands over its rows
+            if cells and cells[0].tall:  # the name of a group stands over its rows
                 lines.append(cells[0].text)
                 cells = [cells[0]._replace(text=""), *cells[1:]]
             lines.append(_under(columns, cells))
