@@ -2,7 +2,7 @@
 
 import { get } from "../data";
 import { h, put } from "../dom";
-import { num, words } from "../format";
+import { words } from "../format";
 import { panel } from "../panels";
 import { monthLines } from "./lines";
 

@@ -63,7 +63,7 @@ export class LongChart {
     const behind = long.whole ? "" : ` Still being added up: ${num(long.counted, 0)} of ${num(long.last, 0)} records.`;
     put(this.note, `${parts.join(", ")}, added up from ${num(exact.records, 0)} records.${behind} `, long.simulated ? h("span", { class: "tag kind-simulated" }, "simulated or estimated in part") : null);
     if (!long.rows.length) {
-      this.chart.wait("Nothing was told of this span.");
+      this.chart.wait(long.whole ? "Nothing was told of this span." : "The records are being added up by hour and day.");
       return;
     }
     const rows = whole(long);

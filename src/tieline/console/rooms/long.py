@@ -69,10 +69,9 @@ class LongRoom:
         if not 1 <= days <= MOST_DAYS:
             return failed(400, f"days: give 1 to {MOST_DAYS}")
         roll = self.roll
-        if roll is None:
-            return failed(503, "this console keeps no sums by hour and day yet; ask again in a moment")
         try:
-            view = await asyncio.to_thread(long_view, roll.kept, site, days, self.hub.clock.now())
+            # Not there in a console without a folder, and for a moment after its start.
+            view = await asyncio.to_thread(long_view, roll and roll.kept, site, days, self.hub.clock.now())
         except StoreError as error:
             return failed(503, str(error))
         return answer({**view, "counted": self._counted[0], "last": self._counted[1], "whole": self._whole})
@@ -96,12 +95,13 @@ class LongRoom:
             await asyncio.sleep(SHARE * (loop.time() - began) if more else LOOK_S)
 
 
-def long_view(kept: RolledStore, site: Site, days: int, now: datetime) -> dict[str, Any]:
-    """The last `days` whole days and today, by hour or by day; and their exact sums."""
+def long_view(kept: RolledStore | None, site: Site, days: int, now: datetime) -> dict[str, Any]:
+    """The last `days` whole days and today, by hour or by day; and their exact sums. `kept` None: nothing is known."""
     size = size_of(days)
     start = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
-    rows = list(span_rows(kept, site, size, start, now, now))
-    total = total_of(sums for _, sums in rolled_between(kept, site_subject(site.id), DAY_S, start, now))
+    rows = [] if kept is None else list(span_rows(kept, site, size, start, now, now))
+    whole = [] if kept is None else rolled_between(kept, site_subject(site.id), DAY_S, start, now)
+    total = total_of(sums for _, sums in whole)
     return {
         "site": site.id,
         "step_s": size,
