@@ -71,7 +71,9 @@ class LongRoom:
         roll = self.roll
         try:
             # Not there in a console without a folder, and for a moment after its start.
-            view = await asyncio.to_thread(long_view, roll and roll.kept, site, days, self.hub.clock.now())
+            view = await asyncio.to_thread(
+                long_view, None if roll is None else roll.kept, site, days, self.hub.clock.now()
+            )
         except StoreError as error:
             return failed(503, str(error))
         return answer({**view, "counted": self._counted[0], "last": self._counted[1], "whole": self._whole})
