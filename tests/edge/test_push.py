@@ -1,8 +1,10 @@
 """What was observed leaves a site's outbox when the store has it, and not before."""
 
 import asyncio
+import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -22,7 +24,7 @@ from tieline.edge.sites import open_outbox
 from tieline.intake import items
 from tieline.link import Ack, LaterError, LinkDownError, LocalLink
 from tieline.records import PriceTick
-from tieline.store import Store
+from tieline.store import Store, StoreError
 from tieline.store.outbox import Outbox
 from tieline.store.peer import StoreState
 from tieline.store.quarantine import Quarantine
@@ -265,3 +267,30 @@ def test_a_spool_that_is_corrupt_is_set_aside_and_the_site_goes_on(tmp_path: Pat
     last = open_outbox(path)  # and the next start finds nothing to set aside
     assert [key for _, key, _ in last.take(10)] == ["k"]
     last.close()
+
+
+def test_an_outbox_stays_where_it_is_when_the_process_may_open_no_more_files(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    before = open_outbox(path)
+    before.put([("a", b"1")])
+    before.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = max(int(name) for name in os.listdir("/proc/self/fd")) + 1
+    taken = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 8, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(path, os.O_RDONLY))
+        os.close(taken.pop())
+        os.close(taken.pop())  # enough for the file and its mark, not for its log
+        with pytest.raises(StoreError, match="unable to open"):
+            open_outbox(path)
+    finally:
+        for one in taken:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not list(tmp_path.glob("*.unreadable-*"))
+    again = open_outbox(path)
+    assert [key for _, key, _ in again.take(5)] == ["a"]
+    again.close()

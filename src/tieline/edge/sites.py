@@ -301,7 +301,7 @@ def open_outbox(path: Path) -> Outbox:
     try:
         return Outbox(path)
     except StoreError as error:
-        if not path.exists() or not path.is_file():
+        if not path.exists() or not path.is_file() or not _may_open(path):
             raise
         aside = path.with_name(f"{path.name}.unreadable-{path.stat().st_mtime_ns}")
         for end in ("", "-wal", "-shm", "-mark"):  # the mark, too: it says how much a new one would lack
@@ -309,6 +309,17 @@ def open_outbox(path: Path) -> Outbox:
                 os.replace(f"{path}{end}", f"{aside}{end}")
         log.error("%s; it is set aside as %s and a new one begun", error, aside)
         return Outbox(path)
+
+
+def _may_open(path: Path) -> bool:
+    """Whether this process may open files at all: for one that may not nothing is wrong with the file."""
+    try:
+        with contextlib.ExitStack() as opened:
+            for _ in range(8):  # a database, its log, their index, its mark, and what is opened beside them
+                opened.enter_context(path.open("rb"))
+    except OSError:
+        return False
+    return True
 
 
 def step_length(clock: Clock) -> timedelta:
