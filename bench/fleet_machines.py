@@ -252,11 +252,11 @@ class FleetUnderTest:
         return [f"127.0.{block}.{n + 1}" for n in range(RIGS_A_SITE)]
 
     def _join(self, host: str) -> None:
-        """A site; again while nobody answers, for a core that leads is still beginning."""
+        """A site; again while nobody answers, for a core that leads is still beginning, or another joins just then."""
         site, deadline = self.sites[host], time.monotonic() + 60
-        token = self.say("site", "token", site, "--data-dir", str(self.folder / "a")).strip()
         while True:
             try:
+                token = self.say("site", "token", site, "--data-dir", str(self.folder / "a")).strip()
                 self.say("join", token, "--data-dir", str(self.folder / site))
                 break
             except RuntimeError:
