@@ -3,7 +3,8 @@
 The fleet of `fleet.py`, all of it started with the code of an earlier commit (`git archive`, with the libraries that
 are installed here). While clients stream, keys are made and revoked and a budget comes to its end, each part is stopped
 (SIGTERM) and started with today's code, one machine after the other, in the order of docs/fleet.md: servers of the
-link, cores (who stands by first), gateways, sites. So each pair of old and new talks for a while. Nothing is killed.
+link, cores (who stands by first), consoles, gateways, sites. So each pair of old and new talks for a while; nothing
+is killed.
 Afterwards what clients saw is held against the records as there; a stream that was cut and a request that was not
 answered at the first try are counted, and may not be there.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -36,6 +38,9 @@ def unpack(commit: str, folder: Path) -> str:
     tar = subprocess.run(["git", "archive", commit, "src"], cwd=ROOT, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=BytesIO(tar)) as archive:
         archive.extractall(folder, filter="data")
+    # The console's page is built, not kept: of today's, which an earlier console hands out as it is.
+    page = Path("src", "tieline", "console", "static")
+    shutil.copytree(ROOT / page, folder / page, dirs_exist_ok=True)
     return name.stdout.strip()
 
 
@@ -45,6 +50,7 @@ async def upgrade(fleet: FleetUnderTest, settle_s: float) -> None:
     leader = "a" if row is None else row.holder[1:2]
     cores = [*(name for name in CORES if name != leader), leader]
     steps = [("link", name) for name in "abc"] + [("core", name) for name in cores]
+    steps += [("console", name) for name in fleet.consoles]
     steps += [("gateway", name) for name in GATEWAYS] + [("site", name) for name in fleet.sites]
     for part, host in steps:
         began = asyncio.get_running_loop().time()
@@ -89,7 +95,7 @@ def main() -> int:
         args.old = unpack(args.old, folder / "old")
         with fleet_of(folder, 2, clocks=False, one_server=True) as fleet:
             fleet.code = folder / "old"
-            fleet.start(consoles=False)
+            fleet.start()
             return asyncio.run(run(fleet, args))
 
 
