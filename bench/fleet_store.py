@@ -87,7 +87,8 @@ class StoreServers:
         self.primary = NAMES[0]
         ports = [5432] * 3 if hosts else [free_port() for _ in NAMES]
         self._ports = dict(zip(NAMES, ports, strict=True))
-        folder.mkdir(mode=0o755)
+        folder.mkdir()
+        folder.chmod(0o755)  # also where a narrower umask was inherited: PostgreSQL runs as its own user
         self.password = folder / "password"
         self.password.touch(0o600)
         self.password.write_text(SECRET)

@@ -17,7 +17,7 @@ from tieline.gateway.settings import Key, hash_key
 ROLES = {"root": "admin", "old": "user", "books": "billing", "nobody": "none"}
 # What a key that only reads may read, and what anybody may.
 READS = {"/v1/usage", "/v1/limits", "/v1/prices", "/v1/models", "/v1/models/{model}"}
-OPEN = {"/health", "/healthz", "/ready", "/readyz", "/metrics", "/openapi.json", "/version", "/ping"}
+OPEN = {"/health", "/healthz", "/ready", "/readyz", "/readyz/region", "/metrics", "/openapi.json", "/version", "/ping"}
 ADMIN = (
     ("GET", "keys"), ("POST", "keys"), ("GET", "keys/acme-old"), ("POST", "keys/acme-old"),
     ("POST", "keys/acme-old/rotate"), ("DELETE", "keys/acme-old"), ("GET", "tenants"), ("GET", "tenants/acme"),
