@@ -54,16 +54,17 @@ def host() -> Iterator[tuple[Hosts, str]]:
 def heard(address: str, count: int, size: int = 20, apart_s: float = 0.002, wait_s: float = 0.6) -> list[float]:
     """How long the answers took that came, of so many datagrams."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(0.001)
         sent: dict[int, float] = {}
         took: list[float] = []
         until = float("inf")
         while time.monotonic() < until:
             if len(sent) < count:
                 sent[len(sent)] = time.monotonic()
+                asking.settimeout(None)  # a full buffer is waited for
                 asking.sendto(len(sent).to_bytes(4, "big").ljust(size, b"x"), (address, PORT))
                 time.sleep(apart_s)
                 until = time.monotonic() + wait_s if len(sent) == count else until
+            asking.settimeout(0.001)
             with contextlib.suppress(TimeoutError):
                 number = int.from_bytes(asking.recv(2000)[:4], "big") - 1
                 took.append(time.monotonic() - sent[number])
