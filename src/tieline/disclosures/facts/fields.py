@@ -6,11 +6,10 @@ point values, press holdings and coins on the balance sheet.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib import resources
+
+from tieline.disclosures.data import shipped_rows
 
 Bounds = tuple[Decimal, Decimal]
 
@@ -26,12 +25,6 @@ class PrintedUnit:
     """`amount of money`: what another number is said not to be."""
 
 
-def _rows(name: str) -> Iterator[dict[str, str]]:
-    """The rows of a shipped table, whose first lines say what its columns mean."""
-    text = (resources.files("tieline.disclosures") / "data" / name).read_text("utf-8")
-    return iter(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
-
-
 def _bounds(row: dict[str, str]) -> Bounds | None:
     return (Decimal(row["low"]), Decimal(row["high"])) if row["low"] else None
 
@@ -41,8 +34,8 @@ def _unit(row: dict[str, str]) -> PrintedUnit:
     return PrintedUnit(_bounds(row), frozenset(printed), row["called"])
 
 
-_FIELDS = {row["field"]: row for row in _rows("fields.csv")}
-UNITS = {row["unit"]: _unit(row) for row in _rows("units.csv")}
+_FIELDS = {row["field"]: row for row in shipped_rows("fields.csv")}
+UNITS = {row["unit"]: _unit(row) for row in shipped_rows("units.csv")}
 
 ALL: dict[str, tuple[str, str]] = {name: (row["unit"], row["meaning"]) for name, row in _FIELDS.items()}
 """Unit and meaning."""

@@ -7,12 +7,12 @@ them all.
 from __future__ import annotations
 
 import re
-import tomllib
 from functools import cache
-from importlib import resources
 from typing import Literal
 
 import msgspec
+
+from tieline.disclosures.data import shipped_toml
 
 Kind = Literal["flow", "stock", "mean", "ytd", "event"]
 """How a figure stands in time: over a month, at its end, as its mean, from January to its end, on a day."""
@@ -49,8 +49,7 @@ class _Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def _grammar() -> _Grammar:
-    text = (resources.files("tieline.disclosures") / "data" / "grammar.toml").read_text("utf-8")
-    return msgspec.convert(tomllib.loads(text), _Grammar)
+    return shipped_toml("grammar.toml", _Grammar)
 
 
 def expand(pattern: str) -> str:

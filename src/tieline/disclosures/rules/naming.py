@@ -1,7 +1,7 @@
 """What a table's row label (or the words before a colon) names: a field, and for which part of the company.
 
-Knows nothing of layouts. A decision list over the concepts of `words`, from the special to the common, because
-`average Bitcoin produced per day` also contains `Bitcoin produced`. What fits no line names no field.
+Knows nothing of layouts. A decision list over concepts (`data/labels.csv`), from the special to the common, because
+`average Bitcoin produced per day` also contains `Bitcoin produced`. What fits no row names no field.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from tieline.disclosures.lexicon import words as w
 from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.rules.labels import BUSINESS, MINING, ROWS, LabelRule
+from tieline.disclosures.rules.labels import BUSINESS, MINING, LabelRule, label_rules
 from tieline.disclosures.rules.wordlists import COLUMNS, PROVES
 
 _NO_SITE = COLUMNS | {"north", "us", "american", "america"}
@@ -144,8 +144,7 @@ def _is_name(word: str) -> bool:
 
 
 def _decide(text: str, unit: str | None, section: str) -> LabelRule | None:
-    """The first row of `rules.labels` that fits."""
+    """The first row of `data/labels.csv` that fits."""
     other = w.OTHER_BUSINESS.search(text) or (w.OTHER_BUSINESS.search(section) and not w.BITCOIN.search(text))
-    mining = re.search(r"mining|mined|bitcoin|btc|挖矿|挖礦", section, re.IGNORECASE)
-    label = text + (BUSINESS if other else "") + (MINING if mining else "")
-    return next((row for row in ROWS if (row.units is None or unit in row.units) and row.fits(label)), None)
+    label = text + (BUSINESS if other else "") + (MINING if w.OF_MINING.search(section) else "")
+    return next((rule for rule in label_rules(unit) if rule.fits(label)), None)

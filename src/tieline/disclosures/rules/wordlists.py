@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 
 import msgspec
 
+from tieline.disclosures.data import shipped_toml
 from tieline.disclosures.facts.fields import unit_of
 
 
@@ -17,16 +16,11 @@ class _Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     headings: dict[str, str]
 
 
-def _read() -> _Words:
-    text = (resources.files("tieline.disclosures") / "data" / "words.toml").read_text("utf-8")
-    return msgspec.convert(tomllib.loads(text), _Words)
-
-
 def _list(words: str, shared: Mapping[str, str]) -> frozenset[str]:
     return frozenset(" ".join(shared.get(word, word) for word in words.split()).split())
 
 
-_WORDS = _read()
+_WORDS = shipped_toml("words.toml", _Words)
 _ANY, _MONEY = _list(_WORDS.labels["any"], {}), _list(_WORDS.labels["money"], {})
 PROVES = {
     field: _ANY | _list(words, _WORDS.shared) | (_MONEY if unit_of(field) == "USD" else frozenset())

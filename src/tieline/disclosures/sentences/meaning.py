@@ -1,4 +1,4 @@
-"""What a number of a sentence is: the first row of `rules.cues` that fits, else the nearest verb.
+"""What a number of a sentence is: the first row of `data/cues.csv` that fits, else the nearest verb.
 
 Knows nothing of periods. A figure behind a comparison is the same thing at another time.
 """
@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 
 from tieline.disclosures.lexicon import words as w
-from tieline.disclosures.rules.cues import CHANGE, CHANGE_BEHIND, COINS, DOLLARS, HASHRATE, MORE, SHARES, VERBS, Cue
+from tieline.disclosures.rules.cues import cues, verbs
 from tieline.disclosures.sentences.mentions import Mention
 
 PART = re.compile(
     r"\b(?:including|includes|comprising|comprises|of which|consisting of)\b|其中|包括|davon|dont\b", re.IGNORECASE
 )
-_ROWS: dict[str, tuple[Cue, ...]] = {"BTC": COINS, "EH/s": HASHRATE, "USD": DOLLARS, "%": SHARES}
 _PAST = re.compile(r"\b(?:mined|produced|earned|sold|held|holds|was|were|currently|;)\b|;", re.IGNORECASE)
 _MODELS = re.compile(
     r"\b(?:per machine|machines? (?:with|of)|miners? (?:with|of|and)|order\w*|underclock\w*|[SMA]\d\d)\b"
@@ -83,11 +82,11 @@ def _of_another(m: Mention) -> bool:
     if (
         w.NETWORK.search(m.left)
         or _AT_FIRST.search(m.right[:60])
-        or CHANGE.search(m.left)
-        or CHANGE_BEHIND.match(m.right)
+        or w.CHANGE_BEFORE.search(m.left)
+        or w.CHANGE_BEHIND.match(m.right)
     ):
         return True
-    if MORE.search(m.left) and _nearest(m.left) is None:
+    if w.MORE_BEFORE.search(m.left) and _nearest(m.left) is None:
         return True
     return m.q.unit != "BTC" and bool(w.OTHER_COIN.search(m.clause)) and not w.BITCOIN.search(m.clause)
 
@@ -102,7 +101,7 @@ def _row(m: Mention, sentence: str, earlier: list[Mention]) -> str | None:
     left = _left_of(m, earlier)
     near = {"left": left, "right": m.right[:70], "clause": f"{left} | {m.right[:70]}", "sentence": sentence}
     coins = next((o.field for o in reversed(earlier) if o.q.unit == "BTC"), None)
-    field = next((row.field for row in _ROWS.get(m.q.unit or "", ()) if row.fits(near)), None)
+    field = next((row.field for row in cues(m.q.unit) if row.fits(near)), None)
     if field in ("sale_proceeds_usd", "avg_sale_price_usd"):
         sold = coins not in ("btc_purchased", "btc_held_end") and (coins or w.SOLD.search(sentence))
         return field if sold else None
@@ -146,7 +145,7 @@ def _daily(m: Mention, head: str, near: str | None) -> bool:
 
 def _nearest(words: str) -> str | None:
     best, field = -1, None
-    for name, pattern in VERBS:
+    for name, pattern in verbs():
         at = max((m.end() for m in pattern.finditer(words)), default=-1)
         if at > best:
             best, field = at, name
@@ -154,5 +153,5 @@ def _nearest(words: str) -> str | None:
 
 
 def _nearest_after(words: str) -> str | None:
-    verbs = [(m.start(), name) for name, pattern in VERBS if (m := pattern.search(words)) is not None]
-    return min(verbs)[1] if verbs else None
+    found = [(m.start(), name) for name, pattern in verbs() if (m := pattern.search(words)) is not None]
+    return min(found)[1] if found else None

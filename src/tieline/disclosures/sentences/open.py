@@ -14,7 +14,7 @@ from decimal import Decimal
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.finding import MEDIUM, STRONG, Finding, convert
 from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.rules.cues import AFTER_SALE
+from tieline.disclosures.lexicon.words import AFTER_SALE
 from tieline.disclosures.sentences.dating import THE_MONTH, Carried, Dated, governed
 from tieline.disclosures.sentences.meaning import PART, name_fields, name_in_order
 from tieline.disclosures.sentences.mentions import Mention, mentions_of
