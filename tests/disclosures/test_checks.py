@@ -1,5 +1,6 @@
 """Each check on small books, and on books made at random."""
 
+import inspect
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -8,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tieline.disclosures.checks import check
+from tieline.disclosures.checks import balance, check, money, production, witnesses
 from tieline.disclosures.checks.balance import announced
 from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 from tieline.disclosures.facts.shipped import shipped
-from tieline.disclosures.facts.verdict import CHECKS, Verdict
+from tieline.disclosures.facts.verdict import CHECKS, FINDINGS, Verdict
 
 from .conftest import typed_claims
 
@@ -46,6 +47,46 @@ def test_an_average_over_active_days_needs_a_reason(book_of: BookOf) -> None:
     month = {"btc_produced": "163.99", "avg_btc_per_day": "10.6"}
     assert one(book_of("X", {"2025-01": month}), "average").outcome == "differs"
     assert one(book_of("X", {"2025-01": {**month, "btc_held_end": "163.99"}}), "average").outcome == "explained"
+
+
+def test_no_days_explain_the_average_of_nothing(book_of: BookOf) -> None:
+    book = book_of("X", {"2025-01": {"btc_produced": 0, "avg_btc_per_day": "10.8", "btc_held_end": 0}})
+    assert one(book, "average").outcome == "differs"
+
+
+def test_every_finding_that_the_file_names_is_one_of_the_checks(book_of: BookOf) -> None:
+    """A sentence that no check can say is a line to delete; one that fits no outcome could not be loaded."""
+    source = "".join(inspect.getsource(module) for module in (balance, money, production, witnesses))
+    graded = {"holds", "rounding", "differs"}
+    unsaid = [
+        (check, finding)
+        for check, findings in FINDINGS.items()
+        for finding in findings
+        if f'"{finding}"' not in source and finding not in graded
+    ]
+    assert unsaid == []
+    assert FINDINGS.keys() == CHECKS.keys()
+
+
+def test_a_loan_that_was_paid_back_and_a_trigger_of_nothing(book_of: BookOf) -> None:
+    lender = {"loan_balance_usd @ L": 0, "loan_collateral_usd @ L": 1_000_000, "loan_ltv_initial @ L": "0.5"}
+    assert one(book_of("X", {"2025-01-31": lender}), "loan").outcome == "differs"
+    lender = {"loan_balance_usd @ L": 100, "loan_collateral_btc @ L": 3, "loan_trigger_price_usd @ L": 0}
+    assert check(book_of("X", {"2025-01-31": lender})) == ()
+
+
+def test_of_a_holding_of_nothing_nothing_is_pledged(book_of: BookOf) -> None:
+    book = book_of("X", {"2025-01": {"btc_held_end": 0, "restricted_or_pledged_btc": 0}})
+    assert one(book, "held").says == "0 % of the holding is restricted, pledged or lent."
+
+
+def test_values_that_no_addend_tells_apart(book_of: BookOf) -> None:
+    """Nothing but zeros stands beside them, so there is no coarsest addend."""
+    month = {"btc_open": 0, "btc_produced": 0, "btc_held_end": 0, "btc_sold": 0}
+    book = ClaimBook(
+        (*book_of("X", {"2025-01": month}).all, *typed_claims("X", {"2025-01": {"btc_sold": "0.3"}}, kind="news"))
+    )
+    assert one(book, "claims").outcome == "explained"
 
 
 def test_a_month_that_began_within_is_checked_over_its_days() -> None:

@@ -50,6 +50,13 @@ def test_cango_in_september_2025() -> None:
     assert riot.id == "RIOT.2025-09.unencumbered_btc"
 
 
+def test_what_left_the_balance_shows_all_that_came() -> None:
+    month = {"btc_open": 100, "btc_produced": 10, "btc_lenders_net": -5, "btc_held_end": 95, "btc_sold": 10}
+    cells = row(ClaimBook(typed_claims("X", {"2025-03": month})), "2025-03", "X").cells
+    assert cells["implied_outflow"].computed == "100 + 10 - 5 net from lenders - 95 = 10"
+    assert cells["unexplained_outflow"].value == 0
+
+
 def test_every_column_has_a_cell_somewhere() -> None:
     seen = {name for month in months(shipped()) for one in table(shipped(), month).rows for name in one.cells}
     # Nobody's market value or capital spent ships with the package: they are kept by whoever has them.

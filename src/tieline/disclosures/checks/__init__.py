@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from tieline.disclosures.checks import balance, money, onchain, production, witnesses
+from tieline.disclosures.checks import balance, money, production, witnesses
 from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 from tieline.disclosures.facts.verdict import Verdict
 
@@ -23,7 +23,7 @@ _CHECKS = (
     witnesses.month_end,
     witnesses.parts,
     witnesses.date,
-    onchain.on_chain,
+    production.on_chain,
 )
 
 

@@ -1,19 +1,29 @@
-"""Checks of production against the calendar: averages, changes, quarters."""
+"""Checks of production: averages, changes and quarters by the calendar, and what the chain pays for a hashrate.
+
+produced / (hashrate x subsidy per EH/s of the window) = (1 + fees over subsidy) x the rest, and the rest is
+the pool's fee, luck, and how well the printed average was measured and rounded.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from tieline.disclosures.comparison.fees import fee_band
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import IssuerPeriod
 from tieline.disclosures.facts.claims import Claim, places, slack, total
-from tieline.disclosures.facts.verdict import Judged, Outcome, Verdict, addends, grade, round_to, show, signed, verdict
+from tieline.disclosures.facts.verdict import Verdict, addends, grade, round_to, show, signed, verdict
 
 _HUNDRED = Decimal(100)
 # Months shorter than the calendar by less than this are downtime or rounding, not a start within the month.
 _START_WITHIN = Decimal(1)
+# Pools that pay every share keep up to 4 %; some pay it back as part of the fees.
+_POOL_FEE = 0.04
+# A month's average of dashboards differs from what pools credit by about one per cent.
+_MEASUREMENT = 0.01
 
 
 def average(here: IssuerPeriod) -> Iterator[Verdict]:
@@ -22,35 +32,34 @@ def average(here: IssuerPeriod) -> Iterator[Verdict]:
     if produced is None or printed is None or periods.is_date(here.period):
         return
     days = periods.days(here.period)
-    residual = printed.value - produced.value / days
-    line = f"{show(produced.value)} / {days} days = {show(produced.value / days, 2)}; printed {show(printed.value)}"
-    used = [printed, produced]
-    outcome, says = _of_days(produced, printed, days, residual)
-    if outcome == "differs" and (active := _active(produced, printed, days)) is not None:
-        line = f"{line}; {show(produced.value)} / {show(printed.value)} = {show(active, 2)} active days"
-        says = "The average is too high, and nothing printed says that mining began within the month."
-        held = here.at_end("btc_held_end")
+    exact = produced.value / days
+    residual, rounding = printed.value - exact, slack(produced) / days
+    line = f"{produced} / {days} days = {show(exact, 2)}; printed {printed}"
+    used, active = [printed, produced], _active(produced, printed, days)
+    finding, held = "differs", here.at_end("btc_held_end")
+    if round_to(exact, places(printed.value)) == printed.value:
+        finding = "holds"
+    elif abs(residual) <= slack(printed) + rounding:
+        finding = "rounding"
+    elif 0 < -residual <= 2 * slack(printed) + rounding:
+        finding = "truncated"
+    elif active is not None:
+        finding = "too-high"
+        line = f"{line}; {produced} / {printed} = {show(active, 2)} active days"
         if held is not None and held.value == produced.value:
             # All that is held was mined in this month: nothing was held before, so mining began within it.
+            finding = "began"
             used.append(held)
-            outcome = "explained"
-            says = f"The average is over the {show(active, 2)} days of mining, not over the {days} days of the month."
-    yield verdict("average", used, outcome, line, says, residual)
-
-
-def _of_days(produced: Claim, printed: Claim, days: int, residual: Decimal) -> tuple[Outcome, str]:
-    if round_to(produced.value / days, places(printed.value)) == printed.value:
-        return "holds", "The average is the production over the days."
-    if abs(residual) <= slack(printed) + slack(produced) / days:
-        return "rounding", "The average fits once the production's own rounding is allowed for."
-    if 0 < -residual <= 2 * slack(printed) + slack(produced) / days:
-        return "rounding", "The average is truncated, not rounded."
-    return "differs", "The average is not the production over the days."
+    lasted = show(days if active is None else active, 2)
+    yield verdict("average", finding, used, line, residual, active=lasted, days=days)
 
 
 def _active(produced: Claim, printed: Claim, days: int) -> Decimal | None:
-    """The days that a printed average makes of the production, where they are fewer than the calendar's."""
-    if not printed.value > produced.value / days >= 0:
+    """The days that a printed average makes of the production, where they are fewer than the calendar's.
+
+    None of a month in which nothing was mined: no days explain an average of it.
+    """
+    if not printed.value > produced.value / days > 0:
         return None
     active = produced.value / printed.value
     return active if active <= days - _START_WITHIN else None
@@ -87,24 +96,22 @@ def _one_change(here: IssuerPeriod, claim: Claim, field: str) -> Iterator[Verdic
     if base is None or base.value == 0 or now is None:
         return
     exact = _change(now, base)
-    outcome, says = _against(claim, exact)
-    if outcome == "differs" and _within(claim, now, base):
-        outcome, says = "rounding", "The percentage fits once the rounding of the two figures is allowed for."
+    finding = _against(claim, exact)
+    if finding == "differs" and _within(claim, now, base):
+        finding = "rounding"
     line, used = _change_line(claim, now, base), [claim, now, base]
     others = [other for other in candidates if other.value != now.value]
     if others:
-        line += f"; with {show(others[0].value)} of another source {signed(_change(others[0], base), 2)} %"
+        line += f"; with {others[0]} of another source {signed(_change(others[0], base), 2)} %"
     prior = _of_source(here.claims(f"{field}_prior"), claim)
-    if outcome == "differs" and prior is not None and prior.value != 0:
+    if finding == "differs" and prior is not None and prior.value != 0:
         own = _change(now, prior)
         used.append(prior)
-        line += f"; from the {show(prior.value)} that the article names {signed(own, 1)} %"
-        if _against(claim, own)[0] != "differs":
-            says = (
-                f"The comparison base is wrong or counts something else: the article starts from "
-                f"{show(prior.value)}, the month before was printed as {show(base.value)}."
-            )
-    yield verdict("growth", used, outcome, line, says, claim.value - exact, apart=claim.mark)
+        line += f"; from the {prior} that the article names {signed(own, 1)} %"
+        finding = "differs" if _against(claim, own) == "differs" else "wrong-base"
+    rounded = signed(exact, places(claim.value))
+    off = claim.value - exact
+    yield verdict("growth", finding, used, line, off, apart=claim.mark, rounded=rounded, prior=prior, base=base)
 
 
 def _of_source(claims: tuple[Claim, ...], claim: Claim) -> Claim | None:
@@ -119,7 +126,7 @@ def _change(now: Claim, base: Claim) -> Decimal:
 
 def _change_line(claim: Claim, now: Claim, base: Claim) -> str:
     printed = signed(claim.value, places(claim.value))
-    return f"{show(now.value)} / {show(base.value)} - 1 = {signed(_change(now, base), 2)} %; printed {printed} %"
+    return f"{now} / {base} - 1 = {signed(_change(now, base), 2)} %; printed {printed} %"
 
 
 def _within(claim: Claim, now: Claim, base: Claim) -> bool:
@@ -138,60 +145,95 @@ def _whose_change(here: IssuerPeriod, claim: Claim) -> Verdict:
         base, now = here.before.best(field), here.best(field)
         if base is None or now is None or base.value == 0:
             continue
-        exact, line = _change(now, base), _change_line(claim, now, base)
-        if _against(claim, exact)[0] != "differs":
-            name = field.rsplit("_", 1)[0].replace("_", " ")
-            says = f"The percentage belongs to the figure `{field}` ({name}), to no other that was printed."
-            return verdict("growth", [claim, now, base], "explained", line, says, claim.value - exact, apart=claim.mark)
+        line, off = _change_line(claim, now, base), claim.value - _change(now, base)
+        if _against(claim, _change(now, base)) != "differs":
+            used, name = [claim, now, base], field.rsplit("_", 1)[0].replace("_", " ")
+            return verdict("growth", "belongs", used, line, off, apart=claim.mark, field=field, name=name)
         tried.append(line)
     line = "; ".join(tried) or "the month before is not in the book"
-    return verdict("growth", [claim], "open", line, "No printed figure moved by this percentage.", apart=claim.mark)
+    return verdict("growth", "open", [claim], line, apart=claim.mark)
 
 
-def _against(claim: Claim, exact: Decimal) -> tuple[Outcome, str]:
+def _against(claim: Claim, exact: Decimal) -> str:
+    """What a printed percentage is of the exact one: holds, truncated or differs."""
     digits = places(claim.value)
-    should = round_to(exact, digits)
-    if should == claim.value:
-        return "holds", "The percentage is the change, rounded."
+    if round_to(exact, digits) == claim.value:
+        return "holds"
     cut = Decimal(int(exact.scaleb(digits))).scaleb(-digits)
-    if cut == claim.value:
-        return "rounding", f"The percentage is truncated; rounded it is {signed(should, digits)} %."
-    return "differs", "The percentage is not the change between the two printed figures."
+    return "truncated" if cut == claim.value else "differs"
 
 
 def quarter(here: IssuerPeriod) -> Iterator[Verdict]:
     """The three months add up to the printed quarter; a month never printed counts only if nothing is missing."""
-    whole = here.best("btc_produced") if periods.is_quarter(here.period) else None
-    months = [claim for month in here.months for claim in month.printed("btc_produced")] if whole is not None else []
+    if not periods.is_quarter(here.period):
+        return
+    whole = here.best("btc_produced")
+    months = [claim for month in here.months for claim in month.printed("btc_produced")]
     if whole is None or not months:
         return
     printed = {claim.fact.period for claim in months}
     absent = [name for name in periods.months_of(here.period) if name not in printed]
-    judged = _quarter_whole(whole, months) if not absent else _quarter_part(whole, months, absent)
-    if judged is not None:
-        yield verdict("quarter", [whole, *months], *judged, whole.value - total(months))
-
-
-def _quarter_line(whole: Claim, months: list[Claim]) -> str:
-    return f"{addends(months)} = {show(total(months))}; printed {show(whole.value)}"
-
-
-def _quarter_whole(whole: Claim, months: list[Claim]) -> Judged:
     residual = whole.value - total(months)
-    outcome, line = grade(residual, slack(whole, *months)), _quarter_line(whole, months)
-    if outcome == "rounding":
-        says = f"The months differ from the quarter by {show(abs(residual))}, within the rounding of four figures."
-        return outcome, line, says
-    return outcome, line, f"The months {'' if outcome == 'holds' else 'do not '}add up to the quarter."
+    finding: str = grade(residual, slack(whole, *months))
+    line = f"{addends(months)} = {show(total(months))}; printed {whole}"
+    if absent and finding != "differs":
+        finding = "complete"
+    elif absent:
+        if len(absent) > 1 or residual < 0:
+            return
+        finding, line = "open", f"{line}; rest {show(residual)}"
+    yield verdict("quarter", finding, [whole, *months], line, residual, absent=", ".join(absent))
 
 
-def _quarter_part(whole: Claim, months: list[Claim], absent: list[str]) -> Judged | None:
-    """A quarter of which months were never printed."""
-    residual, line = whole.value - total(months), _quarter_line(whole, months)
-    if abs(residual) <= slack(whole, *months):
-        says = f"The quarter is complete without {', '.join(absent)}: nothing was mined then, or it is elsewhere."
-        return "holds", line, says
-    if len(absent) == 1 and residual > 0:
-        says = f"{absent[0]} is not in the book: {show(residual)} BTC are left for it."
-        return "open", f"{line}; rest {show(residual)}", says
-    return None
+def on_chain(here: IssuerPeriod) -> Iterator[Verdict]:
+    """What was produced against what the average operating hashrate earns; without one, the deployed."""
+    if not (periods.is_month(here.period) or periods.is_quarter(here.period)):
+        return
+    produced, average = here.best("btc_produced"), here.best("avg_operating_ehs")
+    at_average = average is not None and average.value > 0
+    rate = average if at_average else here.best("deployed_ehs")
+    if produced is None or produced.value <= 0 or rate is None or rate.value <= 0:
+        return
+    start, end, active = mined_in(here) if at_average else (*periods.window(here.period), None)
+    per_ehs = here.book.chain.subsidy_per_ehs(start, end)
+    if per_ehs is None:
+        return
+    within = "" if active is None else f" over the last {show(active, 2)} days"
+    expected = float(rate.value) * per_ehs
+    ratio, band = float(produced.value) / expected, fee_band(here)
+    low, high = ratio / (1 + band.high), ratio / (1 + band.low)
+    line = f"{produced} / ({rate} EH/s x {per_ehs:.4f} BTC per EH/s{within}) = {ratio:.4f}"
+    spread = _MEASUREMENT + _rounding(rate, produced)
+    above, short = f"{(low - 1) * 100:.{1 if at_average else 0}f}", f"{(1 - high) * 100:.1f}"
+    if not at_average:
+        line += " of what the deployed hashrate earns from subsidy; "
+        line += f"before fees {float(produced.value) / per_ehs:.2f} EH/s ran"
+        finding, least, most = (
+            "differs" if low > 1 + spread else "holds",
+            f"{low * 100:.0f}",
+            f"{min(high, 1) * 100:.0f}",
+        )
+        yield verdict("deployed", finding, [produced, rate], line, above=above, low=least, high=most)
+        return
+    spread += _luck(here)
+    finding = "holds" if active is None else "explained"
+    if high < 1 - _POOL_FEE - spread:
+        finding = "short"
+    elif low > 1 + spread:
+        finding = "above"
+    fees = f"fees {1 + band.low:.3f} to {1 + band.high:.3f} ({band.why})"
+    line += f" = {fees} x rest {low:.4f} to {high:.4f}"
+    used = [produced, rate, *([band.claim] if band.claim is not None else [])]
+    residual = Decimal(f"{float(produced.value) - expected:.4f}")
+    yield verdict("chain", finding, used, line, residual, above=above, short=short)
+
+
+def _luck(here: IssuerPeriod) -> float:
+    """A miner with a pool of its own carries its luck: two standard deviations of a Poisson count."""
+    blocks = here.best("blocks_won")
+    return 2 / math.sqrt(float(blocks.value)) if blocks is not None and blocks.value > 0 else 0.0
+
+
+def _rounding(*claims: Claim) -> float:
+    """How far a ratio of printed figures may lie off by their rounding, as a share."""
+    return float(sum((slack(claim) / claim.value for claim in claims), Decimal(0)))

@@ -15,9 +15,7 @@ from tieline.disclosures.comparison.derive import others_of_quarter
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import IssuerPeriod
 from tieline.disclosures.facts.claims import OWN_WORDS, Claim, distinct, places, slack, total
-from tieline.disclosures.facts.verdict import Judged, Outcome, Verdict, addends, grade, round_to, show, verdict
-
-_ZERO, _ONE_DAY = Decimal(0), timedelta(days=1)
+from tieline.disclosures.facts.verdict import Verdict, addends, grade, show, verdict
 
 
 def claims(here: IssuerPeriod) -> Iterator[Verdict]:
@@ -49,56 +47,45 @@ def _told_restatement(best: Claim, witnesses: tuple[Claim, ...]) -> Verdict:
     first = min(witnesses, key=lambda claim: claim.published or "9999")
     again = next((claim for claim in (best, *witnesses) if claim.fact.restated), best)
     if first.value == again.value and not first.fact.restated:
-        line = f"{show(first.value)} printed {first.published}; {show(again.value)} as restated; change 0"
-        says = "The document says that it restates the figure, and prints it as before: nothing was restated."
-        return verdict("restated", [again, first], "open", line, says, apart=first.mark)
+        line = f"{first} printed {first.published}; {again} as restated; change 0"
+        return verdict("restated", "nothing", [again, first], line, apart=first.mark)
     if first.value == best.value:
-        line = f"{show(best.value)} as restated; as first printed: not in the book"
-        says = "The document says that this replaces an earlier figure, which was not found; both vintages are kept."
-        return verdict("restated", [best], "open", line, says, apart=first.mark)
-    line = f"{show(first.value)} printed {first.published}; {show(best.value)} restated {best.published}"
-    says = "Restated by the issuer, and said so; both vintages are kept."
-    return verdict("restated", [best, first], "explained", line, says, best.value - first.value, apart=first.mark)
+        line = f"{best} as restated; as first printed: not in the book"
+        return verdict("restated", "open", [best], line, apart=first.mark)
+    line = f"{first} printed {first.published}; {best} restated {best.published}"
+    return verdict("restated", "told", [best, first], line, best.value - first.value, apart=first.mark)
 
 
 def _silent_restatement(best: Claim, claim: Claim) -> Verdict:
     off = best.value - claim.value
-    line = (
-        f"{show(claim.value)} printed {claim.published}; {show(best.value)} printed {best.published}; "
-        f"change {show(off)}"
-    )
-    outcome: Outcome = "explained"
-    says = "The issuer printed another figure later without saying so; both vintages are kept."
-    if _one_rounds_to_other(best, claim):
-        outcome, says = "rounding", "One printing has fewer digits than the other."
-    return verdict("restated", [best, claim], outcome, line, says, off, apart=claim.mark)
+    line = f"{claim} printed {claim.published}; {best} printed {best.published}; change {show(off)}"
+    finding = "rounding" if _one_rounds_to_other(best, claim) else "silent"
+    return verdict("restated", finding, [best, claim], line, off, apart=claim.mark)
 
 
 def _disagreement(here: IssuerPeriod, best: Claim, claim: Claim) -> Verdict:
-    off = claim.value - best.value
-    line = (
-        f"{show(claim.value)} ({claim.source_kind}) against {show(best.value)} ({best.source_kind}): "
-        f"difference {show(off)}"
-    )
-    used = [claim, best]
-    asked, told = _arithmetic(here, best, claim) or ("", None)
+    off, used = claim.value - best.value, [claim, best]
+    line = f"{claim} ({claim.source_kind}) against {best} ({best.source_kind}): difference {show(off)}"
+    asked, finding, coarse = _arithmetic(here, best, claim)
     line += f"; {asked}" if asked else ""
-    if told is None and (before := _month_before(here, best, claim)) is not None:
+    if finding is None and (before := _month_before(here, best, claim)) is not None:
         used.append(before)
-        line += f"; {show(before.value)} printed for the end of {before.fact.period[:7]}"
-        told = f"The source is wrong: {show(claim.value)} is the balance of the month before."
-    outcome, says = _by_digits(best, claim) if told is None else ("explained", told)
-    return verdict("claims", used, outcome, line, says, off, apart=claim.mark)
+        line += f"; {before} printed for the end of {before.fact.period[:7]}"
+        finding = "month-before"
+    decimals = f"{coarse} decimal{'' if coarse == 1 else 's'}"
+    return verdict(
+        "claims", finding or _by_digits(best, claim), used, line, off, apart=claim.mark,
+        best=best, other=claim, coarse=coarse, decimals=decimals,
+    )  # fmt: skip
 
 
-def _by_digits(best: Claim, claim: Claim) -> tuple[Outcome, str]:
+def _by_digits(best: Claim, claim: Claim) -> str:
     """What the digits of two values say where no sum tells them apart."""
     if _one_rounds_to_other(best, claim):
-        return "rounding", "The same figure with fewer digits."
+        return "rounding"
     # Money is rounded and converted, so one digit says nothing there.
-    if not best.fact.unit.startswith("USD") and _one_digit_apart(best.value, claim.value):
-        return "explained", f"One digit differs: a copying error of {show(best.value)}."
-    return "differs", "The sources disagree; the better witness is used, both are kept."
+    of_money = best.fact.unit.startswith("USD")
+    return "copied" if not of_money and _one_digit_apart(best.value, claim.value) else "differs"
 
 
 def _month_before(here: IssuerPeriod, best: Claim, claim: Claim) -> Claim | None:
@@ -111,68 +98,57 @@ def _month_before(here: IssuerPeriod, best: Claim, claim: Claim) -> Claim | None
     return before if _one_rounds_to_other(before, claim) else None
 
 
-def _arithmetic(here: IssuerPeriod, best: Claim, claim: Claim) -> tuple[str, str | None] | None:
-    """The sum that tells the two values apart, and what it says; None where no sum has them."""
+def _arithmetic(here: IssuerPeriod, best: Claim, claim: Claim) -> tuple[str, str | None, int]:
+    """The sum that tells the two values apart, what it finds, and the decimals of its coarsest addend.
+
+    No line where no sum has them, no finding where the sum decides nothing.
+    """
     field = best.fact.field
     if not periods.is_month(here.period) or best.fact.scope is not None:
-        return None
-    if field == "btc_produced" and (stated := _by_quarter(here, best, claim)) is not None:
-        return stated
+        return "", None, 0
+    if field == "btc_produced" and (line := _by_quarter(here, best, claim)) is not None:
+        return *line, 0
     moved = movement(here)
     if moved is None or moved.sold is None or field not in {"btc_sold", "btc_held_end", "btc_produced"}:
-        return None
-    implied, others, line = _implied(moved, moved.sold, field)
+        return "", None, 0
+    implied, others, asked = _implied(moved, field)
+    coarse = min((places(part.value) for part in moved.printed if part.value and part is not best), default=0)
     fits_best = abs(best.value - implied) <= others + slack(best)
     fits_claim = abs(claim.value - implied) <= others + slack(claim)
-    return line, _says(moved, best, claim, fits_best, fits_claim)
+    if fits_best != fits_claim:
+        return asked, "confirmed" if fits_best else "refuted", coarse
+    finer = fits_best and places(claim.value) > places(best.value)
+    return asked, "undecided" if finer else None, coarse
 
 
-def _says(moved: Movement, best: Claim, claim: Claim, fits_best: bool, fits_claim: bool) -> str | None:
-    """What a balance makes of two values of one figure."""
-    if fits_best and fits_claim and places(claim.value) > places(best.value):
-        coarse = min(places(part.value) for part in moved.printed if part.value and part is not best)
-        decimals = f"{coarse} decimal{'' if coarse == 1 else 's'}"
-        return f"Neither decimal beyond the first {coarse} can be worked out: an addend has {decimals}."
-    if fits_best and not fits_claim:
-        return f"{show(best.value)} closes to rounding, {show(claim.value)} does not."
-    if fits_claim and not fits_best:
-        return f"{show(claim.value)} closes to rounding, the better witness's {show(best.value)} does not."
-    return None
-
-
-def _implied(moved: Movement, sold: Claim, field: str) -> tuple[Decimal, Decimal, str]:
+def _implied(moved: Movement, field: str) -> tuple[Decimal, Decimal, str]:
     """What the month's balance makes of a figure, how far the roundings of the others may carry it, and the sum."""
-    about = {"btc_sold": (sold,), "btc_held_end": (moved.closing,), "btc_produced": moved.produced.claims}[field]
+    fees = [claim for claim in moved.left if claim is not moved.sold]
+    about = {"btc_sold": moved.left[:1], "btc_held_end": (moved.closing,), "btc_produced": moved.produced.claims}[field]
     others = slack(*(part for part in moved.printed if part not in about))
-    within, unexplained = f"(+-{show(others.normalize())})", moved.unexplained or _ZERO
+    within, unexplained = f"(+-{show(others.normalize())})", moved.unexplained or Decimal(0)
     if field == "btc_sold":
-        implied = moved.implied_out - (moved.fees.value if moved.fees is not None else _ZERO)
-        line = (
-            f"{show(moved.opening.value)} + {show(moved.produced.value)} - x = {show(moved.closing.value)} "
-            f"gives x = {show(implied)} {within}"
-        )
-        return implied, others, line
-    if field == "btc_held_end":
+        implied = moved.implied_out - total(fees)
+        line = f"{moved.opening} + {moved.produced} - x = {moved.closing} gives x = {show(implied)} {within}"
+    elif field == "btc_held_end":
         implied = moved.closing.value + unexplained
-        return implied, others, f"{moved.sums()} = {show(implied)} {within}"
-    implied = moved.produced.value - unexplained
-    return implied, others, f"the balance closes with {show(implied)} {within}"
+        line = f"{moved.sums()} = {show(implied)} {within}"
+    else:
+        implied = moved.produced.value - unexplained
+        line = f"the balance closes with {show(implied)} {within}"
+    return implied, others, line
 
 
 def _by_quarter(here: IssuerPeriod, best: Claim, claim: Claim) -> tuple[str, str | None] | None:
     whole, others = here.quarter.best("btc_produced"), others_of_quarter(here)
     if whole is None or not others:
         return None
-    rest = total(others)
-    line = (
-        f"{show(best.value)} + {show(rest)} = {show(best.value + rest)}, {show(claim.value)} + {show(rest)} = "
-        f"{show(claim.value + rest)}; quarter printed {show(whole.value)}"
-    )
-    fits_best = abs(best.value + rest - whole.value) <= slack(whole, *others, best)
-    fits_claim = abs(claim.value + rest - whole.value) <= slack(whole, *others, claim)
-    if fits_best and not fits_claim:
-        return line, f"The quarter confirms {show(best.value)}; {show(claim.value)} is a typing error."
-    return line, None
+    rest, tolerance = total(others), slack(whole, *others)
+    one, other = best.value + rest, claim.value + rest
+    line = f"{best} + {rest:,f} = {one:,f}, {claim} + {rest:,f} = {other:,f}; quarter printed {whole}"
+    fits_best = abs(one - whole.value) <= tolerance + slack(best)
+    fits_claim = abs(other - whole.value) <= tolerance + slack(claim)
+    return line, "typed" if fits_best and not fits_claim else None
 
 
 def _one_rounds_to_other(one: Claim, other: Claim) -> bool:
@@ -198,44 +174,32 @@ def month_end(here: IssuerPeriod) -> Iterator[Verdict]:
             continue
         off, day = claim.value - label.value, here.end.period
         more = here.end.best("acquired_ehs") if field == "deployed_ehs" else None
-        used = [claim, label]
-        line = f"{show(label.value)} for {here.period}; {show(claim.value)} at {day}; difference {show(off)}"
+        used, finding = [claim, label], "differs"
+        line = f"{label} for {here.period}; {claim} at {day}; difference {show(off)}"
         if off == 0:
-            judged: Judged = "holds", line, "Both agree."
+            finding = "holds"
         elif _one_rounds_to_other(claim, label):
-            rounded = show(round_to(label.value, places(claim.value)))
-            judged = "rounding", line, f"They agree: {show(label.value)} rounds to {rounded}."
+            finding = "rounding"
         elif more is not None and more.value == off:
+            finding = "explained"
             used.append(more)
-            line = f"{show(label.value)} + {show(more.value)} acquired = {show(claim.value)} at {day}"
-            says = "A matter of definition: the month's label leaves out what was acquired at its end."
-            judged = "explained", line, says
-        else:
-            judged = "differs", line, "The month's label and the month-end figure differ: two definitions or an error."
-        yield verdict("month-end", used, *judged, off, apart=field)
+            line = f"{label} + {more} acquired = {claim} at {day}"
+        rounded = show(label.value, places(claim.value))
+        yield verdict("month-end", finding, used, line, off, apart=field, label=label, rounded=rounded)
 
 
 def parts(here: IssuerPeriod) -> Iterator[Verdict]:
     """A total and its sites or shares."""
     for field in dict.fromkeys(claim.fact.field for claim in here.all if claim.fact.scope):
-        whole, named = here.best(field), list(here.scopes(field).values())
+        whole, named = here.best(field), here.parts(field)
         if whole is None or len(named) < 2:
             continue
         off = whole.value - total(named)
-        line = f"{addends(named)} = {show(total(named))}; printed {show(whole.value)}"
-        outcome = grade(off, slack(whole, *named))
-        if outcome == "differs" and field == "avg_operating_ehs" and off < 0:
-            outcome = "explained"
-        yield verdict("parts", [whole, *named], outcome, line, _PARTS[outcome], off, apart=field)
-
-
-_PARTS: dict[Outcome, str] = {
-    "holds": "The parts add up.",
-    "rounding": "Rounding of the parts.",
-    "explained": "Averages of sites add up only if all cover the whole month: a site that began or joined within it "
-    "counts for its own days.",
-    "differs": "The parts do not add up to the total.",
-}
+        line = f"{addends(named)} = {show(total(named))}; printed {whole}"
+        finding = grade(off, slack(whole, *named))
+        if finding == "differs" and field == "avg_operating_ehs" and off < 0:
+            finding = "explained"
+        yield verdict("parts", finding, [whole, *named], line, off, apart=field)
 
 
 def date(here: IssuerPeriod) -> Iterator[Verdict]:
@@ -249,13 +213,10 @@ def date(here: IssuerPeriod) -> Iterator[Verdict]:
         if printed is None or claim.source in seen or claim.fact.field != "btc_produced":
             continue
         seen.add(claim.source)
-        if periods.window(printed)[1] > end - _ONE_DAY:
+        if periods.window(printed)[1] > end - timedelta(days=1):
             continue
-        line = f"dated {printed}; reports {here.period}, which ended {here.end.period}"
-        outcome: Outcome = "differs"
-        says = "The document's own date is wrong."
+        line, finding = f"dated {printed}; reports {here.period}, which ended {here.end.period}", "differs"
         if claim.published is not None and claim.published != printed:
-            outcome = "explained"
+            finding = "explained"
             line += f"; it came out in {claim.published}"
-            says = "The document's own date line is wrong: it came out after the month."
-        yield verdict("date", [claim], outcome, line, says, apart=claim.mark)
+        yield verdict("date", finding, [claim], line, apart=claim.mark)

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from importlib import resources
 from itertools import pairwise
 
+from tieline.disclosures.data import shipped_text
 from tieline.disclosures.facts import periods
 from tieline.economics import BLOCKS_PER_EPOCH, Epoch, difficulty_of_target, expected_btc, subsidy_btc
 from tieline.units import Hashrate
@@ -62,12 +62,12 @@ class Chain:
 
 @cache
 def shipped_chain() -> Chain:
-    return from_bits(_rows(_shipped_text()))
+    return from_bits(_rows(shipped_text("difficulty.csv")))
 
 
 def extended(text: str) -> Chain:
     """The shipped series and later epochs, as lines `height,bits` in the same shape. Raises ValueError."""
-    return from_bits(sorted(dict([*_rows(_shipped_text()), *_rows(text)]).items()))
+    return from_bits(sorted(dict([*_rows(shipped_text("difficulty.csv")), *_rows(text)]).items()))
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def heard_since(chain: Chain, ticks: Iterable[Heard]) -> Chain:
         first.setdefault(tick.height // BLOCKS_PER_EPOCH, tick)
         last = tick
     epochs = list(chain.epochs)
-    number = max(height for height, _ in _rows(_shipped_text())) // BLOCKS_PER_EPOCH + 1
+    number = max(height for height, _ in _rows(shipped_text("difficulty.csv"))) // BLOCKS_PER_EPOCH + 1
     while number in first:
         tick = first[number]
         into = timedelta(seconds=600 * (tick.height - number * BLOCKS_PER_EPOCH))
@@ -104,10 +104,6 @@ def heard_since(chain: Chain, ticks: Iterable[Heard]) -> Chain:
         return chain
     known = last.at if last.height // BLOCKS_PER_EPOCH == number - 1 else epochs[-1].start
     return Chain(tuple(epochs), known)
-
-
-def _shipped_text() -> str:
-    return (resources.files("tieline.disclosures") / "data" / "difficulty.csv").read_text("ascii")
 
 
 def _rows(text: str) -> Iterator[tuple[int, int]]:

@@ -11,8 +11,8 @@ from decimal import Decimal
 
 import msgspec
 
-from tieline.disclosures.checks.balance import movement
-from tieline.disclosures.comparison.derive import Term, held_at, printed, produced_in
+from tieline.disclosures.checks.balance import CAME, movement
+from tieline.disclosures.comparison.derive import Term, computed, held_at, printed, produced_in
 from tieline.disclosures.comparison.prices import price_near
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import IssuerPeriod
@@ -38,39 +38,40 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """How far a computed value may lie off by the rounding of what it was computed from, where that matters."""
 
 
-def _per_ehs(at: IssuerPeriod) -> Term | None:
-    if (pair := at.pair("btc_produced", "avg_operating_ehs")) is None:
-        return None
-    produced, average = (claim.value for claim in pair)
-    value = round_to(produced / average, 3)
-    return Term(value, pair, f"{show(produced)} / {show(average)} EH/s average operating = {show(value)}")
+def _over(
+    one: str, other: str, formula: str, places: int, percent: bool = False
+) -> Callable[[IssuerPeriod], Term | None]:
+    """One printed figure of the month over another; `formula` shows both."""
+
+    def ratio(at: IssuerPeriod) -> Term | None:
+        if (pair := at.pair(one, other)) is None:
+            return None
+        share = pair[0].value / pair[1].value * (100 if percent else 1)
+        return computed(formula.format(*pair), round_to(share, places), pair, " %" if percent else "")
+
+    return ratio
 
 
-def _operating_share(at: IssuerPeriod) -> Term | None:
-    if (pair := at.pair("avg_operating_ehs", "deployed_ehs")) is None:
-        return None
-    average, deployed = (claim.value for claim in pair)
-    value = round_to(average / deployed * 100, 1)
-    return Term(value, pair, f"{show(average)} / {show(deployed)} EH/s = {show(value)} %")
+_per_ehs = _over("btc_produced", "avg_operating_ehs", "{} / {} EH/s average operating", 3)
+_operating_share = _over("avg_operating_ehs", "deployed_ehs", "{} / {} EH/s", 1, percent=True)
 
 
 def _implied(at: IssuerPeriod) -> Term | None:
-    term, per_ehs = produced_in(at), at.per_ehs
-    if term is None or not per_ehs:
+    mined, per_ehs = produced_in(at), at.per_ehs
+    if mined is None or not per_ehs:
         return None
-    value = round_to(term.value / Decimal(repr(per_ehs)), 2)
-    how = f"{show(term.value)} / {per_ehs:.4f} BTC of subsidy per EH/s = {show(value)} EH/s; fees not taken out"
-    return Term(value, term.claims, how)
+    value = round_to(mined.value / Decimal(repr(per_ehs)), 2)
+    formula = f"{mined} / {per_ehs:.4f} BTC of subsidy per EH/s"
+    return computed(formula, value, mined.claims, " EH/s; fees not taken out")
 
 
 def _chain_ratio(at: IssuerPeriod) -> Term | None:
     pair, per_ehs = at.pair("btc_produced", "avg_operating_ehs"), at.per_ehs
     if pair is None or not per_ehs:
         return None
-    produced, average = (claim.value for claim in pair)
-    value = round_to(produced / (average * Decimal(repr(per_ehs))), 4)
-    how = f"{show(produced)} / ({show(average)} EH/s x {per_ehs:.4f} BTC per EH/s) = {show(value)}"
-    return Term(value, pair, how)
+    produced, average = pair
+    value = round_to(produced.value / (average.value * Decimal(repr(per_ehs))), 4)
+    return computed(f"{produced} / ({average} EH/s x {per_ehs:.4f} BTC per EH/s)", value, pair)
 
 
 def _pledged(at: IssuerPeriod) -> Term | None:
@@ -83,10 +84,8 @@ def _pledged(at: IssuerPeriod) -> Term | None:
         value = round_to(receivable.value / near.usd_per_btc, 0)
         how = f"receivable {millions(receivable.value, 1)} / {near} = about {show(value)}"
         return Term(value, (receivable, *near.claims), how, slack(receivable) / near.usd_per_btc)
-    loans = list(at.end.scopes("loan_collateral_btc").values())
-    if not loans:
-        return None
-    return Term(total(loans), tuple(loans), f"{addends(loans)} pledged for loans = {show(total(loans))}")
+    loans = at.end.parts("loan_collateral_btc")
+    return computed(f"{addends(loans)} pledged for loans", total(loans), loans) if loans else None
 
 
 def _unencumbered(at: IssuerPeriod) -> Term | None:
@@ -96,43 +95,35 @@ def _unencumbered(at: IssuerPeriod) -> Term | None:
     held, pledged = held_at(at), _pledged(at)
     if held is None or pledged is None:
         return None
-    value = held.value - pledged.value
-    how = f"{show(held.value)} held - {show(pledged.value)} pledged = {show(value)}"
+    value, of_pledged = held.value - pledged.value, ""
     if pledged.computed is not None:
         if value <= 2 * pledged.slack:
             return None  # the difference is inside the rounding of what was printed
-        how += f" ({pledged.computed})"
-    return Term(value, held.claims + pledged.claims, how)
+        of_pledged = f" ({pledged.computed})"
+    return computed(f"{held} held - {pledged} pledged", value, held.claims + pledged.claims, of_pledged)
 
 
 def _sold_share(at: IssuerPeriod) -> Term | None:
-    sold, term = at.best("btc_sold"), produced_in(at)
-    if sold is None or term is None or term.value <= 0:
+    sold, mined = at.best("btc_sold"), produced_in(at)
+    if sold is None or mined is None or mined.value <= 0:
         return printed(at.best("sold_share_pct"))
-    value = round_to(sold.value / term.value * 100, 1)
-    return Term(value, (sold, *term.claims), f"{show(sold.value)} / {show(term.value)} = {show(value)} %")
+    return computed(f"{sold} / {mined}", round_to(sold.value / mined.value * 100, 1), (sold, *mined.claims), " %")
 
 
 def _implied_out(at: IssuerPeriod) -> Term | None:
-    moved = movement(at)
-    if moved is None:
+    if (moved := movement(at)) is None:
         return None
-    bought = "" if moved.bought is None else f" + {show(moved.bought.value)} bought"
-    how = (
-        f"{show(moved.opening.value)} + {show(moved.produced.value)}{bought} - {show(moved.closing.value)} "
-        f"= {show(moved.implied_out)}"
-    )
-    used = (moved.opening, *moved.produced.claims, moved.closing, *((moved.bought,) if moved.bought else ()))
-    return Term(moved.implied_out, used, how)
+    signs = (f" {'-' if one.value < 0 else '+'} {show(abs(one.value))} {CAME[one.fact.field]}" for one in moved.came)
+    formula = f"{moved.opening} + {moved.produced}{''.join(signs)} - {moved.closing}"
+    return computed(formula, moved.implied_out, (moved.opening, *moved.produced.claims, moved.closing, *moved.came))
 
 
 def _unexplained(at: IssuerPeriod) -> Term | None:
     moved = movement(at)
     if moved is None or moved.unexplained is None or moved.told_out is None:
         return None
-    value = moved.unexplained
-    how = f"{show(moved.implied_out)} left the balance - {show(moved.told_out)} printed or announced = {show(value)}"
-    return Term(value, (*moved.printed, *moved.announced), how)
+    formula = f"{show(moved.implied_out)} left the balance - {show(moved.told_out)} printed or announced"
+    return computed(formula, moved.unexplained, (*moved.printed, *moved.announced))
 
 
 def _hashcost(at: IssuerPeriod) -> Term | None:
@@ -141,30 +132,26 @@ def _hashcost(at: IssuerPeriod) -> Term | None:
     if price is not None and efficiency is not None:
         usd = hashcost_of(EnergyPrice.usd_per_kwh(float(price.value)), Efficiency.j_per_th(float(efficiency.value)))
         value = round_to(Decimal(repr(usd)), 2)
-        how = f"US${show(price.value)}/kWh x {show(efficiency.value)} J/TH x 24 = US${show(value)} of power"
+        how = f"US${price}/kWh x {efficiency} J/TH x 24 = US${show(value)} of power"
         return Term(value, (price, efficiency), how)
-    pair = at.pair("btc_produced", "avg_operating_ehs")
     costs = (
         ("of power", at.best("energy_cost_usd_per_btc")),
         ("of cash cost", at.best("cash_cost_usd_per_btc")),
         (f"of cash cost of {at.quarter.period}", at.quarter.best("cash_cost_usd_per_btc")),
     )
     words, cost = next(((words, claim) for words, claim in costs if claim is not None), ("", None))
+    pair = at.pair("btc_produced", "avg_operating_ehs")
     if pair is None or cost is None:
         return None
-    produced, average = pair
-    days = periods.days(at.period)
+    (produced, average), days = pair, periods.days(at.period)
     value = round_to(cost.value * produced.value / (average.value * 1000 * days), 2)
-    how = (
-        f"US${show(cost.value)} {words} x {show(produced.value)} BTC / ({show(average.value)} EH/s x 1,000 x "
-        f"{days} days) = US${show(value)}"
-    )
-    return Term(value, (cost, produced, average), how)
+    how = f"US${cost} {words} x {produced} BTC / ({average} EH/s x 1,000 x {days} days) = US${show(value)}"
+    return Term(value, (cost, *pair), how)
 
 
 def _debts(at: IssuerPeriod) -> list[Claim]:
     """Loans backed by coins where their balance is printed; else all debt of the balance sheet."""
-    loans = list(at.end.scopes("loan_balance_usd").values()) or at.end.printed("loan_balance_usd")
+    loans = at.end.parts("loan_balance_usd") or at.end.printed("loan_balance_usd")
     return loans or at.end.printed("short_term_debt_usd", "long_term_debt_usd")
 
 
@@ -176,28 +163,27 @@ def _debt(at: IssuerPeriod) -> Term | None:
     return Term(total(debts), tuple(debts), f"{addends(debts)} {words} = US${show(total(debts))}")
 
 
-def _ltv(at: IssuerPeriod) -> Term | None:
-    """Debt over what secures it: a receivable for collateral, the stated value, or coins at the day's price."""
-    debts, receivable = _debts(at), at.end.best("receivable_usd")
-    stated = list(at.end.scopes("loan_collateral_usd").values())
-    coins = list(at.end.scopes("loan_collateral_btc").values())
-    if not debts:
-        return None
+def _security(at: IssuerPeriod, debts: int) -> Term | None:
+    """What secures debts: a receivable for collateral, the stated value of each, or coins at the day's price."""
+    receivable = at.end.best("receivable_usd")
+    stated, coins = at.end.parts("loan_collateral_usd"), at.end.parts("loan_collateral_btc")
     if receivable is not None and receivable.value > 0:
-        secured, used = receivable.value, [receivable]
-        words = f"receivable {millions(secured, 1)}"
-    elif len(stated) == len(debts):
-        secured, used = total(stated), stated
-        words = f"collateral stated at {millions(secured, 1)}"
-    elif len(coins) == len(debts) and (near := price_near(at.book, at.end.period)) is not None:
-        secured, used = total(coins) * near.usd_per_btc, [*coins, *near.claims]
-        words = f"{show(total(coins))} BTC x {near}"
-    else:
+        return Term(receivable.value, (receivable,), f"receivable {millions(receivable.value, 1)}")
+    if len(stated) == debts:
+        return Term(total(stated), tuple(stated), f"collateral stated at {millions(total(stated), 1)}")
+    if len(coins) == debts and (near := price_near(at.book, at.end.period)) is not None:
+        worth = total(coins) * near.usd_per_btc
+        return Term(worth, (*coins, *near.claims), f"{show(total(coins))} BTC x {near}")
+    return None
+
+
+def _ltv(at: IssuerPeriod) -> Term | None:
+    debts = _debts(at)
+    secured = _security(at, len(debts)) if debts else None
+    if secured is None or secured.value <= 0:
         return None
-    if secured <= 0:
-        return None
-    value = round_to(total(debts) / secured * 100, 1)
-    return Term(value, (*debts, *used), f"{millions(total(debts), 1)} / {words} = {show(value)} %")
+    value = round_to(total(debts) / secured.value * 100, 1)
+    return computed(f"{millions(total(debts), 1)} / {secured.computed}", value, (*debts, *secured.claims), " %")
 
 
 def _as_printed(field: str) -> Callable[[IssuerPeriod], Term | None]:
@@ -217,20 +203,16 @@ def _price_over(hashrate: str) -> Callable[[IssuerPeriod], Term | None]:
         if value is None or rate is None or rate.value <= 0:
             return None
         per = round_to(value.value / (rate.value * 1000), 0)
-        how = f"{millions(value.value, 1)} / ({show(rate.value)} EH/s x 1,000) = US${show(per)}"
-        return Term(per, (value, rate), how)
+        return Term(per, (value, rate), f"{millions(value.value, 1)} / ({rate} EH/s x 1,000) = US${show(per)}")
 
     return price
 
 
 def _ai_contracts(at: IssuerPeriod) -> Term | None:
     """Critical IT load under AI hosting contracts signed by the month's end: the newest of each tenant, summed."""
-    newest: dict[str, Claim] = {}
-    for day in at.book.periods(at.issuer):
-        if periods.is_date(day) and day <= at.end.period:
-            newest.update(at.at(day).scopes("ai_contract_mw"))
-    signed = list(newest.values())
-    return Term(total(signed), tuple(signed), f"{addends(signed)} MW = {show(total(signed))}") if signed else None
+    signed = [day for day in at.book.periods(at.issuer) if periods.is_date(day) and day <= at.end.period]
+    newest = {claim.fact.scope: claim for day in signed for claim in at.at(day).parts("ai_contract_mw")}
+    return computed(f"{addends(newest.values())} MW", total(newest.values()), newest.values()) if newest else None
 
 
 @dataclass(frozen=True)

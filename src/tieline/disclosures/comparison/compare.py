@@ -10,14 +10,13 @@ without this month is `not in the book`; that it stopped publishing is said only
 
 from __future__ import annotations
 
-import tomllib
 from decimal import Decimal
 from functools import cache, lru_cache
-from importlib import resources
 
 import msgspec
 
 from tieline.disclosures.comparison.columns import COLUMNS, Cell
+from tieline.disclosures.data import shipped_toml
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 
@@ -70,10 +69,6 @@ class Stopped(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since: str
     source: str
     says: str
-
-
-class _StoppedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    stopped: tuple[Stopped, ...] = ()
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,8 +137,8 @@ def _stopped_by(issuer: str, month: str) -> Stopped | None:
 @cache
 def stopped() -> dict[str, Stopped]:
     """Who is said to have stopped, by ticker."""
-    text = (resources.files("tieline.disclosures") / "data" / "stopped.toml").read_text("utf-8")
-    return {one.issuer: one for one in msgspec.convert(tomllib.loads(text), _StoppedFile).stopped}
+    file = shipped_toml("stopped.toml", dict[str, list[Stopped]])
+    return {one.issuer: one for one in file["stopped"]}
 
 
 def _row(book: ClaimBook, issuer: str, month: str) -> IssuerMonth | None:

@@ -7,6 +7,7 @@ the months between, nothing left, and each closing in between follows. Where a s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -30,9 +31,20 @@ class Term:
     slack: Decimal = Decimal(0)
     """How far the rounding of what was printed may carry it, where that matters."""
 
+    def __str__(self) -> str:
+        """As it stands in a computation: `310.5`."""
+        return f"{self.value:,f}"
+
 
 def printed(claim: Claim | None) -> Term | None:
     return None if claim is None else Term(claim.value, (claim,), slack=slack(claim))
+
+
+def computed(
+    formula: str, value: Decimal, claims: Iterable[Claim], after: str = "", *, slack: Decimal = Decimal(0)
+) -> Term:
+    """A value with the formula that gives it: `formula = value`, and what follows the value there."""
+    return Term(value, tuple(claims), f"{formula} = {value:,f}{after}", slack)
 
 
 def produced_in(month: IssuerPeriod) -> Term | None:
@@ -46,7 +58,7 @@ def produced_in(month: IssuerPeriod) -> Term | None:
     value = whole.value - total(others)
     if value < 0:
         return None
-    how = f"{show(whole.value)} of the quarter - {show(others[0].value)} - {show(others[1].value)} = {show(value)}"
+    how = f"{whole} of the quarter - {others[0]} - {others[1]} = {show(value)}"
     return Term(value, (whole, *others), how, slack(whole, *others))
 
 
@@ -62,7 +74,7 @@ def held_at(month: IssuerPeriod) -> Term | None:
         return figure
     opened = printed(month.after.best("btc_open"))
     if opened is not None:
-        return replace(opened, computed=f"the next month opens with {show(opened.value)}")
+        return replace(opened, computed=f"the next month opens with {opened}")
     return _between(month)
 
 
@@ -89,8 +101,8 @@ def _between(month: IssuerPeriod) -> Term | None:
         return None
     value = opening.value + _sum(mined[: len(before)])
     how = (
-        f"{show(opening.value)} + {' + '.join(show(term.value) for term in mined)} = {show(connected)}; printed "
-        f"{show(closing.value)} at the end of {after[-1].period}, so nothing left: {show(value)} at the end of "
+        f"{opening} + {' + '.join(show(term.value) for term in mined)} = {show(connected)}; printed "
+        f"{closing} at the end of {after[-1].period}, so nothing left: {show(value)} at the end of "
         f"{month.period}"
     )
     used = (claim for term in (opening, *mined, closing) for claim in term.claims)

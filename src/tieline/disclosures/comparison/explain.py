@@ -162,7 +162,7 @@ def _bridge(
         change=change,
         change_pct=percent,
         steps=steps,
-        computation=f"{show(old.value)} {parts} = {show(new.value)} ({signed(percent, 2)} %)",
+        computation=f"{old} {parts} = {new} ({signed(percent, 2)} %)",
         claims=tuple(dict.fromkeys([claim.id for term in (new, old) for claim in term.claims] + used)),
         computed=old.computed is not None or new.computed is not None,
     )

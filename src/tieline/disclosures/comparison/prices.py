@@ -57,13 +57,13 @@ def _of_issuer(book: ClaimBook, issuer: str) -> Iterator[Price]:
         receivable, posted = here.best("receivable_kusd"), here.best("btc_receivable_from_collateral")
         if receivable is not None and posted is not None and posted.value > 0:
             usd = receivable.value * 1000 / posted.value
-            how = f"{show(receivable.value)}k / {show(posted.value)} of {issuer} at {period}"
+            how = f"{receivable}k / {posted} of {issuer} at {period}"
             yield Price(at, usd, how, (receivable, posted))
         proceeds = here.best("sale_proceeds_usd")
         sold = here.best("btc_sold") or here.best("btc_announced_sale")
         # Only what the issuer's text says of its own sale is a price; an article's may be the thing in doubt.
         if proceeds is not None and sold is not None and sold.value > 0 and proceeds.source_kind in OF_THE_ISSUER:
-            how = f"{show(proceeds.value)} / {show(sold.value)} of {issuer} in {period}"
+            how = f"{proceeds} / {sold} of {issuer} in {period}"
             yield Price(at, proceeds.value / sold.value, how, (proceeds, sold))
         elif (printed := here.best("avg_sale_price_usd")) is not None:
-            yield Price(at, printed.value, f"{show(printed.value)} printed by {issuer} for {period}", (printed,))
+            yield Price(at, printed.value, f"{printed} printed by {issuer} for {period}", (printed,))

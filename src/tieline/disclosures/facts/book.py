@@ -155,10 +155,10 @@ class IssuerPeriod:
         """A point value at the end of a month or quarter, printed either for the period or for its last day."""
         return self.best(field) or self.end.best(field)
 
-    def scopes(self, field: str) -> dict[str, Claim]:
-        """The parts of a figure (sites, shares, lenders): scope -> best claim."""
+    def parts(self, field: str) -> list[Claim]:
+        """The parts of a figure (sites, shares, lenders), by scope: the best claim of each."""
         named = sorted({claim.fact.scope for claim in self.all if claim.fact.field == field and claim.fact.scope})
-        return {scope: claim for scope in named if (claim := self.best(field, scope)) is not None}
+        return [claim for scope in named if (claim := self.best(field, scope)) is not None]
 
     def at(self, period: str) -> IssuerPeriod:
         """The same issuer's other period."""

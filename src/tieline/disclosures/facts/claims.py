@@ -88,6 +88,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     def subject(self) -> str:
         return self.fact.issuer or "unknown"
 
+    def __str__(self) -> str:
+        """As it stands in a computation: `7,474.6`."""
+        return f"{self.value:,f}"
+
 
 def figure_id(issuer: str | None, period: str, field: str, scope: str | None = None) -> str:
     """A name that is safe in a URL's fragment and does not change when better sources come."""

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
-from importlib import resources
 from typing import get_args
 
 import msgspec
 
+from tieline.disclosures.data import shipped_text
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import MULTIPLES, SHORT_MONEY, Claim, SourceKind
@@ -52,8 +52,7 @@ class _FactsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @cache
 def shipped() -> ClaimBook:
     """The book of the first day. Built once per process (about 20 ms)."""
-    folder = resources.files("tieline.disclosures") / "data"
-    return ClaimBook(claim for name in FILES for claim in parse((folder / name).read_text("utf-8"), name))
+    return ClaimBook(claim for name in FILES for claim in parse(shipped_text(name), name))
 
 
 def parse(text: str, name: str) -> Iterator[Claim]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from tieline.disclosures.data import shipped_toml
 from tieline.disclosures.facts.claims import Claim
 
 Outcome = Literal["holds", "rounding", "explained", "differs", "open"]
@@ -20,28 +21,11 @@ explained: they disagree as printed, and one rule accounts for all of it.
 differs: they disagree.
 open: what was printed does not settle it; the line shows what is left."""
 
-Judged = tuple[Outcome, str, str]
-"""An outcome, its computation in one line, and what it says."""
-
-CHECKS: dict[str, str] = {
-    "average": "average per day x days = produced",
-    "growth": "printed change = this month / the month before - 1",
-    "quarter": "the months of a quarter add up to the quarter",
-    "roll-forward": "opening + produced + bought - sold - fees = closing; residual > 0 left the balance unexplained",
-    "quarter-roll-forward": "the same over a quarter, with sales printed or announced",
-    "announced-sale": "holding before an announced sale - coins sold = holding after it",
-    "proceeds": "coins sold x price = proceeds",
-    "held": "held = on the balance sheet or free + pledged, restricted or posted",
-    "collateral": "receivable for collateral / price = coins posted, against coins held",
-    "parts": "the parts of a total add up to it",
-    "month-end": "a month's figure and the figure at its last day agree",
-    "claims": "two sources print one figure alike; else which of them the arithmetic supports",
-    "restated": "a figure printed again later is the same",
-    "date": "a document comes out after the period it reports",
-    "chain": "produced / (average operating hashrate x subsidy per EH/s) = fees x pool fee, luck and measurement",
-    "deployed": "produced at deployed hashrate is not above what the chain pays",
-    "loan": "loan / (coins x price) = printed loan to value",
-}
+_FILE = shipped_toml("checks.toml", dict[str, dict[str, Any]])
+CHECKS: dict[str, str] = {check: findings.pop("rule") for check, findings in _FILE.items()}
+"""What each check holds a figure against."""
+FINDINGS: dict[str, dict[str, tuple[Outcome, str]]] = msgspec.convert(_FILE, dict[str, dict[str, tuple[Outcome, str]]])
+"""What each check can find, by name: the outcome, and the sentence with its gaps."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,17 +46,19 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def verdict(
     check: str,
+    finding: str,
     used: Sequence[Claim],
-    outcome: Outcome,
     computation: str,
-    says: str,
     residual: Decimal | None = None,
     *,
     period: str | None = None,
     apart: str = "",
+    **said: object,
 ) -> Verdict:
-    """A verdict on the first of the claims used, unless `period` says otherwise."""
-    assert check in CHECKS, f"no check is called {check!r}"
+    """A finding about the first of the claims used, unless `period` says otherwise; `said` fills its sentence."""
+    outcome, sentence = FINDINGS[check][finding]
+    if residual is not None:
+        said |= {"residual": show(residual), "off": show(abs(residual))}
     fact = used[0].fact
     issuer, about = fact.issuer or "unknown", period or fact.period
     return Verdict(
@@ -82,7 +68,7 @@ def verdict(
         period=about,
         outcome=outcome,
         computation=computation,
-        says=says,
+        says=sentence.format(**said),
         residual=residual,
         claims=tuple(claim.id for claim in used),
     )
