@@ -18,6 +18,7 @@ from tieline.books import (
     power_bill,
 )
 from tieline.books.accounts import IMMATURE, coins_at
+from tieline.books.reports.sums import RolledSums, sums_of, total_of
 from tieline.clock import Interval
 from tieline.feeds.pools import SimulatedFpps, simulated_pool
 from tieline.fleet import Contract, Feeder, Fleet, Interconnect, RigGroup, Site
@@ -263,9 +264,7 @@ def test_the_update_says_how_each_number_was_made() -> None:
         MonthRecords(
             book=build_book([*payouts, *bills]),
             payouts=payouts,
-            bills=bills,
-            hashes=0.15e18 * hours * 3600,
-            hashrate_samples=576,
+            sums=total_of([sums_of(bills), RolledSums(hashes=15 * 10**16 * hours * 3600, hash_samples=576)]),
             network=[net],
         ),
     )

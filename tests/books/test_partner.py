@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -17,12 +18,17 @@ from tests.cli.folder import CONFIG, make
 from tests.dispatch.fleets import fleet, site
 
 from tieline import records
-from tieline.books.reports.partner import PartnerStatement, SitesOfMonth, by_site, parted
+from tieline.books.reports.partner import PartnerStatement, SitesOfMonth
+from tieline.books.reports.sums import by_site, parted
 from tieline.cli import main
 from tieline.fleet import Fleet, Partner
 from tieline.records import Hop, MeterReading, Payout, PowerBill, Record, Sample, Shortfall, Usage
+from tieline.settlement import rolled
+from tieline.settlement.month import update_of
 from tieline.settlement.partners import LineOpened, opened, partner_statement, sites_of_month
+from tieline.settlement.rolled import RollUp, SumsOfSpans
 from tieline.store import Store
+from tieline.store.rolled.kept import RolledStore
 
 JULY, AUGUST, NOW = (datetime(2026, month, day, tzinfo=UTC) for month, day in ((7, 1), (8, 1), (9, 10)))
 HOUR = timedelta(hours=1)
@@ -73,6 +79,8 @@ def of_a_month() -> list[Record]:
                **told(AUGUST - 3 * HOUR)),
         Payout(payout_id="before", pool="p", sats=5, span_start=JULY, span_end=AUGUST, **told(AUGUST)),
         Payout(payout_id="unheard", pool="p", sats=99, span_start=JULY, span_end=JULY + HOUR, **told(AUGUST + HOUR)),
+        Payout(payout_id="odd", pool="p", sats=1_234_567, span_start=AUGUST + 5 * HOUR + HOUR / 6,
+               span_end=AUGUST + 61 * HOUR + HOUR / 4, **told(AUGUST + 62 * HOUR)),
     ]  # fmt: skip
     for n in range(200):
         hops = [Hop(replica_id="r", site_id=SITES[n % 3], output_tokens=n % 7, ended="stop", prompt_tokens=n)]
@@ -107,7 +115,7 @@ def statement(store: Store, partner: Partner = PARTNER) -> PartnerStatement:
 def test_all_sites_together_have_every_satoshi_nano_dollar_and_token_of_the_records(store: Store) -> None:
     everybody = statement(store, Partner(id="all", name="All", sites=SITES))
     payouts = [p for p in store.between(Payout, AUGUST, datetime(2026, 9, 1, tzinfo=UTC)) if p.at > AUGUST]
-    assert {p.payout_id for p in payouts} == {*(f"p-{n}" for n in range(30)), "unheard"}
+    assert {p.payout_id for p in payouts} == {*(f"p-{n}" for n in range(30)), "unheard", "odd"}
     heard = [p for p in payouts if p.payout_id != "unheard"]
     assert everybody.total("mining") == sum(p.sats for p in heard) == everybody.part("mining")
     used = [u for u in store.each(Usage, AUGUST, NOW) if u.hops]
@@ -207,3 +215,49 @@ def test_nothing_is_said_of_a_site_that_left_and_a_month_without_records_is_no_s
     with pytest.raises(ValueError, match="2026-06"):
         partner_statement(store, whole(), PARTNER, "2026-06", NOW)
     assert SitesOfMonth(UTC).paid() == {}
+
+
+@pytest.mark.parametrize("zone", [UTC, ZoneInfo("America/Chicago"), ZoneInfo("Asia/Kolkata")], ids=str)
+def test_what_is_read_of_sums_is_what_is_read_of_records(store: Store, zone: tzinfo) -> None:
+    """Days on whole hours of UTC and between them; payouts on days, hours and minutes."""
+    kept = rolled_up(store)
+    whole_store = SumsOfSpans(store, kept)
+    for partner in (PARTNER, Partner(id="all", name="All", sites=SITES)):
+        of = (store, whole(), partner, "2026-08", NOW, zone)
+        assert partner_statement(*of, sums=whole_store) == partner_statement(*of)
+    assert update_of(store, whole(), "2026-08", NOW, kept=kept) == update_of(store, whole(), "2026-08", NOW)
+    for start, end in ((AUGUST + HOUR / 3, AUGUST + HOUR / 2), (AUGUST - HOUR / 2, AUGUST + 50.7 * HOUR)):
+        assert whole_store.of_sites(start, end) == SumsOfSpans(store, None).of_sites(start, end)
+
+
+def rolled_up(store: Store) -> RolledStore:
+    roll = RollUp(RolledStore(None))
+    while roll.step(store):
+        pass
+    return roll.kept
+
+
+def test_of_a_summed_month_only_minutes_of_records_are_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    sums, read = SumsOfSpans(store, rolled_up(store)), set[timedelta]()
+    each = Store.each
+
+    def noted(self: Store, type_: Any, start: datetime, end: datetime, **more: Any) -> Any:
+        if type_ is not Payout:
+            read.add(end - start)
+        return each(self, type_, start, end, **more)
+
+    monkeypatch.setattr(Store, "each", noted)
+    partner_statement(store, whole(), PARTNER, "2026-08", NOW, sums=sums)
+    assert read == {HOUR * 5 / 6, HOUR / 4}, "the two ends of the odd payout's span"
+
+
+def test_sums_that_lack_much_are_not_read_and_those_that_lack_little_are_brought_up(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roll = RollUp(RolledStore(None))
+    monkeypatch.setattr(rolled, "NEAR", store.last_seq() - 1)
+    assert roll.ready(store) is None
+    assert roll.reached(store) == 0
+    monkeypatch.setattr(rolled, "NEAR", store.last_seq())
+    assert roll.ready(store) is roll.kept
+    assert roll.reached(store) == store.last_seq()

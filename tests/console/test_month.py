@@ -26,7 +26,9 @@ from tieline.records import (
     Usage,
 )
 from tieline.settlement.month import update_of
+from tieline.settlement.rolled import RollUp
 from tieline.store import Store
+from tieline.store.rolled.kept import RolledStore
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
 NOW = START + timedelta(days=1)
@@ -34,11 +36,16 @@ HOUR = timedelta(hours=1)
 OWNED = fleet(site())
 
 
-def on_the_page(kept: Store, month: Month, now: datetime = NOW, moved: int = 0) -> dict[str, Any]:
+def on_the_page(
+    kept: Store, month: Month, now: datetime = NOW, moved: int = 0, roll: RollUp | None = None
+) -> dict[str, Any]:
     async def read(job: Any) -> Any:
         return job(kept)
 
-    return asyncio.run(month.view(read, now, moved))
+    def sums(store: Store) -> RolledStore | None:
+        return None if roll is None else roll.ready(store)
+
+    return asyncio.run(month.view(read, now, moved, sums))
 
 
 def printed(kept: Store, now: datetime = NOW) -> tuple[bytes, list[str]]:
@@ -251,15 +258,15 @@ def records(draw: st.DrawFn) -> list[Record]:
 
 
 @settings(max_examples=80, deadline=None)
-@given(records(), st.integers(0, 14), st.integers(0, 3))
-def test_page_and_command_print_the_same_bytes(told: list[Record], cut: int, later: int) -> None:
-    """The page looks twice, before and after the rest was stored, and keeps in between what it keeps."""
-    kept, month = store(*told[:cut]), Month(OWNED)
-    on_the_page(kept, month)
+@given(records(), st.integers(0, 14), st.integers(0, 3), st.booleans())
+def test_page_and_command_print_the_same_bytes(told: list[Record], cut: int, later: int, summed: bool) -> None:
+    """The page looks twice, before and after the rest was stored, and keeps in between what it keeps; it reads sums or,
+    as the command here does, records."""
+    kept, month, roll = store(*told[:cut]), Month(OWNED), RollUp(RolledStore(None)) if summed else None
+    on_the_page(kept, month, roll=roll)
     kept.append(told[cut:])
-    month.forget(min((one.at for one in told[cut:]), default=NOW))
     now = NOW + later * HOUR
-    shown = on_the_page(kept, month, now, moved=1)
+    shown = on_the_page(kept, month, now, 1, roll)
     figures, left_out = printed(kept, now)
     assert msgspec.json.encode(shown["figures"]) == figures
     assert shown["left_out"] == left_out

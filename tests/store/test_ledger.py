@@ -33,6 +33,7 @@ from tieline.ledger import (
     usd,
 )
 from tieline.ledger.lots import POOL
+from tieline.settlement import month
 from tieline.settlement.month import Books
 from tieline.store import Store, StoreError
 from tieline.store.ledger import AlteredError, LedgerStore, Watermark
@@ -156,6 +157,32 @@ def test_the_books_go_on_where_they_were_left_and_are_what_memory_says(tmp_path:
         assert on_disk == plain
     assert on_disk
     again.close()
+
+
+@pytest.mark.parametrize("many", [10, 10**6], ids=["by number", "in order"])
+def test_they_are_booked_a_page_at_a_time_and_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    """Others who hold the store in between see books that are behind, and nobody's record twice."""
+    monkeypatch.setattr(month, "MANY", many)
+    monkeypatch.setattr(month, "PAGE", 7)
+    monkeypatch.setattr(month, "STRETCH", 15)
+    store, whole, books = filled(tmp_path), Books(known=END), Books()
+    whole.catch_up(store)
+    steps, more = list[int](), True
+    while more:
+        count, more = books.step(store)
+        steps.append(count)
+        if len(steps) == 3:
+            books.close()  # the console ends midway
+            books = Books()
+    assert sum(steps) == 60
+    assert max(steps) <= 7
+    assert len(steps) >= 60 / 7
+    assert books.catch_up(store) == 0
+    assert list(books.keeper.book.entries) == list(whole.keeper.book.entries)
+    assert books.keeper.book.balances() == whole.keeper.book.balances()
+    books.close()
 
 
 def test_who_comes_second_reads_one_moment_and_keeps_the_rest_in_memory(tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def test_a_list_on_a_screen_says_that_there_is_more_and_where(full: Store) -> No
 # What has a LIMIT and gives no Page: each takes one row by its order, or the head of a queue that its caller empties.
 DECLARED = {
     "sqlite.py:latest": "the newest one of each subject",
+    "sqlite.py:numbers": "a page of the books; they come again behind its last number until nothing is left",
     "kept.py:newest": "a page of the console, which asks behind the last entry of it",
     "kept.py:bodies": "a page of a walk that goes on behind its last entry until one is not full",
     "outbox.py:take": "the head of a queue; the caller comes again until it is empty",

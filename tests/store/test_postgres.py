@@ -79,7 +79,7 @@ def test_whatever_is_appended_it_answers_as_a_file_does(
         for newest in (True, False):
             of = Selection(type_, T0, END, T0 + timedelta(hours=20))
             assert there.page(of, limit, newest_first=newest) == here.page(of, limit, newest_first=newest)
-    assert there.numbers([PriceTick, Usage], 2, 20) == here.numbers([PriceTick, Usage], 2, 20)
+    assert there.numbers([PriceTick, Usage], 2, 20, 5) == here.numbers([PriceTick, Usage], 2, 20, 5)
     assert there.get(after) == here.get(after)
     there.verify()
     there.close()

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tieline import records
+from tieline.books.reports.sums import RolledSums
 from tieline.records import AnyRecord, Hop, MeterReading, PowerBill, PriceTick, Sample, Shortfall, Usage
 from tieline.settlement import rolled
-from tieline.settlement.rolled import RolledSums, RollUp, parts_between, rolled_between, summed
+from tieline.settlement.rolled import RollUp, parts_between, rolled_between, summed
 from tieline.store import Store
 from tieline.store.rolled import kept as rolled_kept
 from tieline.store.rolled.kept import DAY_S, HOUR_S, OvertakenError, RolledStore

@@ -17,6 +17,7 @@ from tieline.books.accounts import CASH, COINS, IMMATURE, MINED, PLEDGED, SOLD, 
 from tieline.books.causes import CAUSES
 from tieline.books.invoicing.fold import Invoice
 from tieline.books.keeper import Unbookable, newest_of
+from tieline.books.reports.sums import NOTHING, RolledSums, whole_of
 from tieline.books.span import known_month
 from tieline.economics import LEAST, Epoch, expected_btc
 from tieline.fleet import Fleet
@@ -28,9 +29,7 @@ from tieline.records import (
     Operated,
     Payout,
     Performance,
-    PowerBill,
     Record,
-    Shortfall,
     Trade,
 )
 from tieline.units import Hashrate
@@ -83,23 +82,21 @@ class MonthlyUpdate:
 class MonthRecords:
     """What a month's update is a fold of: the records of that month, all of them, and the book of everything.
 
-    `network` and `deployed` also have what was said last before the month. `hashes` were measured in the month until
-    now, by `hashrate_samples` samples. `recorded_from`: since when records of money or machines hold; None: never.
+    `network` and `deployed` also have what was said last before the month. `sums`: what machines, bills and settled
+    hours of all sites come to in the month until now. `recorded_from`: since when records of money or machines hold;
+    None: never.
     """
 
     book: Book
     unbookable: Sequence[Unbookable] = ()
     payouts: Sequence[Payout] = ()
     trades: Sequence[Trade] = ()
-    bills: Sequence[PowerBill] = ()
     invoiced: Sequence[Invoice] = ()
-    shortfalls: Sequence[Shortfall] = ()
     performances: Sequence[Performance] = ()
     network: Sequence[NetworkTick] = ()
     deployed: Sequence[Deployed] = ()
     operated: Sequence[Operated] = ()
-    hashes: float = 0.0
-    hashrate_samples: int = 0
+    sums: RolledSums = NOTHING
     recorded_from: datetime | None = None
     zone: tzinfo = UTC
     policy: tuple[str, ...] = ()
@@ -114,8 +111,6 @@ class MonthRecords:
             self,
             payouts=newest(self.payouts),
             trades=newest(self.trades),
-            bills=newest(self.bills),
-            shortfalls=newest(self.shortfalls),
             performances=newest(self.performances),
             network=[t for t in self.network if t.kind != "forecast" and t.at <= now and t.known_at <= now],
         )
@@ -182,13 +177,13 @@ def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecord
     figures = (
         *_coins(span, produced, moved, held, (len(paid), len(sales), len(known.book.entries))),
         *_hashrates(span, fleet, known, network, produced, len(paid)),
-        *_energy(span, known.bills, moved.of("Expenses:Power:Mining", USD), produced, len(paid)),
+        *_energy(span, known.sums, moved.of("Expenses:Power:Mining", USD), produced, len(paid)),
         *_served(span, known.invoiced),
         _fig("cash", held.of(CASH, USD), "USD", 2, f"balance of {CASH}", "Entry", len(known.book.entries)),
-        *_curtailed(known.shortfalls, month),
+        *_curtailed(known.sums, month),
         *_grid(known.performances, start, month_end, month),
     )
-    simulated = any(r.kind == "simulated" for r in (*paid, *known.bills))
+    simulated = known.sums.simulated_bills > 0 or any(one.kind == "simulated" for one in paid)
     return MonthlyUpdate(month, start, span.end, span.complete, simulated, figures, tuple(spoilt), known.policy)
 
 
@@ -215,7 +210,8 @@ def _hashrates(
     span: _Span, fleet: Fleet, known: MonthRecords, network: Sequence[NetworkTick], produced: Decimal, paid: int
 ) -> Iterator[Figure]:
     stated = [one.hashrate_hs for one in sorted(known.operated, key=lambda o: (o.at, o.known_at))]
-    measured = known.hashes / span.elapsed_s if known.hashrate_samples else stated[-1] if stated else None
+    samples = known.sums.hash_samples
+    measured = known.sums.hashes / span.elapsed_s if samples else stated[-1] if stated else None
     # A month that has ended has what was noted in it; the running one what stands today.
     noted = [d.hashrate_hs for d in sorted(known.deployed, key=lambda d: (d.at, d.known_at)) if d.at < span.month_end]
     today = fleet.deployed_hs if fleet.sites else None
@@ -224,7 +220,7 @@ def _hashrates(
     how = "rated, on the rack at its end"
     yield _fig("hashrate_deployed", _ehs(stood), "EH/s", 2, how, f"Deployed {span.month}", len(known.deployed))
     how = "measured, averaged over the elapsed month"
-    yield _fig("hashrate_operating", _ehs(measured), "EH/s", 2, how, f"Sample {span.month}", known.hashrate_samples)
+    yield _fig("hashrate_operating", _ehs(measured), "EH/s", 2, how, f"Sample {span.month}", samples)
     how = "operating hashrate x seconds x subsidy / (difficulty x 2^32), no fees"
     yield _fig("chain_expected_bitcoin", expected, "BTC", 3, how, f"NetworkTick {span.month}", len(network))
     how = "produced / expected from the chain: fees, less the pool's fee, rejects and luck"
@@ -232,16 +228,14 @@ def _hashrates(
     yield _fig("produced_over_expected", ratio, "", 4, how, f"Payout {span.month}", paid)
 
 
-def _energy(
-    span: _Span, bills: Sequence[PowerBill], mining_usd: Decimal, produced: Decimal, paid: int
-) -> Iterator[Figure]:
-    records, count = f"PowerBill {span.month}", len(bills)
-    for name, use, how in (
-        ("energy_mining", "mining_wh", "metered at the feeder"),
-        ("energy_inference", "inference_wh", "metered at the feeder"),
-        ("energy_auxiliary", "aux_wh", "cooling and fans"),
+def _energy(span: _Span, sums: RolledSums, mining_usd: Decimal, produced: Decimal, paid: int) -> Iterator[Figure]:
+    records, count = f"PowerBill {span.month}", sums.bills
+    for name, parts, how in (
+        ("energy_mining", sums.mining_parts, "metered at the feeder"),
+        ("energy_inference", sums.inference_parts, "metered at the feeder"),
+        ("energy_auxiliary", sums.aux_parts, "cooling and fans"),
     ):
-        yield _fig(name, sum(getattr(bill, use) for bill in bills) / 1e6, "MWh", 1, how, records, count)
+        yield _fig(name, whole_of(parts).scaleb(-6), "MWh", 1, how, records, count)
     yield _fig("power_cost_mining", mining_usd, "USD", 2, "Expenses:Power:Mining", records, count)
     how = "power for mining / bitcoin produced; no depreciation, labour or hosting"
     each = mining_usd / produced if produced else None
@@ -269,19 +263,19 @@ def _fit(tick: NetworkTick, spoilt: list[str]) -> bool:
     return False
 
 
-def _curtailed(shortfalls: Sequence[Shortfall], month: str) -> tuple[Figure, ...]:
+def _curtailed(sums: RolledSums, month: str) -> tuple[Figure, ...]:
     """Mining below full operation: energy not drawn and bitcoin not earned, by cause."""
-    records, count = f"Shortfall {month}", len(shortfalls)
+    records, count = f"Shortfall {month}", sums.shortfalls
     if not count:
         return ()
     curtailed = []
     for cause in CAUSES:
-        wh = sum(s.short_wh.get(cause, 0) for s in shortfalls)
+        wh = getattr(sums, f"short_wh_{cause}")
         why = HOW_CAUSED[cause]
         if wh:
             curtailed.append(_fig(f"curtailed_{cause}", Decimal(wh).scaleb(-6), "MWh", 1, why, records, count))
     for cause in CAUSES:
-        sats = sum(s.lost_sats.get(cause, 0) for s in shortfalls)
+        sats = getattr(sums, f"lost_sats_{cause}")
         how = "satoshi a pool would have paid for the hashes not made, after its fee"
         if sats:
             curtailed.append(_fig(f"bitcoin_lost_{cause}", Decimal(sats).scaleb(-8), "BTC", 8, how, records, count))

@@ -17,6 +17,7 @@ from tieline.clock import wall_now
 from tieline.config import Config
 from tieline.store import Store, StoreError
 from tieline.store.place import StorePlace, place_of
+from tieline.store.rolled.kept import ROLLED_FILE, RolledStore
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,6 +68,19 @@ def open_store(folder: Path) -> Store:
         return Store(place, records.encode, records.decode, read_only=True)
     except StoreError as error:
         raise click.ClickException(str(error)) from error
+
+
+def sums_in(folder: Path, store: Store) -> RolledStore | None:
+    """The sums by hour and day that a console of the folder keeps, where they hold every record of the store; None: the
+    records are to be read, which say the same."""
+    from tieline.settlement.rolled import RollUp  # of no use to most commands, which start the sooner without it
+
+    if not (folder / ROLLED_FILE).exists():
+        return None
+    try:
+        return RollUp(RolledStore(folder / ROLLED_FILE)).ready(store)
+    except StoreError:
+        return None
 
 
 def config_and_now(folder: Path) -> tuple[Config, datetime]:

@@ -30,7 +30,9 @@ from tieline.intake import IntakeError, read
 from tieline.ledger import Method
 from tieline.link import Link, heed
 from tieline.records import NetworkTick, Record, WeatherTick
+from tieline.settlement.rolled import RollUp
 from tieline.store import Selection, Store, StoreError
+from tieline.store.rolled.kept import RolledStore
 from tieline.tasks import Registry, beat
 
 T = TypeVar("T")
@@ -83,6 +85,7 @@ class Hub:
         self.live: dict[str, views.Live] = {}
         self.month = Month(fleet, lots)
         self.month_view: dict[str, Any] | None = None
+        self.rolled: RollUp | None = None  # while the room of long spans keeps one
         self.caught_up: float = 0.0
         self.store_error: str | None = None
         self._live_at: dict[str, float] = {}
@@ -116,6 +119,14 @@ class Hub:
                 return job(self.store)
 
         return await asyncio.to_thread(locked)
+
+    def kept(self, store: Store) -> RolledStore | None:
+        """The sums by hour and day where they hold every record of the store; else its records are to be read. Call it
+        within `read`."""
+        try:
+            return None if self.rolled is None else self.rolled.ready(store)
+        except StoreError:
+            return None  # a file that cannot be read is made anew; the records say the same
 
     # --- what a page loads ---------------------------------------------------------------------
 
@@ -231,10 +242,7 @@ class Hub:
             began = loop.time()
             with self.registry.attempt("month", "makes the running month"), contextlib.suppress(StoreError):
                 # A store that cannot be read is said by the fold, which reads it too.
-                if self.fold.oldest_told is not None:
-                    self.month.forget(self.fold.oldest_told)
-                    self.fold.oldest_told = None
-                self.month_view = await self.month.view(self.read, self.clock.now(), self.fold.money)
+                self.month_view = await self.month.view(self.read, self.clock.now(), self.fold.money, self.kept)
                 self._publish("month", self.month_view)
             await asyncio.sleep(max(MONTH_S, MONTH_SHARE * (loop.time() - began)))
 

@@ -174,8 +174,6 @@ class Fold:
         self.weather: dict[str, tuple[int, WeatherTick]] = {}
         # Changes with each record of money: what the month is a fold of.
         self.money = 0
-        # The earliest moment of which a sample came since somebody looked: sums by day from there are to be made again.
-        self.oldest_told: datetime | None = None
         self.replicas: dict[str, tuple[int, ReplicaState]] = {}
         self.traffic, self.placed = Traffic(), Placed()
         self.decisions: deque[WatchEntry] = deque(maxlen=MAX_DECISIONS)
@@ -302,8 +300,6 @@ class Fold:
     def _sample(self, seq: int, sample: Sample) -> None:
         if sample.unit_id not in self.units:
             return
-        if self.oldest_told is None or sample.at < self.oldest_told:
-            self.oldest_told = sample.at
         if _newer(self.samples.get(sample.unit_id), sample):
             self.samples[sample.unit_id] = (seq, sample)
         # A coarser sample (an hour of the past) speaks for each interval that it covers.

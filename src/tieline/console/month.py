@@ -1,7 +1,7 @@
 """The running month's production, from the books' own fold.
 
-The books are kept up by what was stored since the last look; hashes are summed by day, and a day is read
-again when samples of it were told.
+The books are kept up by what was stored since the last look. What machines, bills and settled hours come to is read of
+the console's sums by hour and day; while those are behind, of the records, a stretch at a time.
 """
 
 from __future__ import annotations
@@ -17,19 +17,25 @@ import msgspec
 
 from tieline.books import Invoice, InvoiceFold, MonthRecords
 from tieline.books.monthly import MonthlyUpdate, monthly_update
+from tieline.books.reports.sums import RolledSums, total_of
 from tieline.books.span import month_of, month_span
 from tieline.fleet import Fleet
 from tieline.ledger import Method
 from tieline.records import Reserved, Usage
-from tieline.settlement.month import Books, hashes_of, month_records, network_of
+from tieline.settlement.month import Books, month_records, network_of, sums_between
 from tieline.store import Cursor, Selection, Store, Stored
+from tieline.store.rolled.kept import RolledStore
 
 log = logging.getLogger("tieline.console")
 
 T = TypeVar("T")
 # Records folded at once while the store is held: about 20 ms.
 PAGE = 2_000
-DAY = timedelta(days=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# Records of so many sites are read a day at a time, of more an hour.
+FEW_SITES = 20
+# The sums of a store where they hold every record of it.
+Kept = Callable[[Store], RolledStore | None]
 
 
 class Read(Protocol):
@@ -84,7 +90,7 @@ class RunningInvoices:
 class Month:
     """One month at a time; `moved` is any number that changes when a record of money was stored.
 
-    The fold is `settlement.month`'s; kept between two looks are the books, the invoices and the hashes by day.
+    The fold is `settlement.month`'s; kept between two looks are the books and the invoices.
     `left_out` names what could not be booked or reckoned with.
     """
 
@@ -93,32 +99,37 @@ class Month:
         self.left_out: tuple[str, ...] = ()
         self.lots: Method = lots
         self.books = Books(lots)
-        self._days: dict[datetime, tuple[float, int]] = {}
         self._read: tuple[tuple[str, int], MonthRecords] | None = None
         self._billing: RunningInvoices | None = None
 
-    async def view(self, read: Read, now: datetime, moved: int = 0) -> dict[str, Any]:
-        """The month's figures as JSON, each with how it was computed and the records behind it."""
+    async def view(self, read: Read, now: datetime, moved: int = 0, kept: Kept = lambda store: None) -> dict[str, Any]:
+        """The month's figures as JSON, each with how it was computed and the records behind it. `kept`: the sums, where
+        they hold every record."""
         zone = self.books.keeper.policy.zone
         month = month_of(now, zone)
         start, end = month_span(month, zone)
         if self._read is None or self._read[0] != (month, moved):
-            await read(self.books.catch_up)
+            await self.booked(read)
             self._read = ((month, moved), await read(lambda s: month_records(s, month, self.books.keeper)))
         if self._billing is None or self._billing.fold.month != month:
             self._billing = RunningInvoices(month)
         await self._billing.catch_up(read)
-        hashes, samples = await self._hashes(read, start, now)
+        sums = await self._sums(read, start, min(end, now), kept)
         records = replace(
             self._read[1],
             invoiced=self._billing.fold.made(),
-            hashes=hashes,
-            hashrate_samples=samples,
+            sums=sums,
             network=await read(lambda s: network_of(s, start, end)),
         )
         update = monthly_update(self.fleet, month, now, records)
         self._say_once(update.left_out)
         return shown(update) | {"invoices": [billed(one) for one in records.invoiced]}
+
+    async def booked(self, read: Read) -> None:
+        """Book what is new, a page at a time, so that others who read are let in between."""
+        more = True
+        while more:
+            _, more = await read(self.books.step)
 
     def _say_once(self, left_out: tuple[str, ...]) -> None:
         """Each record once, however its reason is worded later: what a waiting sale lacks changes by the hour."""
@@ -128,22 +139,22 @@ class Month:
                 log.warning("left out of the month: %s", line)
         self.left_out = left_out
 
-    async def _hashes(self, read: Read, start: datetime, now: datetime) -> tuple[float, int]:
-        """Hashes of the month so far, and how many samples say so."""
-        for day in [d for d in self._days if d < start]:
-            del self._days[day]
-        day = start
-        while day < now:
-            if day not in self._days or now < day + DAY:
-                self._days[day] = await read(partial(hashes_of, start=day, end=min(day + DAY, now)))
-            day += DAY
-        known = [v for d, v in self._days.items() if d < now]
-        return sum(h for h, _ in known), sum(n for _, n in known)
+    async def _sums(self, read: Read, start: datetime, end: datetime, kept: Kept) -> RolledSums:
+        """Of all sites over [start, end); the same figures either way."""
 
-    def forget(self, since: datetime) -> None:
-        """Read the days from `since` on again: samples of them were told."""
-        for day in [d for d in self._days if d + DAY > since]:
-            del self._days[day]
+        def summed(store: Store) -> RolledSums | None:
+            rolled = kept(store)
+            return None if rolled is None else sums_between(store, start, end, rolled)
+
+        whole = await read(summed)
+        if whole is not None:
+            return whole
+        step, parts = DAY if len(self.fleet.sites) <= FEW_SITES else HOUR, list[RolledSums]()
+        while start < end:
+            until = min(end, start + step)
+            parts.append(await read(partial(sums_between, start=start, end=until)))
+            start = until
+        return total_of(parts)
 
 
 def _named(line: str) -> str:

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 import msgspec
 
-from tieline.books import MonthlyUpdate, month_before, month_span
+from tieline.books import Bookkeeper, MonthlyUpdate, month_before, month_span
 from tieline.books.causes import CAUSES
 from tieline.books.release import MonthlyRelease, ReleasePolicy, as_text
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
@@ -26,9 +26,10 @@ from tieline.economics import LEAST, Epoch
 from tieline.fleet import Fleet
 from tieline.ledger import Method
 from tieline.records import NetworkTick
-from tieline.settlement.month import network_of, update_of
+from tieline.settlement.month import network_of
 from tieline.settlement.release import draft_of
 from tieline.store import Store
+from tieline.store.rolled.kept import RolledStore
 
 OWN = "OWN"
 
@@ -50,16 +51,23 @@ class OwnBridge:
     causes: tuple[CauseShift, ...]
 
 
-def bridge_of(store: Store, fleet: Fleet, month: str, now: datetime, lots: Method, policy: ReleasePolicy) -> OwnBridge:
-    """Raises ValueError for a month, or one before it, of which nothing is known."""
+def bridge_of(
+    store: Store,
+    fleet: Fleet,
+    month: str,
+    now: datetime,
+    books: Bookkeeper | Method,
+    policy: ReleasePolicy,
+    kept: RolledStore | None = None,
+) -> OwnBridge:
+    """`books` and `kept` as in `draft_of`. Raises ValueError where nothing is known of a month or of the one before."""
     before = month_before(month)
-    drafts = [draft_of(store, fleet, one, now, lots, policy) for one in (before, month)]
+    drafts = [draft_of(store, fleet, one, now, books, policy, kept) for one in (before, month)]
     claims = [claim for draft in drafts for claim in _claims(draft.release, now)]
     start, end = month_span(before)[0], month_span(month)[1]
     chain = _chain(network_of(store, start, end), start, min(end, now))
     explained = bridge(ClaimBook(claims, chain), OWN, month, before)
-    updates = [update_of(store, fleet, one, now, lots) for one in (before, month)]
-    return OwnBridge(explained, tuple(_causes(*updates)))
+    return OwnBridge(explained, tuple(_causes(*(draft.update for draft in drafts))))
 
 
 def _claims(release: MonthlyRelease, now: datetime) -> list[Claim]:

@@ -29,6 +29,7 @@ from tieline.books.accounts import MINED
 from tieline.books.keeper import newest_of
 from tieline.books.reports.emissions import EmissionsOfMonth, emissions_of
 from tieline.books.reports.margins import Margins, SitesMeasured, margins_of
+from tieline.books.reports.sums import RolledSums, total_of
 from tieline.fleet import Fleet
 from tieline.ledger import BTC, Method
 from tieline.records import (
@@ -46,14 +47,15 @@ from tieline.records import (
     Record,
     Reserved,
     Sample,
-    Shortfall,
     Trade,
     Usage,
 )
 from tieline.settlement.kept import LedgerOfStore, ledger_of
+from tieline.settlement.rolled import SumsOfSpans
 from tieline.store import Selection, Store, Stored, StoreError
 from tieline.store.database import REAL, Disk
 from tieline.store.ledger import LedgerStore
+from tieline.store.rolled.kept import RolledStore
 
 log = logging.getLogger("tieline.settlement")
 
@@ -61,8 +63,8 @@ log = logging.getLogger("tieline.settlement")
 BEGINNING, END = datetime(2009, 1, 3, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 # Records of one stream read at once while the books are read from the start.
 PAGE = 2_000
-# Behind by more than this, only records of money are read.
-MANY = 20_000
+# Behind by more than this, only records of money are read, and looked for among so many others at once.
+MANY, STRETCH = 20_000, 100_000
 # Entries kept in memory while another process writes the ledger, before it is asked for again.
 WAITED = 500
 # The network tells itself every few minutes; a forecast may be the last that was said before a month.
@@ -89,38 +91,50 @@ class Books:
         self._begun = False
         self._kept: LedgerOfStore | None = None
         self._flushed, self._unwritten = 0, False
+        self._midway = False  # the last step left more to book
 
     def catch_up(self, store: Store) -> int:
         """Book what is new; returns how many records that were. Raises StoreError."""
+        count, more = 0, True
+        while more:
+            some, more = self.step(store)
+            count += some
+        return count
+
+    def step(self, store: Store) -> tuple[int, bool]:
+        """Book a page of what is new, in a fraction of a second however far behind the books are: (how many records
+        that were, whether there is more). Raises StoreError; what was booked before stays."""
+        if not self._midway:
+            self._open(store)
+        upto, after = store.last_seq(), self._seq or 0
+        if upto - after > MANY:
+            last, more = min(upto, after + STRETCH), True
+            numbers = store.numbers(MONEY, after, last, PAGE)
+            count = self._booked(store.numbered(numbers)) if numbers else 0
+            last = numbers[-1] if len(numbers) == PAGE else last
+        else:
+            page = store.follow(after, PAGE)
+            count = self._booked(page.items)
+            last, more = page.last, page.more
+        self._seq, self._midway = last, more
+        if count or last - self._flushed > MANY:
+            self._flush(last)
+        return count, more
+
+    def _open(self, store: Store) -> None:
+        """The ledger on disk as it was left, unless it is open already."""
         if self._kept is not None and not self._kept.ledger.writes and len(self._kept.ledger.tail.entries) > WAITED:
             self.close()  # who wrote them may have gone
             self._begun = False
-        if not self._begun:
-            self._kept = None if self._known is not None else ledger_of(store, self._lots, self._disk)
-            if self._kept is not None:
-                self.keeper, self._seq = self._kept.keeper(self._lots)
-                self._flushed = self._seq or 0
-            elif self._seq is not None:
-                self.keeper, self._seq = Bookkeeper(self._lots), None
-            self._begun = True
-        upto, count, after = store.last_seq(), 0, self._seq or 0
-        if upto - after > MANY:
-            numbers = store.numbers(MONEY, after, upto)
-            for start in range(0, len(numbers), PAGE):
-                some = numbers[start : start + PAGE]
-                count += self._booked(store.numbered(some))
-                self._flush(some[-1])
-        else:
-            more = True
-            while more:
-                page = store.follow(after, PAGE)
-                count += self._booked(page.items)
-                after, more = page.last, page.more
-            upto = max(upto, after)
-        if count or upto - self._flushed > MANY:
-            self._flush(upto)
-        self._seq = upto
-        return count
+        if self._begun:
+            return
+        self._kept = None if self._known is not None else ledger_of(store, self._lots, self._disk)
+        if self._kept is not None:
+            self.keeper, self._seq = self._kept.keeper(self._lots)
+            self._flushed = self._seq or 0
+        elif self._seq is not None:
+            self.keeper, self._seq = Bookkeeper(self._lots), None
+        self._begun = True
 
     def _flush(self, seq: int) -> None:
         """Where the disk takes nothing the books go on in memory: the records they are made of are on disk already."""
@@ -164,17 +178,27 @@ def books_of(store: Store, lots: Method = "fifo", known: datetime | None = None)
 
 
 def update_of(
-    store: Store, fleet: Fleet, month: str, now: datetime, books: Bookkeeper | Method = "fifo"
+    store: Store,
+    fleet: Fleet,
+    month: str,
+    now: datetime,
+    books: Bookkeeper | Method = "fifo",
+    *,
+    kept: RolledStore | None = None,
 ) -> MonthlyUpdate:
-    """The month's update as of `now`; `books` where they are read already, else the method of their lots. Raises
-    ValueError for a month that is not YYYY-MM, has not begun, or ended before the first record."""
+    """The month's update as of `now`; `books` where they are read already, else the method of their lots; `kept`: sums
+    that hold every record. Raises ValueError for a month that is not YYYY-MM, has not begun, or ended before the first
+    record."""
     keeper = books if isinstance(books, Bookkeeper) else books_of(store, books)
     start, end = month_span(month, keeper.policy.zone)
-    hashes, samples = hashes_of(store, start, min(end, now))
-    invoiced = invoices_of(store, month)
+    sums = sums_between(store, start, min(end, now), kept)
     read = month_records(store, month, keeper)
-    whole = dataclasses.replace(read, invoiced=invoiced, hashes=hashes, hashrate_samples=samples)
-    return monthly_update(fleet, month, now, whole)
+    return monthly_update(fleet, month, now, dataclasses.replace(read, invoiced=invoices_of(store, month), sums=sums))
+
+
+def sums_between(store: Store, start: datetime, end: datetime, kept: RolledStore | None = None) -> RolledSums:
+    """Of all sites together over [start, end)."""
+    return total_of(SumsOfSpans(store, kept).of_sites(start, end).values())
 
 
 def invoices_of(store: Store, month: str) -> list[Invoice]:
@@ -184,7 +208,7 @@ def invoices_of(store: Store, month: str) -> list[Invoice]:
 
 
 def month_records(store: Store, month: str, keeper: Bookkeeper) -> MonthRecords:
-    """The records of money and machines that a month's update is made of, without invoices and hashes."""
+    """The records of money and machines that a month's update is made of, without invoices and sums of sites."""
     start, end = month_span(month, keeper.policy.zone)
     return MonthRecords(
         book=keeper.book,
@@ -193,8 +217,6 @@ def month_records(store: Store, month: str, keeper: Bookkeeper) -> MonthRecords:
         unbookable=keeper.unbookable,
         payouts=store.between(Payout, start, end + timedelta(microseconds=1)),
         trades=store.between(Trade, start, end),
-        bills=store.between(PowerBill, start, end),
-        shortfalls=store.between(Shortfall, start, end),
         performances=store.between(Performance, start, end),
         network=network_of(store, start, end),
         operated=store.between(Operated, start, end),

@@ -5,17 +5,19 @@ What is opened says nothing of anybody else: of a request neither tenant nor key
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from tieline.books import month_span
 from tieline.books.keeper import newest_of
-from tieline.books.reports.partner import PartnerStatement, SitesOfMonth, by_site, parted
+from tieline.books.reports.partner import PartnerStatement, PayoutHashes, SitesOfMonth
+from tieline.books.reports.sums import RolledSums, by_site, parted, site_subject
 from tieline.fleet import Fleet, Partner
 from tieline.records import MeterReading, Payout, PowerBill, Sample, Shortfall, Usage
 from tieline.settlement.month import BEGINNING, SOON, span_of
+from tieline.settlement.rolled import SumsOfSpans
 from tieline.store import Store
 
 LINES = ("energy", "hashes", "mining", "inference", "heard", "faults")
@@ -44,32 +46,56 @@ def partner_named(fleet: Fleet, name: str) -> Partner:
     return found
 
 
-def sites_of_month(store: Store, month: str, now: datetime, zone: tzinfo = UTC) -> SitesOfMonth:
-    """What a month's records say of all sites. Raises ValueError for a month of which nothing is known."""
+def sites_of_month(
+    store: Store,
+    month: str,
+    now: datetime,
+    zone: tzinfo = UTC,
+    *,
+    sites: Collection[str] | None = None,
+    sums: SumsOfSpans | None = None,
+) -> SitesOfMonth:
+    """What a month's records say, day by day, of `sites`; None: of all. `sums`: of the store; None: of its records.
+    Raises ValueError for a month of which nothing is known."""
     start, end = span_of(store, month, now, zone)
-    whole = SitesOfMonth(zone)
-    payouts = _payouts(store, start, end)
-    whole.expects(payouts)
-    since = min((payout.span_start for payout in payouts), default=start)
-    for sample in store.each(Sample, min(since, start), end):
-        whole.take(sample, within=sample.at >= start)
-    for bill in newest_of(store.between(PowerBill, start, end)):
-        whole.take(bill)
-    for usage in store.each(Usage, start, end):
-        whole.take(usage)
-    for reading in store.each(MeterReading, start, end):
-        whole.take(reading)
-    for short in store.each(Shortfall, start, end):
-        whole.take(short)
-    return whole
+    sums = SumsOfSpans(store, None) if sums is None else sums
+    days: dict[tuple[date, str], RolledSums] = {}
+    for day, first, last in _days(start, end, zone):
+        if sites is None:
+            days |= {(day, site): one for site, one in sums.of_sites(first, last).items()}
+        else:
+            days |= {(day, site): sums.of(site_subject(site), first, last) for site in sites}
+    paid_for, simulated = [], any(one.simulated_bills for one in sums.of_sites(start, end).values())
+    for payout in _payouts(store, start, end):
+        paid_for.append(PayoutHashes(payout, sums.hashes(payout.span_start, payout.span_end)))
+        simulated |= payout.kind == "simulated"
+    return SitesOfMonth(zone, days, paid_for, simulated)
+
+
+def _days(start: datetime, end: datetime, zone: tzinfo) -> Iterator[tuple[date, datetime, datetime]]:
+    """Each day of the zone in [start, end), with where it begins and ends."""
+    at = start
+    while at < end:
+        day = at.astimezone(zone).date()
+        last = min(end, datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC))
+        yield day, at, last
+        at = last
 
 
 def partner_statement(
-    store: Store, fleet: Fleet, partner: Partner, month: str, now: datetime, zone: tzinfo = UTC
+    store: Store,
+    fleet: Fleet,
+    partner: Partner,
+    month: str,
+    now: datetime,
+    zone: tzinfo = UTC,
+    *,
+    sums: SumsOfSpans | None = None,
 ) -> PartnerStatement:
-    """Raises ValueError for a month of which nothing is known."""
+    """`sums` as in `sites_of_month`. Raises ValueError for a month of which nothing is known."""
     start, end = month_span(month, zone)
-    return sites_of_month(store, month, now, zone).statement(partner, month, start, end, now)
+    whole = sites_of_month(store, month, now, zone, sites=partner.sites, sums=sums)
+    return whole.statement(partner, month, start, end, now)
 
 
 def opened(store: Store, of: LineOpened, month: str, zone: tzinfo = UTC) -> Iterator[dict[str, Any]]:

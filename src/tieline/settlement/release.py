@@ -10,7 +10,8 @@ from typing import get_args
 
 import msgspec
 
-from tieline.books import month_before, month_span
+from tieline.books import Bookkeeper, month_before, month_span
+from tieline.books.monthly import MonthlyUpdate
 from tieline.books.release import (
     FORMS,
     Basis,
@@ -28,6 +29,7 @@ from tieline.records import ReleaseStep
 from tieline.records.treasury import ReleaseState
 from tieline.settlement.month import BEGINNING, END, books_of, recorded_from, update_of
 from tieline.store import Store
+from tieline.store.rolled.kept import RolledStore
 
 STATES: tuple[ReleaseState, ...] = get_args(ReleaseState)
 
@@ -39,6 +41,7 @@ class Draft:
     release: MonthlyRelease
     faults: tuple[str, ...]
     steps: tuple[ReleaseStep, ...]
+    update: MonthlyUpdate
 
     @property
     def published(self) -> ReleaseStep | None:
@@ -60,15 +63,24 @@ class Draft:
         return self.since[-1].state if self.since else "draft"
 
 
-def draft_of(store: Store, fleet: Fleet, month: str, now: datetime, lots: Method, policy: ReleasePolicy) -> Draft:
-    """Raises ValueError for a month of which nothing is known, StoreError while it is read."""
-    keeper = books_of(store, lots)
+def draft_of(
+    store: Store,
+    fleet: Fleet,
+    month: str,
+    now: datetime,
+    books: Bookkeeper | Method,
+    policy: ReleasePolicy,
+    kept: RolledStore | None = None,
+) -> Draft:
+    """`books` where they are read already, else the method of their lots; `kept`: sums that hold every record. Raises
+    ValueError for a month of which nothing is known, StoreError while it is read."""
+    keeper = books if isinstance(books, Bookkeeper) else books_of(store, books)
     zone = keeper.policy.zone
     start, end = month_span(month, zone)
     before = month_before(month)
     steps = store.between(ReleaseStep, BEGINNING, END)
     basis = Basis(
-        update=update_of(store, fleet, month, now, keeper),
+        update=update_of(store, fleet, month, now, keeper, kept=kept),
         book=keeper.book,
         policy=policy,
         before=next(iter(_published(steps, before)), None),
@@ -82,7 +94,7 @@ def draft_of(store: Store, fleet: Fleet, month: str, now: datetime, lots: Method
     basis = replace(basis, published=next((one for one in _published(steps, month) if _otherwise(one, plain)), None))
     release = make(basis)
     mine = sorted((one for one in steps if one.month == month), key=lambda one: one.known_at)
-    return Draft(release, (*faults(release, basis), *_own(release, basis)), tuple(mine))
+    return Draft(release, (*faults(release, basis), *_own(release, basis)), tuple(mine), basis.update)
 
 
 def refusal(draft: Draft, state: ReleaseState, by: str) -> str | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import msgspec
 
+from tieline.books.reports.sums import RolledSums, market_subject, site_subject
 from tieline.fleet import Site
-from tieline.settlement.rolled import RolledSums, market_subject, rolled_between, site_subject
+from tieline.settlement.rolled import rolled_between
 from tieline.store.rolled.kept import DAY_S, HOUR_S, RolledStore
 
 # Hours of so many days are drawn one by one, beyond it days: 800 points are what a chart has room for.
@@ -56,7 +57,6 @@ def span_rows(
 
 def row_of(at: datetime, own: RolledSums, market: RolledSums, unit_s: float, elapsed_s: float) -> SpanRow:
     """`unit_s`: unit-seconds that were there to be heard."""
-    milli_wh = own.mining_milli_wh + own.inference_milli_wh + own.aux_milli_wh
     return SpanRow(
         at=at,
         mwh=own.power_ws / 3.6e9 if own.power_s else None,
@@ -64,7 +64,7 @@ def row_of(at: datetime, own: RolledSums, market: RolledSums, unit_s: float, ela
         ehs=own.hashes / elapsed_s / 1e18 if own.hash_s and elapsed_s else None,
         modelled_tokens=own.modelled_tokens if own.token_samples else None,
         metered_mwh=own.meter_ws / 3.6e9 if own.meter_s else None,
-        billed_mwh=milli_wh / 1e9 if own.bills else None,
+        billed_mwh=float(own.billed_wh) / 1e6 if own.bills else None,
         cost_usd=own.cost_usd,
         market_usd_per_mwh=market.price_usd_per_mwh,
         made_sats=own.made_sats if own.settled else None,
@@ -74,16 +74,6 @@ def row_of(at: datetime, own: RolledSums, market: RolledSums, unit_s: float, ela
         nano_usd=own.nano_usd,
         simulated=own.simulated > 0,
     )
-
-
-def total_of(rows: Iterable[RolledSums]) -> RolledSums:
-    """Of hours or days of one subject, exact."""
-    names = RolledSums.__struct_fields__
-    sums = dict.fromkeys(names, 0)
-    for row in rows:
-        for name in names:
-            sums[name] += getattr(row, name)
-    return RolledSums(**sums)
 
 
 def size_of(days: int) -> int:

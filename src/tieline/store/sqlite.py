@@ -333,11 +333,13 @@ class Store:
             return stored.record
         return None
 
-    def numbers(self, streams: Sequence[type[Storable]], after: int, upto: int) -> list[int]:
-        """The sequence numbers above `after` and up to `upto` of all records of these streams, in their order."""
+    def numbers(self, streams: Sequence[type[Storable]], after: int, upto: int, most: int) -> list[int]:
+        """The sequence numbers above `after` and up to `upto` of records of these streams, in their order; the first
+        `most` of them."""
         marks = ",".join("?" * len(streams))
-        values: list[Value] = [*(one.__name__ for one in streams), after, upto]
-        sql = f"SELECT seq FROM record WHERE stream IN ({marks}) AND seq > ? AND seq <= ? ORDER BY seq"
+        values: list[Value] = [*(one.__name__ for one in streams), after, upto, most]
+        # By number and not by the index of streams, which would read all of them, and sort, for each page.
+        sql = f"SELECT seq FROM record WHERE stream || '' IN ({marks}) AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
         return [seq for (seq,) in self._db.each(sql, values)]
 
     def numbered(self, seqs: Sequence[int]) -> list[Stored]:

@@ -12,10 +12,11 @@ import click
 
 from tieline.books import month_span
 from tieline.books.reports.partner import PartnerLine, PartnerStatement
-from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.cli.folder import config_and_now, data_dir, open_store, sums_in
 from tieline.cli.money.keep import in_json, keeper_of
 from tieline.cli.outcome import NothingThereError
 from tieline.settlement.partners import LINES, LineOpened, NoPartnerError, opened, partner_named, partner_statement
+from tieline.settlement.rolled import SumsOfSpans
 
 
 @click.command()
@@ -43,7 +44,8 @@ def partner(
             for row in opened(store, line, month, zone):
                 click.echo(json.dumps(row, default=in_json))
             return
-        made = partner_statement(store, config.fleet, of, month, now, zone)
+        sums = SumsOfSpans(store, sums_in(data_dir, store))
+        made = partner_statement(store, config.fleet, of, month, now, zone, sums=sums)
     except NoPartnerError as error:
         raise NothingThereError(str(error)) from error
     except ValueError as error:

@@ -11,7 +11,7 @@ import msgspec
 
 from tieline.books.release import FORMS, ReleasePolicy, against, text_digest
 from tieline.cli.files.tables import text_of
-from tieline.cli.folder import config_and_now, open_store
+from tieline.cli.folder import config_and_now, open_store, sums_in
 from tieline.cli.money.keep import record_all
 from tieline.cli.outcome import AnswerIsNoError
 from tieline.fleet import Fleet
@@ -43,7 +43,7 @@ def draft_in(folder: Path, month: str, policy: ReleasePolicy) -> Draft:
     config, now = config_and_now(folder)
     store = open_store(folder)
     try:
-        return draft_of(store, fleet_of(folder), month, now, config.treasury.lots, policy)
+        return draft_of(store, fleet_of(folder), month, now, config.treasury.lots, policy, sums_in(folder, store))
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     finally:

@@ -16,7 +16,7 @@ from tieline.books import MonthlyUpdate, month_of
 from tieline.books.causes import CAUSES
 from tieline.books.release import FORMS
 from tieline.cli.files.tables import text_of
-from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.cli.folder import config_and_now, data_dir, open_store, sums_in
 from tieline.cli.money.keep import in_json
 from tieline.cli.money.release import advance, compared, draft_in, fleet_of, policy_of
 from tieline.cli.outcome import NothingThereError
@@ -85,7 +85,8 @@ def update(month: str | None, named: str | None, data_dir: Path, as_json: bool, 
     fleet = fleet_of(data_dir)
     try:
         books = books_of(store, config.treasury.lots)
-        made = update_of(store, fleet, month or month_of(now, books.policy.zone), now, books)
+        month = month or month_of(now, books.policy.zone)
+        made = update_of(store, fleet, month, now, books, kept=sums_in(data_dir, store))
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -102,7 +103,8 @@ def _explained(folder: Path, month: str, policy: Path | None, as_json: bool) -> 
     config, now = config_and_now(folder)
     store = open_store(folder)
     try:
-        made = bridge_of(store, fleet_of(folder), month, now, config.treasury.lots, policy_of(policy))
+        lots, sums = config.treasury.lots, sums_in(folder, store)
+        made = bridge_of(store, fleet_of(folder), month, now, lots, policy_of(policy), sums)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     finally:

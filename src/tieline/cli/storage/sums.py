@@ -15,11 +15,12 @@ from typing import Final
 import click
 import msgspec
 
+from tieline.books.reports.sums import RolledSums, site_subject, total_of
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.fleet import Site
-from tieline.settlement.rolled import RolledSums, RollUp, parts_between, rolled_between, site_subject, summed
-from tieline.settlement.spans import SpanRow, size_of, span_rows, total_of
+from tieline.settlement.rolled import RollUp, parts_between, rolled_between, summed
+from tieline.settlement.spans import SpanRow, size_of, span_rows
 from tieline.store import Store, StoreError
 from tieline.store.rolled.kept import DAY_S, HOUR_S, ROLLED_FILE, OvertakenError, RolledStore
 

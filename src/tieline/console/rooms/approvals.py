@@ -104,6 +104,7 @@ class Approvals:
             return f"{site.id}: a person confirms each plan", f"{site.id} acts on its plans without asking"
         if form.what == "invoice":
             return "not issued", form.after
+        await self.hub.month.booked(self.hub.read)
         return await self.hub.read(self._coins), form.after
 
     def _coins(self, store: Store) -> str:

@@ -140,6 +140,7 @@ class MoneyPages:
 
     async def _answer(self, job: Any) -> Response:
         try:
+            await self.hub.month.booked(self.hub.read)
             answer, status = await self.hub.read(job), 200
         except StoreError as error:
             answer, status = {"error": str(error)}, 503
@@ -337,7 +338,8 @@ def entry_view(entry: Entry, number: int | None) -> Json:
 def release_view(store: Store, hub: Hub, month: str, now: datetime) -> Json:
     """The month as it would be published now, what keeps it from that, and its steps. Raises ValueError."""
     policy = ReleasePolicy(company=hub.fleet.name)
-    draft = draft_of(store, hub.fleet, month, now, hub.month.lots, policy)
+    hub.month.books.catch_up(store)
+    draft = draft_of(store, hub.fleet, month, now, hub.month.books.keeper, policy, hub.kept(store))
     release = draft.release
     steps: Sequence[Json] = [{"state": one.state, "by": one.by, "at": one.known_at.timestamp()} for one in draft.steps]
     return {
@@ -357,8 +359,9 @@ def bridge_view(store: Store, hub: Hub, month: str, now: datetime) -> Json:
     """Why the month's production changed; `why_not` where nothing is known of it or of the month before. Raises
     ValueError for what is no month."""
     month_span(month)
+    hub.month.books.catch_up(store)
     try:
-        made = bridge_of(store, hub.fleet, month, now, hub.month.lots, ReleasePolicy())
+        made = bridge_of(store, hub.fleet, month, now, hub.month.books.keeper, ReleasePolicy(), hub.kept(store))
     except ValueError as error:
         return {"why_not": str(error)}
     if isinstance(made.bridge, NoBridge):

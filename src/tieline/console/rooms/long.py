@@ -14,13 +14,14 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tieline.books.reports.sums import site_subject, total_of
 from tieline.console.door import Row
 from tieline.console.events import READ_S, Hub
 from tieline.console.forms import answer, failed
 from tieline.fleet import Site
 from tieline.people import Right
-from tieline.settlement.rolled import RollUp, rolled_between, site_subject
-from tieline.settlement.spans import size_of, span_rows, total_of
+from tieline.settlement.rolled import RollUp, rolled_between
+from tieline.settlement.spans import size_of, span_rows
 from tieline.store import StoreError
 from tieline.store.rolled.kept import DAY_S, ROLLED_FILE, OvertakenError, RolledStore
 from tieline.tasks import beat
@@ -41,7 +42,6 @@ class LongRoom:
 
     def __init__(self, hub: Hub, folder: Path | None) -> None:
         self.hub, self.folder = hub, folder
-        self.roll: RollUp | None = None
         self._whole = False
         self._counted = (0, 0)  # up to which record, and the last there is
 
@@ -50,9 +50,9 @@ class LongRoom:
             self.hub.registry.keep("sums by hour and day", "adds records up for pages of months", self._follow)
 
     def stop(self) -> None:
-        if self.roll is not None:
-            self.roll.kept.close()
-            self.roll = None
+        if self.hub.rolled is not None:
+            self.hub.rolled.kept.close()
+            self.hub.rolled = None
 
     def rows(self) -> list[Row]:
         """Path, method, the right it needs, handler."""
@@ -68,7 +68,7 @@ class LongRoom:
             days = 0
         if not 1 <= days <= MOST_DAYS:
             return failed(400, f"days: give 1 to {MOST_DAYS}")
-        roll = self.roll
+        roll = self.hub.rolled
         try:
             # Not there in a console without a folder, and for a moment after its start.
             view = await asyncio.to_thread(
@@ -81,7 +81,7 @@ class LongRoom:
     async def _follow(self) -> None:
         self.stop()
         assert self.folder is not None
-        roll = self.roll = RollUp(await asyncio.to_thread(RolledStore, self.folder / ROLLED_FILE))
+        roll = self.hub.rolled = RollUp(await asyncio.to_thread(RolledStore, self.folder / ROLLED_FILE))
         loop = asyncio.get_running_loop()
         while True:
             beat(LOOK_S + READ_S)

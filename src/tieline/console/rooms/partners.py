@@ -11,13 +11,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from tieline.books import month_of
+from tieline.books import month_of, month_span
 from tieline.books.reports.partner import PartnerLine, PartnerStatement
 from tieline.books.reports.partner_page import SCRIPT_DIGEST, StandingAsk, records_page, statement_page
 from tieline.console.door import Handler, Row
@@ -30,7 +31,8 @@ from tieline.link import LinkDownError
 from tieline.people import Account, Right
 from tieline.records import AnyRecord, PartnerAsk
 from tieline.settlement.partners import LINES, LineOpened, opened, partner_statement
-from tieline.store import StoreError
+from tieline.settlement.rolled import DAY, SumsOfSpans
+from tieline.store import Store, StoreError
 
 Json = dict[str, Any]
 # A month is read whole: the same one again only after so long.
@@ -174,11 +176,24 @@ class PartnerRoom:
             at = asyncio.get_running_loop().time()
             known = self._made.get((partner.id, month))
             if known is None or at - known[0] > FRESH_S:
-                made = await self.hub.read(lambda s: partner_statement(s, self.hub.fleet, partner, month, now))
+                sums = await self._sums(*month_span(month), now)
+                made = await self.hub.read(
+                    lambda s: partner_statement(s, self.hub.fleet, partner, month, now, sums=sums)
+                )
                 if len(self._made) > 100:
                     self._made.clear()
                 known = self._made[partner.id, month] = (at, made)
         return known[1]
+
+    async def _sums(self, start: datetime, end: datetime, now: datetime) -> SumsOfSpans:
+        """Those that are kept, where they hold every record; else each day's is read of the records, with others who
+        read let in between."""
+        sums = await self.hub.read(lambda s: SumsOfSpans(s, self.hub.kept(s)))
+        while not sums.kept and start < min(end, now):
+            until = min(end, start + DAY)
+            await self.hub.read(partial(_read_day, sums, start, until))
+            start = until
+        return sums
 
     async def _rows(self, request: Request, partner: Partner) -> list[Json]:
         asked = request.query_params
@@ -210,6 +225,11 @@ class PartnerRoom:
                 return failed(503, str(error))
 
         return ask
+
+
+def _read_day(sums: SumsOfSpans, start: datetime, end: datetime, store: Store) -> None:
+    """From then on it is known; `store` is held meanwhile."""
+    sums.of_sites(start, end)
 
 
 def partner_asking(partner: Partner, asked: Sequence[PartnerAsk]) -> Partner:

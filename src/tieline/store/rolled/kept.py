@@ -115,6 +115,19 @@ class RolledStore:
         for at, sums in self._db.rows(sql, (subject, size, *span)):
             yield from_micros(at * 1_000_000), _decode(sums)
 
+    def subjects(self) -> list[str]:
+        """All of which anything is kept, in order; each is found by a step of the index, not by reading every row."""
+        sql = """
+            WITH RECURSIVE next(subject) AS (
+                SELECT min(subject) FROM rolled
+                UNION ALL
+                SELECT (SELECT min(r.subject) FROM rolled r WHERE r.subject > next.subject) FROM next
+                WHERE next.subject IS NOT NULL
+            )
+            SELECT subject FROM next WHERE subject IS NOT NULL
+        """
+        return [str(subject) for (subject,) in self._db.rows(sql)]
+
     def close(self) -> None:
         self._db.close()
 
