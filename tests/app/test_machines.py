@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from tests.dispatch.fleets import FREE, T0, demand, fleet, network, price, site,
 from tests.store.server import Server, running
 
 from tieline import records
-from tieline.app.joins import JoinError
+from tieline.app.joins import JoinBook, JoinError
 from tieline.app.machines import leading
-from tieline.app.machines.book import SharedBook, changed_joins, joins_of
+from tieline.app.machines.book import SharedBook, change_joins, joins_of
 from tieline.app.machines.keys import KEYS_FILE, read_keys
 from tieline.app.machines.run import RunOptions, prepare_part
 from tieline.app.up import UpError
@@ -153,15 +154,29 @@ def test_every_server_of_the_link_knows_the_same_book(server: Server, tmp_path: 
         (folder / KEYS_FILE).write_text("{}")
         (folder / "store.json").write_text(json.dumps({"url": url}))
     Store(StorePlace(one, url), records.encode, records.decode).close()
-    with changed_joins(one) as book:
-        name = book.offer("one", wall_now())
+    name = change_joins(one, lambda book: book.offer("one", wall_now()))
     assert list(joins_of(two).tokens) == [name]
     shared = SharedBook(two)
-    with shared.changed() as book:
-        assert book.spend(name, wall_now())[0] == "one"
+    assert shared.change(lambda book: book.spend(name, wall_now()))[0] == "one"
     assert list(joins_of(one).sites) == ["one"]
-    with pytest.raises(JoinError, match="at this moment"), shared.changed(), changed_joins(one) as other:
-        other.revoke("one", wall_now())
+    looked = list[int]()
+
+    def offer_beside_another(book: JoinBook) -> str:
+        looked.append(len(book.tokens))
+        if len(looked) == 1:
+            change_joins(one, lambda other: other.offer("one", wall_now()))
+        return book.offer("one", wall_now())
+
+    mine = shared.change(offer_beside_another)
+    assert looked == [0, 1], "made again, of the book as the other left it"
+    assert len(joins_of(one).tokens) == 2
+    assert mine in joins_of(two).tokens
+    with ThreadPoolExecutor(4) as pool:
+        names = list(pool.map(lambda n: change_joins(one, lambda book: book.offer("one", wall_now())), range(12)))
+    assert set(names) <= joins_of(two).tokens.keys()
+    with pytest.raises(JoinError, match="spent or too old"):
+        shared.change(lambda book: book.spend(name, wall_now()))
+    change_joins(one, lambda book: book.revoke("one", wall_now()))
     assert joins_of(one).sites["one"].password is None
     shared.close()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tieline.app.joins import LINK_FOLDER, TLS_FOLDER, JoinBook, JoinError, Welcome, config_of, read_book
-from tieline.app.machines.book import SharedBook, changed_joins
+from tieline.app.machines.book import SharedBook, change_joins
 from tieline.app.runtime import Runtime
 from tieline.clock import wall_now
 from tieline.config import Config, is_loopback
@@ -202,9 +202,13 @@ class Users:
     async def welcome(self, subject: str, data: bytes) -> bytes:
         """What somebody is given who spends a token: its site's password and configuration, nothing of other sites."""
         try:
-            with changed_joins(self.runtime.data) as book:
-                site_id, password = book.spend(subject.removeprefix("join."), wall_now())
-                config = config_of(self.config, site_id)
+            name = subject.removeprefix("join.")
+
+            def spend(book: JoinBook) -> tuple[str, str, bytes]:
+                site_id, password = book.spend(name, wall_now())
+                return site_id, password, config_of(self.config, site_id)
+
+            site_id, password, config = change_joins(self.runtime.data, spend)
             key, number = public_key(self.runtime.data / LINK_FOLDER), last_number(self.runtime.data / LINK_FOLDER)
         except (JoinError, KeyError, KeyFileError) as error:
             return msgspec.json.encode(Welcome(error=str(error.args[0])))

@@ -14,8 +14,8 @@ import click
 
 from tieline.app.agent_run import join as join_platform
 from tieline.app.agent_run import run_agent
-from tieline.app.joins import Credentials, JoinError, TokenText
-from tieline.app.machines.book import changed_joins, is_shared, joins_of
+from tieline.app.joins import Credentials, JoinBook, JoinError, TokenText
+from tieline.app.machines.book import change_joins, is_shared, joins_of
 from tieline.app.runtime import Runtime
 from tieline.app.up import read_state
 from tieline.cli.folder import data_dir
@@ -61,11 +61,13 @@ def token(data_dir: Path, site_id: str) -> None:
     _known(runtime, site_id)
     if abs(runtime.clock.now() - wall_now()) > SAME_TIME or runtime.speed != 1:
         raise JoinError("the world here does not run in the wall's time; a site elsewhere does: start without --speed")
-    with changed_joins(data_dir) as book:
+
+    def offer(book: JoinBook) -> TokenText:
         name = book.offer(site_id, wall_now())
         password, url = book.tokens[name].password, runtime.link_public or runtime.link_url
-        text = TokenText(url=url, site_id=site_id, name=name, password=password, authority=runtime.link_authority)
-    click.echo(str(text))
+        return TokenText(url=url, site_id=site_id, name=name, password=password, authority=runtime.link_authority)
+
+    click.echo(str(change_joins(data_dir, offer)))
 
 
 @site.command("list")
@@ -94,8 +96,7 @@ def list_(data_dir: Path, as_json: bool) -> None:
 def revoke(data_dir: Path, site_id: str) -> None:
     """Cut SITE off the link at once. It may join again with a new token."""
     _known(_started(data_dir), site_id)
-    with changed_joins(data_dir) as book:
-        book.revoke(site_id, wall_now())
+    change_joins(data_dir, lambda book: book.revoke(site_id, wall_now()))
     click.echo(f"{site_id} is cut off. A new `tieline site token {site_id}` lets it join again.")
 
 
@@ -105,9 +106,12 @@ def revoke(data_dir: Path, site_id: str) -> None:
 @_one_line
 def take(data_dir: Path, site_id: str) -> None:
     """Have the platform run SITE itself again, from its next start; what joined as SITE is cut off at once."""
-    with changed_joins(data_dir) as book:
+
+    def taken(book: JoinBook) -> None:
         if book.sites.pop(site_id, None) is None:
             raise JoinError(f"{site_id} did not join from elsewhere; `tieline site list` shows those that did")
+
+    change_joins(data_dir, taken)
     click.echo(f"{site_id} runs here again from the next `tieline up`.")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -17,6 +17,10 @@ from tieline.store.lead.kept import Kept, KeptDocument, open_kept
 from tieline.store.place import place_of
 
 DOCUMENT: Final = "joins"
+# Each that comes in between has made its change, so that as many at once all have theirs.
+MOST_AT_ONCE: Final = 50
+
+T = TypeVar("T")
 
 _read = msgspec.json.Decoder(JoinBook).decode
 
@@ -31,15 +35,17 @@ class SharedBook:
     def read(self) -> JoinBook:
         return self._parsed(self._document())
 
-    @contextlib.contextmanager
-    def changed(self) -> Iterator[JoinBook]:
-        """The book, written back when the block ends without an error."""
-        document = self._document()
-        book = self._parsed(document)
-        yield book
-        with _told():
-            if not self._kept.write(DOCUMENT, document.version, msgspec.json.encode(book)):
-                raise JoinError("somebody else changed the book of joins at this moment; say it again")
+    def change(self, change: Callable[[JoinBook], T]) -> T:
+        """Make a change of the book, and keep it where `change` ends without an error. Where somebody else changed the
+        book meanwhile it is made again, of the book as it then is: of any number who come at once each has its own."""
+        for _ in range(MOST_AT_ONCE):
+            document = self._document()
+            book = self._parsed(document)
+            made = change(book)
+            with _told():
+                if self._kept.write(DOCUMENT, document.version, msgspec.json.encode(book)):
+                    return made
+        raise JoinError(f"the book of joins was changed by others {MOST_AT_ONCE} times meanwhile; say it again")
 
     def close(self) -> None:
         self._kept.close()
@@ -71,15 +77,14 @@ def joins_of(data: Path) -> JoinBook:
         return book.read()
 
 
-@contextlib.contextmanager
-def changed_joins(data: Path) -> Iterator[JoinBook]:
-    """The book, wherever it is kept, written back when the block ends without an error. Raises JoinError."""
+def change_joins(data: Path, change: Callable[[JoinBook], T]) -> T:
+    """Make a change of the book, wherever it is kept, and keep it where `change` ends without an error, which may be
+    called again with a newer book. Raises JoinError."""
     if not is_shared(data):
         with changed_book(data) as book:
-            yield book
-        return
-    with contextlib.closing(SharedBook(data)) as shared, shared.changed() as book:
-        yield book
+            return change(book)
+    with contextlib.closing(SharedBook(data)) as shared:
+        return shared.change(change)
 
 
 @contextlib.contextmanager
