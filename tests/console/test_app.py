@@ -21,6 +21,7 @@ from tieline import records
 from tieline.clock import SimClock
 from tieline.console.app import Shown, make_app
 from tieline.console.rooms import chat
+from tieline.disclosures.facts.keep import LiveBook
 from tieline.fleet import Fleet
 from tieline.records import Accepted, Action, Instruction, Override, Payout, Sample, admit, encode_batch
 from tieline.store import Store
@@ -222,6 +223,16 @@ def test_disclosures_open_to_their_claims_and_checks(client: TestClient) -> None
     assert table.headers["content-type"].startswith("text/csv")
     assert table.text.startswith("month,issuer")
     assert client.get("/api/disclosures/table.xls").status_code == 404
+
+
+def test_facts_that_cannot_be_read_are_one_line(store: Store, fleet: Fleet, world: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "disclosures.jsonl").write_text("no claim\n")
+    app = make_app(store, fleet, SimClock(world.NOW), shown=Shown(disclosures=LiveBook(tmp_path / "disclosures.jsonl")))
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000)) as client:
+        for path in ("", "/grid", "/grid.csv", "/table.csv", "/table.json", "/figure/CANG.2025-09.btc_sold", "/desk"):
+            answer = client.get(f"/api/disclosures{path}")
+            assert (path, answer.status_code) == (path, 500)
+            assert "mend or remove the line" in answer.json()["error"]
 
 
 def _gateway(status: int = 200) -> Starlette:

@@ -156,6 +156,14 @@ def test_typed_in_facts_are_kept(tmp_path: Path) -> None:
         (("figure", "nothing"), "no figure"),
         (("compare", "--month", "May"), "YYYY-MM"),
         (("check", "--as-of", "soon"), "YYYY-MM-DD"),
+        (("check", "--as-of", "9999-12-31"), "YYYY-MM-DD"),
+        (("check", "--period", "soon"), "YYYY-MM"),
+        (("check", "--issuer", "nobody"), "no miner NOBODY in the book"),
+        (("explain", "CANG", "0001-01"), "YYYY-MM"),
+        (("explain", "CANG", "9999-12"), "YYYY-MM"),
+        (("explain", "CANG", "2025-11", "--base", "0001-01"), "--base: '0001-01'"),
+        (("read", "-", "--published", "next week"), "YYYY-MM-DD"),
+        (("desk", "correct", "ID", "--period", "3024-01"), "2009 to 2199"),
         (("fetch", "edgar"), "--ticker or --cik"),
         (("fetch", "edgar", "--cik", "5"), "TIELINE_SEC_USER_AGENT"),
         (("fetch", "wire", "nowhere"), "no web address"),
@@ -169,6 +177,13 @@ def test_bad_input_is_one_line_that_says_what_to_do(
     assert result.exit_code != 0
     assert why in result.output
     assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_a_miner_is_found_by_its_ticker_in_any_case(tmp_path: Path) -> None:
+    upper, lower = (run(tmp_path, "check", "--issuer", name, "--json").output for name in ("CANG", "cang"))
+    assert upper == lower
+    assert json.loads(lower)["verdicts"]
 
 
 def test_a_folder_is_fetched(tmp_path: Path) -> None:

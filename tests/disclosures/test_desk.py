@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -55,6 +56,26 @@ def test_a_correction_says_what_was_read(desk: CandidateFile) -> None:
     claim = desk.book([]).all[0]
     assert (claim.figure, claim.value, claim.fact.method) == ("MARA.2025-06.btc_produced", 651, "typed")
     assert "650.5" in (claim.note or "")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (Correction(value=Decimal("1e999999999")), "out of bounds"),
+        (Correction(value=Decimal("NaN")), "no number"),
+        (Correction(period="0001-01"), "YYYY-MM"),
+    ],
+)
+def test_a_correction_is_held_to_what_any_claim_is(desk: CandidateFile, change: Correction, says: str) -> None:
+    with pytest.raises(DeskError, match=says):
+        desk.decide("correct", desk.waiting()[0].id, "Jane", NOW, change=change)
+    assert not desk.accepted()
+
+
+def test_a_candidate_of_no_day_is_not_accepted(desk: CandidateFile) -> None:
+    desk.put([msgspec.structs.replace(desk.waiting()[0], published="next week")])
+    with pytest.raises(DeskError, match="next week"):
+        desk.decide("accept", next(w.id for w in desk.waiting() if w.published == "next week"), "Jane", NOW)
 
 
 @pytest.mark.parametrize(("action", "who", "says"), [("reject", "Jane", "reason"), ("accept", " ", "who")])

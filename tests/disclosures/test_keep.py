@@ -64,7 +64,12 @@ def test_nothing_is_nothing(keeper: FileKeeper) -> None:
         ({"unit": "USD"}, "must be BTC"),
         ({"period": "soon"}, "YYYY-MM"),
         ({"issuer": None}, "--issuer"),
+        ({"period": "0001-01"}, "YYYY-MM"),
+        ({"period": "2300-01"}, "2009 to 2199"),
+        ({"issuer": ""}, "--issuer"),
         ({"value": Decimal("NaN")}, "no number"),
+        ({"value": Decimal("1e999999999")}, "out of bounds"),
+        ({"value": Decimal("1e-999999")}, "out of bounds"),
     ],
 )
 def test_what_could_not_be_read_back_is_not_kept(keeper: FileKeeper, change: dict[str, object], why: str) -> None:
@@ -72,6 +77,13 @@ def test_what_could_not_be_read_back_is_not_kept(keeper: FileKeeper, change: dic
     with pytest.raises(KeepError, match=why):
         keeper.append([*CLAIMS, bad])
     assert keeper.claims() == ()
+
+
+@pytest.mark.parametrize("name", ["published", "dateline"])
+def test_a_day_that_is_none_is_not_kept(keeper: FileKeeper, name: str) -> None:
+    """Every check of the book reckons with it."""
+    with pytest.raises(KeepError, match="YYYY-MM-DD"):
+        keeper.append([msgspec.structs.replace(CLAIMS[0], **{name: "5 Jan"})])
 
 
 def test_without_a_file_the_book_is_the_shipped_one(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from tieline.cli.outcome import NothingThereError
-from tieline.cli.sector.shared import dump, facts_option, guarded, json_option
+from tieline.cli.sector.shared import dump, facts_option, guarded, json_option, period_option
 from tieline.clock import wall_now
 from tieline.disclosures.facts.desk import Action, CandidateFile, Correction, path_beside
 from tieline.disclosures.facts.keep import FileKeeper, book
@@ -78,7 +78,7 @@ _plain("restore", "TARGET", "Undo the last decision on a candidate or a claim.")
 @desk.command()
 @click.argument("candidate")
 @click.option("--value", help="The figure as it should be.")
-@click.option("--period", help="YYYY-MM, YYYYQn or YYYY-MM-DD.")
+@period_option
 @click.option("--field", help="One of `tieline disclosures fields`.")
 @_deciding
 def correct(

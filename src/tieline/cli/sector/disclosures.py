@@ -24,6 +24,7 @@ from tieline.cli.sector.shared import (
     guarded,
     json_option,
     kind_option,
+    period_option,
     published_option,
     table_text,
     verdicts_text,
@@ -104,7 +105,7 @@ def read(
 @disclosures.command()
 @click.argument("file", required=False)
 @click.option("--issuer", help="Ticker.")
-@click.option("--period", help="YYYY-MM, YYYYQn or YYYY-MM-DD.")
+@period_option
 @click.option("--check", "only", type=click.Choice(sorted(CHECKS)), help="One check.")
 @click.option("--findings", is_flag=True, help="Leave out what simply holds.")
 @published_option
@@ -136,6 +137,8 @@ def check(
         held = agreement(ours, claims)
         mine = {claim.id for claim in claims}
         ours = ClaimBook((*ours.all, *claims))
+    if issuer is not None and (issuer := issuer.upper()) not in ours.issuers:
+        raise NothingThereError(f"no miner {issuer} in the book; it has {', '.join(ours.issuers)}")
     verdicts = list(check_book(ours.on(_chain(epochs, facts)), issuer=issuer, period=period))
     if only is not None:
         verdicts = [verdict for verdict in verdicts if verdict.check == only]
@@ -168,8 +171,9 @@ def explain(
     from tieline.disclosures.comparison.explain import Bridge, bridge
     from tieline.disclosures.facts.periods import is_month
 
-    if not is_month(month):
-        raise click.BadParameter(f"{month!r}: write YYYY-MM", param_hint="MONTH")
+    for name, given in (("MONTH", month), ("--base", base)):
+        if given is not None and not is_month(given):
+            raise click.BadParameter(f"{given!r}: write YYYY-MM", param_hint=name)
     steps = bridge(_book(facts, as_of).on(_chain(epochs, facts)), issuer.upper(), month, base)
     if as_json:
         dump(steps)
@@ -369,7 +373,7 @@ def _book(facts: Path, as_of: str | None) -> ClaimBook:
         return ours
     try:
         # A date means the end of that day.
-        moment = parse_utc(as_of)
-    except ValueError as error:
+        moment = parse_utc(as_of) + timedelta(days=1 if len(as_of) == 10 else 0)
+    except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{as_of!r} is no date; write YYYY-MM-DD", param_hint="--as-of") from error
-    return ours.as_of(moment + timedelta(days=1) if len(as_of) == 10 else moment)
+    return ours.as_of(moment)

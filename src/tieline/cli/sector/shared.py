@@ -17,6 +17,7 @@ import msgspec
 from tieline.clock import parse_utc
 from tieline.disclosures.facts.claims import SourceKind
 from tieline.disclosures.facts.lines import KeepError
+from tieline.disclosures.facts.periods import checked
 from tieline.disclosures.facts.verdict import Verdict
 
 T = TypeVar("T")
@@ -40,7 +41,19 @@ epochs_option = click.option(
 kind_option = click.option(
     "--source-kind", type=click.Choice(get_args(SourceKind)), default=None, help="How near the source is to the issuer."
 )
-published_option = click.option("--published", metavar="DATE", help="When it came out, YYYY-MM-DD or YYYY-MM.")
+
+
+def _period(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    try:
+        return None if text is None else checked(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+published_option = click.option(
+    "--published", metavar="DATE", callback=_period, help="When it came out, YYYY-MM-DD or YYYY-MM."
+)
+period_option = click.option("--period", callback=_period, help="YYYY-MM, YYYYQn or YYYY-MM-DD.")
 
 
 def parse_date(text: str) -> Any:

@@ -16,7 +16,7 @@ from tieline.clock import wall_now
 from tieline.console.door import Row, signed_in_as
 from tieline.disclosures.comparison import compare, export, page
 from tieline.disclosures.comparison.chain import Chain, Heard, heard_since, shipped_chain
-from tieline.disclosures.comparison.grid import MonthGrid, View, grid, to_csv
+from tieline.disclosures.comparison.grid import View, grid, to_csv
 from tieline.disclosures.facts import keep
 from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.desk import Action, CandidateFile, Correction, DeskError, WaitingCandidate
@@ -91,38 +91,28 @@ class Published:
     async def dashboard(self, request: Request) -> Response:
         month = request.query_params.get("month") or None
         chain = await self.chain()
-        try:
-            return _json(await asyncio.to_thread(lambda: page.dashboard(self._book().on(chain), month)))
-        except (ValueError, KeepError) as error:
-            return _json({"error": str(error)}, 400)
+        return await _made(lambda: _json(page.dashboard(self._book().on(chain), month)))
 
     async def figure(self, request: Request) -> Response:
         name = request.path_params["name"]
         chain = await self.chain()
-        try:
-            return _json(await asyncio.to_thread(lambda: page.figure(self._book().on(chain), name)))
-        except page.NoFigureError as error:
-            return _json({"error": str(error.args[0])}, 404)
+        return await _made(lambda: _json(page.figure(self._book().on(chain), name)))
 
     async def grid(self, request: Request) -> Response:
         """Miner by month: `field=`, `issuer=` (repeatable), `since=`, `until=`, `view=value|month|year`."""
         asked = request.query_params
         view: View = "month" if asked.get("view") == "month" else "year" if asked.get("view") == "year" else "value"
 
-        def make() -> MonthGrid:
-            return grid(
+        def make() -> Response:
+            months = grid(
                 self._book(), asked.get("field") or "btc_produced", issuers=asked.getlist("issuer"),
                 since=asked.get("since", ""), until=asked.get("until", ""), view=view,
             )  # fmt: skip
+            if not request.url.path.endswith(".csv"):
+                return _json(page.plain(months))
+            return _file(to_csv(months), f"miners-{months.field}-{months.view}", "csv")
 
-        try:
-            months = await asyncio.to_thread(make)
-        except ValueError as error:
-            return _json({"error": str(error)}, 400)
-        if not request.url.path.endswith(".csv"):
-            return _json(page.plain(months))
-        name = f"miners-{months.field}-{months.view}.csv"
-        return Response(to_csv(months), 200, {"content-disposition": f'attachment; filename="{name}"'}, "text/csv")
+        return await _made(make)
 
     async def table(self, request: Request) -> Response:
         """The comparison of one month (`month=`) or of all, as CSV, JSON or Parquet; `shape=long` for ids."""
@@ -132,25 +122,19 @@ class Published:
         if form not in FORMS:
             return _json({"error": f"table.{form}: give one of {', '.join(FORMS)}"}, 404)
 
-        def make() -> bytes:
+        def make() -> Response:
             book = self._book().on(chain)
             known = compare.months(book)
             if month and month not in known:
                 raise ValueError(f"month {month!r}: the book has {known[0]} to {known[-1]}" if known else "empty book")
             tables = [compare.table(book, one) for one in ([month] if month else known)]
+            name = f"miners-{month or 'all'}-{shape}"
             if form == "json":
-                return export.to_json(tables)
+                return _file(export.to_json(tables), name, form)
             rows = export.rows(tables, shape)
-            return export.to_csv(rows).encode() if form == "csv" else export.to_parquet(rows)
+            return _file(export.to_csv(rows) if form == "csv" else export.to_parquet(rows), name, form)
 
-        try:
-            body = await asyncio.to_thread(make)
-        except ValueError as error:
-            return _json({"error": str(error)}, 400)
-        except export.ExportError as error:
-            return _json({"error": str(error)}, 501)
-        name = f"miners-{month or 'all'}-{shape}.{form}"
-        return Response(body, 200, {"content-disposition": f'attachment; filename="{name}"'}, FORMS[form])
+        return await _made(make)
 
     # --- the desk ----------------------------------------------------------------------------
 
@@ -160,19 +144,18 @@ class Published:
         if desk is None:
             return _json({"waiting": [], "count": 0, "decisions": [], "alerts": []})
 
-        def make() -> dict[str, object]:
+        def make() -> Response:
             queue, book = desk.waiting(), self._book()
-            return {
-                "count": len(queue),
-                "waiting": [_waiting(one, book) for one in queue[:MAX_SHOWN]],
-                "decisions": [page.plain(d) for d in desk.decisions()[-MAX_SHOWN:]],
-                "alerts": _alerts(queue, book),
-            }
+            return _json(
+                {
+                    "count": len(queue),
+                    "waiting": [_waiting(one, book) for one in queue[:MAX_SHOWN]],
+                    "decisions": [page.plain(d) for d in desk.decisions()[-MAX_SHOWN:]],
+                    "alerts": _alerts(queue, book),
+                }
+            )
 
-        try:
-            return _json(await asyncio.to_thread(make))
-        except (DeskError, KeepError) as error:
-            return _json({"error": str(error)}, 500)
+        return await _made(make)
 
     async def decide(self, request: Request) -> Response:
         """One decision, recorded with the operator's name."""
@@ -243,6 +226,24 @@ def _alerts(waiting: tuple[WaitingCandidate, ...], book: ClaimBook) -> list[str]
                 f"{fact.issuer} {fact.period} {fact.field}: {fact.value:,f} contradicts {best.value:,f} in the book"
             )
     return said[:50]
+
+
+async def _made(make: Callable[[], Response]) -> Response:
+    """What `make` gives, off the event loop; where it gives nothing, why, in one line."""
+    try:
+        return await asyncio.to_thread(make)
+    except page.NoFigureError as error:
+        return _json({"error": str(error)}, 404)
+    except ValueError as error:
+        return _json({"error": str(error)}, 400)
+    except KeepError as error:
+        return _json({"error": str(error)}, 500)
+    except export.ExportError as error:
+        return _json({"error": str(error)}, 501)
+
+
+def _file(body: str | bytes, name: str, form: str) -> Response:
+    return Response(body, 200, {"content-disposition": f'attachment; filename="{name}.{form}"'}, FORMS[form])
 
 
 def _json(data: object, status: int = 200) -> Response:

@@ -69,8 +69,9 @@ def _factor(name: str, before: float, after: float, unit: str) -> BridgeStep:
 
 def bridge(book: ClaimBook, issuer: str, month: str, base: str | None = None) -> Bridge | NoBridge:
     """The change from `base` (the month before, unless given) to `month`."""
-    if not periods.is_month(month) or (base is not None and not periods.is_month(base)):
-        return NoBridge(issuer=issuer, month=month, reason=f"{month} is no month; write YYYY-MM")
+    for name in (month, base or month):
+        if not periods.is_month(name):
+            return NoBridge(issuer=issuer, month=month, reason=f"{name} is no month; write YYYY-MM")
     start = base or periods.previous(month)
     both = IssuerPeriod(book, issuer, start), IssuerPeriod(book, issuer, month)
     mined = []

@@ -17,7 +17,9 @@ from typing import Literal, get_args
 
 import msgspec
 
+from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.fact import Fact
+from tieline.disclosures.facts.fields import unit_of
 
 SourceKind = Literal[
     "issuer",
@@ -37,6 +39,9 @@ KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 OWN_WORDS = frozenset(KINDS[:4])
 # Texts that carry the issuer's figures; the rest is what others say.
 OF_THE_ISSUER = frozenset(KINDS[:6])
+
+MAX_VALUE, MAX_PLACES = 10**15, 20
+"""A thousand times the dollars of the largest company; twice the decimals of a bitcoin."""
 
 # Fields whose values releases round to a few digits ("$38.8 million"): trailing zeros are not digits there.
 _MONEY_UNITS = frozenset({"USD", "kUSD"})
@@ -91,6 +96,26 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         """As it stands in a computation: `7,474.6`."""
         return f"{self.value:,f}"
+
+
+def checked(claim: Claim) -> Claim:
+    """The claim itself. Raises ValueError for one that could not be read back, or not reckoned with."""
+    fact, value = claim.fact, claim.value
+    unit = unit_of(fact.field)
+    for period in (fact.period, claim.published, claim.dateline):
+        if period is not None:
+            periods.checked(period)
+    if not value.is_finite():
+        raise ValueError(f"{value} is no number")
+    if value.copy_abs() > MAX_VALUE or places(value) > MAX_PLACES:
+        raise ValueError(f"{value:.3e} is out of bounds: at most {MAX_VALUE:,} with {MAX_PLACES} decimals")
+    if not fact.issuer or not fact.issuer.isprintable():
+        raise ValueError("no issuer; give its ticker (--issuer)")
+    if fact.unit != unit:
+        raise ValueError(f"the unit is {fact.unit}, must be {unit}")
+    if claim.known_at.tzinfo is None:
+        raise ValueError("known_at has no zone")
+    return claim
 
 
 def figure_id(issuer: str | None, period: str, field: str, scope: str | None = None) -> str:

@@ -16,11 +16,10 @@ from typing import Literal
 import msgspec
 
 from tieline.disclosures.facts.book import ClaimBook
-from tieline.disclosures.facts.claims import Claim, SourceKind, slack_of
+from tieline.disclosures.facts.claims import Claim, SourceKind, checked, slack_of
 from tieline.disclosures.facts.fact import Candidate, Fact
 from tieline.disclosures.facts.fields import unit_of
 from tieline.disclosures.facts.lines import LineFile
-from tieline.disclosures.facts.periods import window
 
 Action = Literal["accept", "correct", "reject", "withdraw", "restore"]
 MAX_REASON = 2_000
@@ -63,11 +62,6 @@ class CandidateDecision(msgspec.Struct, frozen=True, kw_only=True, tag="decision
     reason: str = ""
     claim: Claim | None = None
     """What an accepted or corrected candidate became."""
-
-    @property
-    def settles(self) -> bool:
-        """Does it take a candidate off the desk?"""
-        return self.action in ("accept", "correct", "reject")
 
 
 DeskRecord = WaitingCandidate | CandidateDecision
@@ -189,7 +183,8 @@ def _standing(records: Iterable[DeskRecord]) -> dict[str, list[CandidateDecision
 
 def _waiting(records: Iterable[DeskRecord]) -> dict[str, WaitingCandidate]:
     """Candidates that no standing decision takes off the desk."""
-    settled = {target for target, standing in _standing(records).items() if any(d.settles for d in standing)}
+    by_target = _standing(records).items()
+    settled = {target for target, standing in by_target if any(d.action != "withdraw" for d in standing)}
     return {w.id: w for w in records if isinstance(w, WaitingCandidate) and w.id not in settled}
 
 
@@ -204,25 +199,21 @@ def _claim_of(
     waiting = _waiting(records).get(target)
     if waiting is None:
         raise DeskError(f"no candidate {target!r} waits on the desk; `tieline disclosures desk list` shows them")
-    return None if action == "reject" else _accepted(waiting, action, who, change)
-
-
-def _accepted(waiting: WaitingCandidate, action: Action, who: str, change: Correction | None) -> Claim:
-    fact = waiting.candidate.fact
-    if action == "accept":
-        return waiting.claim(note=f"accepted by {who}; was missing {', '.join(waiting.candidate.missing)}")
-    if change is None or (change.value, change.period, change.field) == (None, None, None):
-        raise DeskError("a correction changes the value, the period or the field; give one")
-    field, period = change.field or fact.field, change.period or fact.period
+    if action == "reject":
+        return None
+    fact, note = waiting.candidate.fact, f"accepted by {who}; was missing {', '.join(waiting.candidate.missing)}"
     try:
-        unit = unit_of(field)
-        window(period)
+        if action == "correct":
+            note = f"corrected by {who}; read as {fact.field} {fact.period} {fact.value:,f}"
+            fact = _corrected(fact, change)
+        return checked(waiting.claim(fact, note))
     except ValueError as error:
         raise DeskError(str(error)) from error
-    corrected = msgspec.structs.replace(
-        fact, value=fact.value if change.value is None else change.value, period=period,
-        field=field, unit=unit, method="typed",
-    )  # fmt: skip
-    if not corrected.value.is_finite():
-        raise DeskError(f"{corrected.value} is no number")
-    return waiting.claim(corrected, f"corrected by {who}; read as {fact.field} {fact.period} {fact.value:,f}")
+
+
+def _corrected(fact: Fact, change: Correction | None) -> Fact:
+    if change is None or (change.value, change.period, change.field) == (None, None, None):
+        raise DeskError("a correction changes the value, the period or the field; give one")
+    field, value = change.field or fact.field, fact.value if change.value is None else change.value
+    period, unit = change.period or fact.period, unit_of(field)
+    return msgspec.structs.replace(fact, value=value, period=period, field=field, unit=unit, method="typed")

@@ -12,11 +12,9 @@ from pathlib import Path
 import msgspec
 
 from tieline.disclosures.facts.book import ClaimBook
-from tieline.disclosures.facts.claims import Claim
+from tieline.disclosures.facts.claims import Claim, checked
 from tieline.disclosures.facts.desk import CandidateFile, path_beside
-from tieline.disclosures.facts.fields import unit_of
 from tieline.disclosures.facts.lines import MAX_BYTES, KeepError, LineFile
-from tieline.disclosures.facts.periods import window
 from tieline.disclosures.facts.shipped import shipped
 
 # One document has tens of facts, a roundup hundreds; a whole history is imported in pieces of this size.
@@ -92,18 +90,8 @@ def _valid(claims: Iterable[Claim]) -> list[Claim]:
     if len(batch) > MAX_BATCH:
         raise KeepError(f"{len(batch):,} claims at once, more than {MAX_BATCH:,}; keep them in pieces")
     for claim in batch:
-        fact = claim.fact
         try:
-            unit = unit_of(fact.field)
-            window(fact.period)
+            checked(claim)
         except ValueError as error:
             raise KeepError(f"{claim.figure}: {error}") from error
-        if not fact.value.is_finite():
-            raise KeepError(f"{claim.figure}: {fact.value} is no number")
-        if fact.issuer is None:
-            raise KeepError(f"{claim.figure}: no issuer; give its ticker (--issuer)")
-        if fact.unit != unit:
-            raise KeepError(f"{claim.figure}: the unit is {fact.unit}, must be {unit}")
-        if claim.known_at.tzinfo is None:
-            raise KeepError(f"{claim.figure}: known_at has no zone")
     return batch

@@ -11,44 +11,58 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
-_QUARTER = re.compile(r"(\d{4})Q([1-4])")
-_DATE = re.compile(r"(\d{4})-(0[1-9]|1[0-2])-(\d{2})")
-_YEAR = re.compile(r"\d{4}")
+_SHAPE = re.compile(
+    r"(?P<year>[1-8]\d{3})(?:Q(?P<quarter>[1-4])|-(?P<month>0[1-9]|1[0-2])(?:-(?P<day>\d\d))?)?", re.ASCII
+)
+FIRST_YEAR, LAST_YEAR = 2009, 2199
+"""Bitcoin's first block is of 2009; what a miner prints of the time after 2199 is a typing error."""
 
 
 @lru_cache(maxsize=4096)
 def window(period: str) -> tuple[datetime, datetime]:
     """[start, end) in UTC. Raises ValueError for a period of no known shape."""
-    if match := _MONTH.fullmatch(period):
-        year, month = int(match[1]), int(match[2])
-        return datetime(year, month, 1, tzinfo=UTC), _first_after(year, month)
-    if match := _QUARTER.fullmatch(period):
-        year, last = int(match[1]), 3 * int(match[2])
-        return datetime(year, last - 2, 1, tzinfo=UTC), _first_after(year, last)
-    if match := _DATE.fullmatch(period):
-        start = datetime(int(match[1]), int(match[2]), int(match[3]), tzinfo=UTC)
+    match = _SHAPE.fullmatch(period)
+    if match is None:
+        raise ValueError(f"period {period!r} is none of YYYY-MM, YYYYQn, YYYY, YYYY-MM-DD")
+    year, quarter, month, day = match.groups()
+    first = 3 * int(quarter) - 2 if quarter else int(month or 1)
+    start = datetime(int(year), first, int(day or 1), tzinfo=UTC)
+    if day:
         return start, start + timedelta(days=1)
-    if _YEAR.fullmatch(period):
-        return datetime(int(period), 1, 1, tzinfo=UTC), datetime(int(period) + 1, 1, 1, tzinfo=UTC)
-    raise ValueError(f"period {period!r} is none of YYYY-MM, YYYYQn, YYYY, YYYY-MM-DD")
+    after = start.month - 1 + (3 if quarter else 1 if month else 12)
+    return start, start.replace(year=start.year + after // 12, month=after % 12 + 1)
+
+
+@lru_cache(maxsize=4096)
+def _kind(period: str) -> str | None:
+    """`year`, `quarter`, `month` or `day`; None for what no miner can have printed."""
+    match = _SHAPE.fullmatch(period)
+    return match.lastgroup if match is not None and FIRST_YEAR <= int(match["year"]) <= LAST_YEAR else None
+
+
+def is_month(period: str) -> bool:
+    return _kind(period) == "month"
+
+
+def is_quarter(period: str) -> bool:
+    return _kind(period) == "quarter"
+
+
+def is_date(period: str) -> bool:
+    return _kind(period) == "day"
+
+
+def checked(period: str) -> str:
+    """The period itself. Raises ValueError for one of no known shape, or that no miner can have printed."""
+    window(period)
+    if _kind(period) is None:
+        raise ValueError(f"period {period!r}: give one of the years {FIRST_YEAR} to {LAST_YEAR}")
+    return period
 
 
 def days(period: str) -> int:
     start, end = window(period)
     return (end - start).days
-
-
-def is_month(period: str) -> bool:
-    return _MONTH.fullmatch(period) is not None
-
-
-def is_quarter(period: str) -> bool:
-    return _QUARTER.fullmatch(period) is not None
-
-
-def is_date(period: str) -> bool:
-    return _DATE.fullmatch(period) is not None
 
 
 def months_between(earlier: str, later: str) -> int:
@@ -60,20 +74,17 @@ def months_between(earlier: str, later: str) -> int:
 @lru_cache(maxsize=4096)
 def previous(month: str) -> str:
     """The month before."""
-    start, _ = window(month)
-    return (start - timedelta(days=1)).strftime("%Y-%m")
+    return (window(month)[0] - timedelta(days=1)).strftime("%Y-%m")
 
 
 @lru_cache(maxsize=4096)
 def following(month: str) -> str:
     """The month after."""
-    _, end = window(month)
-    return end.strftime("%Y-%m")
+    return window(month)[1].strftime("%Y-%m")
 
 
 def months_of(quarter: str) -> tuple[str, str, str]:
-    start, _ = window(quarter)
-    first = start.strftime("%Y-%m")
+    first = window(quarter)[0].strftime("%Y-%m")
     second = following(first)
     return first, second, following(second)
 
@@ -86,14 +97,9 @@ def quarter_of(month: str) -> str:
 @lru_cache(maxsize=4096)
 def last_day(period: str) -> str:
     """The date of the last day of a month or quarter, as point values print it."""
-    _, end = window(period)
-    return (end - timedelta(days=1)).date().isoformat()
+    return (window(period)[1] - timedelta(days=1)).date().isoformat()
 
 
 def month_of(period: str) -> str:
     """The month that a period ends in: a date's own month, a quarter's last."""
     return last_day(period)[:7]
-
-
-def _first_after(year: int, month: int) -> datetime:
-    return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
