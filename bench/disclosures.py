@@ -77,7 +77,7 @@ TAUGHT = {
     "ninth": "a corner in per cent; corrections told below; month-ends as heads only beside the month before",
     "tenth": "a fund that is no verb; figures that are none in US coins; headlines of others; what stands over a table's own head",
     "eleventh": "a span is told by no `over` alone; what is planned is no reason",
-    "twelfth": "sentences that qualify what stands before them; companies' names and other times as headings; captions, groups and hidden parts of tables; seven texts of it are still false (still_false.jsonl)",
+    "twelfth": "sentences that qualify what stands before them; companies' names and other times as headings; captions, groups and hidden parts of tables; texts that speak of their own rows and paragraphs; years that are not the calendar's",
     "blind fifth": "a title before a sentence; exchanges in brackets; averages; events of a day; other languages by a second voice",
     "traps": "two months in one figure; prepositions; rates and differences; whom a pronoun means; headings of others",
 }

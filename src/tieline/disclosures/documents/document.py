@@ -98,7 +98,7 @@ _BOLD = re.compile(r"(?<![\w*)%])\*\*(?=\S)([^*\n]{1,200}?)(?<=\S)\*\*(?![\w*])"
 """`**July 2025**`: bold type, not a footnote's stars."""
 _MARK_BEHIND = re.compile(
     r"(?<=million)\d(?=[\s|]|$)"
-    r"|(?<=[A-Za-z]{3})\d(?=:\s)"
+    r"|(?<=[A-Za-z]{3})\d(?=:\s)|(?m:(?<=[a-z]{3})\d$)"
     r"|(?:(?<=[\w%])|(?:(?<=[\d%])|(?<=/s)|(?<=TH)|(?<=Wh)|(?<=BTC)|(?<=million)) )\(\d\)(?=[\s|]|$)"
     r"|(?m:(?<=EH/s) \d$|(?<=PH/s) \d$|(?<=million) \d$)"
     r"|(?m:(?<=^\d\d\d,\d\d\d) \d$|(?<=^\d\d,\d\d\d) \d$|(?<=^\d,\d\d\d) \d$)"

@@ -26,6 +26,8 @@ _BROKEN_HEAD = re.compile(
     rf"(?:(?:One Month(?: Ended)?{_BREAK})?[A-Z][a-z]{{2,8}} \d\d?,{_BREAK}20\d\d(?:{_BREAK}|\Z)){{2,}}"
 )
 """A head of dates each of which fills several lines: `One Month`, `July 31,`, `2025`."""
+_LEADERS = re.compile(r"(?<=\w) ?(?:\.{4,}|(?:\. ){3,}\.?) ?(?=[~$(]{0,2}\d)")
+"""Dots that lead from a label to its value."""
 _LONGEST = 1000
 """Characters of a line of separated values."""
 _LEAST = 3
@@ -34,7 +36,7 @@ _LEAST = 3
 
 def set_out(text: str) -> str:
     """The text with the rows of its tables in lines."""
-    text = _separated(re.sub(r"[^\n]{120,}", _unrolled, text))
+    text = _separated(re.sub(r"[^\n]{120,}", _unrolled, _LEADERS.sub(" | ", text)))
     if "\n|-\n" in text and ("||" in text or "!!" in text):  # a table in a wiki's markup
         text = re.sub(r"(?m)^!", "|", text).replace("!!", "|").replace("||", "|")
     if "|" in text:
@@ -93,6 +95,13 @@ _UNIT = r"(?: ?(?:million|billion|thousand|EH/s|PH/s|J/TH|W/TH|BTC|MW|%))"
 _VALUE = rf"(?:-|N/?A|\(?[-+]?\$?\d[\d,]*(?:\.\d+)?\)?{_UNIT}?\d?)"
 _ROW_IN_LINE = re.compile(rf" +([A-Z][A-Za-z][^\d$\n]{{1,70}}?(?:\d(?:,\d)?)?(?: +{_VALUE}(?!\S)){{2,}})")
 
+_PAIR_IN_LINE = re.compile(
+    rf" ?((?:[A-Z]|\d+[A-Z])[^:.;\n]{{2,70}}: [~$]?\d[\d,]*(?:\.\d+)?(?:{_UNIT}|\s?(?:miners|J/Th|\$/kWh))?)"
+    r"(?= [A-Z]|$)"
+)
+_PAIRS_IN_LINE = re.compile(rf"(?:{_PAIR_IN_LINE.pattern}){{4,}}")
+"""Four labels or more with their values in one line: `Bitcoin mined: 468 Total BTC holdings: 8,217 BTC sold: 390`."""
+
 
 def _unrolled(line: re.Match[str]) -> str:
     """A table that fills one line, its head and each of its rows in a line of their own; as it is if none stands in it.
@@ -101,7 +110,7 @@ def _unrolled(line: re.Match[str]) -> str:
     """
     head = _HEAD_IN_LINE.search(line[0])
     if head is None:
-        return line[0]
+        return _PAIRS_IN_LINE.sub(lambda run: "\n" + _PAIR_IN_LINE.sub(r"\n\1", run[0]) + "\n", line[0])
     rows, at = [], head.end()
     while (row := _ROW_IN_LINE.match(line[0], at)) is not None:
         rows.append(row[1])

@@ -25,7 +25,7 @@ from tieline.disclosures.rules.vocabulary import (
 )
 from tieline.disclosures.rules.wordlists import COLUMNS, DATED, HEADING, TITLE
 from tieline.disclosures.sentences.frame import Frame
-from tieline.disclosures.sentences.passage import CAPTION
+from tieline.disclosures.sentences.passage import CAPTION, UNAUDITED
 
 SPAN = re.compile(
     r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) (?:months|weeks|days)|quarter|"
@@ -62,8 +62,8 @@ class _LineOver(NamedTuple):
         return undated(re.sub(r"['’]000s?\b", "", self.words), self.dated)
 
 
-def heading_over(text: str, at: int, frame: Frame) -> str | None:
-    """The line over a row by which what stands under it is unproven; None where all that stands there proves it.
+def heading_over(text: str, at: int, frame: Frame, period: str) -> str | None:
+    """The line over a row by which its figure of a period is unproven; None where all that stands there proves it.
 
     Beyond a sentence over a head of the table (`Key Metrics`) stands another part of the text, which bars only where it
     is of others or of plans.
@@ -73,8 +73,10 @@ def heading_over(text: str, at: int, frame: Frame) -> str | None:
         if len(line.words) > _LONGEST or CAPTION.search(line.raw) or is_dateline(line.words, line.dated):
             beyond = beyond or headed
             continue
-        proves, told = _judged(line, frame, nearest, beyond)
-        headed |= not told and not beyond and proves is None and HEAD.match(line.words) is not None
+        over = nearest and (not headed or _INTRODUCES.search(line.words) is not None)
+        proves, told = _judged(line, frame, period, over, beyond)
+        own_head = HEAD.match(line.words) is not None or len(line.dated) > 1
+        headed |= not told and not beyond and proves is None and own_head
         if told:
             nearest, beyond = False, beyond or (headed and line.ends)
         if proves is not None:
@@ -82,15 +84,16 @@ def heading_over(text: str, at: int, frame: Frame) -> str | None:
     return None
 
 
-def _judged(line: _LineOver, frame: Frame, nearest: bool, beyond: bool) -> tuple[bool | None, bool]:
+def _judged(line: _LineOver, frame: Frame, period: str, nearest: bool, beyond: bool) -> tuple[bool | None, bool]:
     """Whether a line proves what stands under it, or leaves it open (None); and whether it is told and heads nothing: a
     sentence, or a point of a list."""
-    doubtful = _DOUBTS.search(line.words) is not None
+    bare = re.sub(r"(?i)\bquarter\w*", "", line.bare) if "Q" in period else line.bare
+    doubtful = _DOUBTS.search(bare) is not None  # which `May 2025` is not
     if line.ends:
         return False if nearest and _tells_of_others(line.words, frame) else None, True
     if beyond:
         return False if doubtful and not re.search(r"\d", line.bare) else None, False
-    proves = _proves(line, frame)
+    proves = _proves(line, frame, period)
     if proves is False and _BULLET.match(line.raw) and len(line.words.split()) > 4:
         return False if nearest and doubtful else None, True
     return proves, False
@@ -108,20 +111,22 @@ def _lines_above(text: str, at: int) -> Iterator[_LineOver]:
         if year or re.search(r"[^\W\d_]{3}", words):
             title = not (start or "".join(lines[:i]).strip())
             yield _LineOver(raw, words, periods(words), under, title)
-        under = words or under
+        under = under if UNAUDITED.fullmatch(words) else words or under
 
 
-def _proves(line: _LineOver, frame: Frame) -> bool | None:
+def _proves(line: _LineOver, frame: Frame, period: str) -> bool | None:
     """Does a heading prove what stands under it? None where it is a row, or a piece of a label."""
     if _YEAR.fullmatch(line.words) or _another_company(line.words, frame):
         return False
-    if re.fullmatch(r"\W*unaudited\W*", line.words, re.IGNORECASE):
+    if UNAUDITED.fullmatch(line.words):
         return None  # says nothing of whose
     numbered = re.search(r"\d", line.bare) is not None
     if _heads_columns(line.raw, line.dated):
-        return False if not numbered and _columns_bar(line.raw, frame) else None
+        return False if not numbered and _columns_bar(line.raw, frame, period) else None
     if numbered:
         return False if _heads_with_numbers(line.words, line.bare) else None
+    if _VALUE.fullmatch(line.under):
+        return None  # the label of a row that names no field
     if (
         classify(line.words) is not None
         or line.under.startswith("(")
@@ -132,6 +137,8 @@ def _proves(line: _LineOver, frame: Frame) -> bool | None:
 
 
 _DOUBTS = re.compile(f"{NOT_OWN.pattern}|{NOT_DONE.pattern}|{POISON.pattern}", re.IGNORECASE)
+_INTRODUCES = re.compile(r":\W*$|\b(?:follow\w*|below|tables?)\b", re.IGNORECASE)
+"""What tells of the table under it; any other sentence over a table with a head of its own is another part."""
 _BULLET = re.compile(r"\s*[-•·*] ?[^\W\d_]")
 """A point of a list: told, as a sentence is, and no heading."""
 
@@ -149,6 +156,8 @@ _OPEN_ENDED = re.compile(r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net)|[
 _MONTH = re.compile(r"[A-Z][a-z]{2,8}\.?(?: \d{1,2},?)?")
 _YTD = re.compile(r"\s*(?:(?:[FC]Y ?)?20\d\d ?)?(?:YTD|[Yy]ear[ -]to[ -][Dd]ate)(?: ?20\d\d)?\s*")
 _YEAR = re.compile(r"(?:[FC]Y ?)?20\d\d")
+_VALUE = re.compile(r"[~$(]{0,3}\d[\d,.]*\)?\s?[A-Za-z/%]{0,6}")
+_TO_DATE = re.compile(r"\b(?:YTD 20\d\d|20\d\d YTD|(?:Three|Six|Nine|Twelve) Months(?: Ended)? 20\d\d|One Month)\b")
 
 
 def _heads_columns(line: str, dated: Sequence[Period]) -> bool:
@@ -157,16 +166,27 @@ def _heads_columns(line: str, dated: Sequence[Period]) -> bool:
     return len(dated) > 1 or HEAD.match(line.strip(" |")) is not None or len(cells) > 1
 
 
-def _columns_bar(line: str, frame: Frame) -> bool:
-    """Does a head of columns hold words that may change what stands under it? Beside a month hardly any may stand."""
-    cells = re.split(r"[|\t]", line)
+def _columns_bar(line: str, frame: Frame, period: str) -> bool:
+    """Does a head of columns hold words that may change what stands under it? Beside a month hardly any may stand, and
+    what stands beside another one says nothing of a period's figures."""
+    cells = re.split(r"[|\t]", _TO_DATE.sub(" ", line))
     over = len(cells) > 1 and sum(p.kind != "year" for p in periods(line)) > 1
     for cell in cells:
         dated = [p for p in periods(cell) if p.kind != "year"]
+        if len(cells) > 1 and len(dated) == 1 and _is_another(dated[0], period):
+            continue
         known = DATED if dated and over else HEADING if over or len(dated) > 1 else COLUMNS
         if strange(undated(cell, dated), frame.names, known) is not None and not _YTD.fullmatch(cell):
             return True
     return over and "%" in cells[0]
+
+
+def _is_another(head: Period, period: str) -> bool:
+    """Does a column's head name a month or a quarter that is not the period?"""
+    of_quarter = "Q" in period
+    if head.kind not in ("month", "date", "quarter") or (head.kind == "quarter") != of_quarter or len(period) < 6:
+        return False
+    return head.month != int(period[5:7]) or head.year not in (None, int(period[:4]))
 
 
 def _is_fragment(words: str, under: str) -> bool:

@@ -110,17 +110,23 @@ def _place_lacks(text: str, c: Finding, frame: Frame, style: str) -> Lack | None
     if c.rule.startswith("pair"):
         end = text.find("\n", c.end)
         end = end if end >= 0 else len(text)
+        if (parted := _NEXT_PAIR.search(text, c.end, end)) is not None:
+            end = parted.start()
         rest = template(text, c.end, end, style, frame.names).shapes
         if not accounted_for(rest) or (c.field.startswith("deployed") and re.match(r"(?:in|during|for) ", rest)):
             return "assertion", f"{text[c.end : end].strip()[:40]!r} behind the value"
     elif (behind := _behind_in_row(text, c)) is not None:
         return "assertion", f"{behind!r} stands behind the value in its row"
     line = text.rfind("\n", 0, max(c.at, 0)) + 1
-    if (over := heading_over(text, line, frame)) is not None:
+    if (over := heading_over(text, line, frame, c.period)) is not None:
         return "assertion", f"under the heading {over!r}"
     if _in_money(text, line, c):
         return "token", f"the head of the columns speaks of money, and {c.printed} has no unit of its own"
     return None
+
+
+_NEXT_PAIR = re.compile(r"[.;] (?=[A-Z][^.:;\n]{2,80}: )")
+"""Where another label begins on the same line."""
 
 
 def _behind_in_row(text: str, c: Finding) -> str | None:
@@ -128,7 +134,7 @@ def _behind_in_row(text: str, c: Finding) -> str | None:
     if not re.search(r"[|\t]", text[text.rfind("\n", 0, c.at) + 1 : c.at]):
         return None
     rest = text[c.end : (text.find("\n", c.end) + 1 or len(text) + 1) - 1]
-    return strange(re.sub(r"\bN/?[AM]\b|(?<=\d)\s?[a-zA-Z/]{1,5}\b", "", rest), {})
+    return strange(re.sub(r"\b[Nn]/?[AaMm]\b|(?<=\d)\s?[a-zA-Z/]{1,5}\b", "", rest), {})
 
 
 def _harmless_note(text: str, mark: str, frame: Frame) -> bool:
@@ -208,6 +214,7 @@ def split(
         missing = (
             _impossible(fact, [f for f in beside if f is not fact], chain)
             or _not_over(fact, ctx)
+            or _of_which_year(text, fact)
             or (None if c.licensed else lacking(text, c, frame, ctx.language))
             or _unheard(fact, voices)
         )
@@ -233,6 +240,18 @@ def _not_over(fact: Fact, ctx: Context) -> Lack | None:
     dates = _told_on(ctx)
     over = dates is None or not fact.period or window(fact.period)[1] <= dates
     return None if over else ("period", f"{fact.period} was not over on {ctx.published}")
+
+
+_OWN_YEAR = re.compile(
+    r"\b(?:fiscal|financial) year\b|\byear\b[^.]{0,40}\b(?:begins|starts|ends) (?:on|in)\b", re.IGNORECASE
+)
+
+
+def _of_which_year(text: str, fact: Fact) -> Lack | None:
+    """Is a sum since the year's start one of the calendar's year, where the issuer has another?"""
+    if fact.field != "ytd_btc" or "calendar" in fact.quote.lower() or _OWN_YEAR.search(text) is None:
+        return None
+    return "window", "the issuer's year may not be the calendar's"
 
 
 def _unheard(fact: Fact, voices: set[tuple[str, str]] | None) -> Lack | None:

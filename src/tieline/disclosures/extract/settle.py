@@ -170,19 +170,24 @@ def _agreed(group: Group) -> Finding | None:
 
 
 def _same(a: Finding, b: Finding) -> bool:
-    """Equal, or one is the other rounded or cut to fewer digits."""
+    """Equal, or one is the other rounded or cut to fewer digits: `2,871` thousand and `2.9 million`."""
     if a.value == b.value:
         return True
-    fine, coarse = sorted((a.value, b.value), key=_decimals, reverse=True)
-    places = Decimal(1).scaleb(-_decimals(coarse))
-    cut = coarse in (fine.quantize(places, ROUND_HALF_UP), fine.quantize(places, ROUND_DOWN))
-    if cut and _decimals(fine) > _decimals(coarse):
+    (step, coarse), (finer, fine) = sorted(((_last_place(c), c.value) for c in (a, b)), reverse=True)
+    if step > finer and coarse in {(fine / step).quantize(1, how) * step for how in (ROUND_HALF_UP, ROUND_DOWN)}:
         return True
     rounded = a.approximate or b.approximate or _round_figures(a.value) != _round_figures(b.value)
-    rounded = rounded or re.search(r"million|billion|[mkMK]\b|万|亿", a.printed + b.printed) is not None
     most = max(a.value, b.value)
     near = abs(a.value - b.value) <= most * Decimal("0.006") and min(_digits(a.value), _digits(b.value)) <= 3
     return rounded and most > 0 and near
+
+
+def _last_place(c: Finding) -> Decimal:
+    """What the last printed digit of a value counts, in the field's unit: 100,000 of `2.9 million`."""
+    printed = re.fullmatch(r"\d+(\.\d+)?", c.printed.replace(",", "").strip())
+    number = Decimal(printed[0]) if printed is not None else c.value
+    scale = abs(c.value / number) if number else Decimal(1)
+    return scale.scaleb(-_decimals(number)).normalize()
 
 
 def _decimals(value: Decimal) -> int:

@@ -85,7 +85,7 @@ _USD = {"$", "$ us", "$us", "us$", "usd", "usd$", "u.s.$", "美元", "us-dollar"
 
 _SP = r"[ \t\n]*"
 _SCALE = (
-    r"(?:" + _SP + r"(?P<scale>trillion|billion|millions?|millones|millón|Millionen|Milliarden|milliards?|milioni"
+    r"(?:" + _SP + r"-?(?P<scale>trillion|billion|millions?|millones|millón|Millionen|Milliarden|milliards?|milioni"
     r"|miliardi|milhões|bilhões|thousand|tausend|Mio\b\.?|Mrd\b\.?|[Mm]ln\b|MLN\b|[Bb]ln\b|MILLION|Million|BILLION|Billion|MN\b|BN\b|mn\b|bn\b|百万|百萬|万|萬|亿|億|千|만|억|млн|млрд|тыс)"
     r"|\s?(?P<tight>mm|MM|m|M|k|K|B|b)(?![\w/]))"
 )
@@ -177,6 +177,10 @@ def _quantity(m: re.Match[str], style: str) -> PrintedNumber | None:
     raw, at = m["num"], m.start("num")
     if m.string[at - 1 : at] in (")", "]") and m.string[m.end("num") : m.end("num") + 1].isupper():
         return None  # `(PH/s)1,164Bitcoin mined`: cells that ran together
+    if not (m["unit"] or m["scale"] or m["tight"] or m["aft"] or m["kwh"] or m["cent"]) and _GLUED.match(
+        m.string, m.end("num")
+    ):
+        return None  # `Sphere 3D`, `the 3rd`
     value = to_decimal(raw, style) if len(raw) <= 30 else None
     if value is None or (m["cent"] and not m["kwh"]):
         return None
@@ -191,6 +195,9 @@ def _quantity(m: re.Match[str], style: str) -> PrintedNumber | None:
     return PrintedNumber(
         value, unit, begin, stop, raw + foot, negative, m["mark"] or "", foot + (m["ufoot"] or ""), decimals, currency
     )
+
+
+_GLUED = re.compile(r"[A-DF-WYZ]\b(?!/)|(?:st|nd|rd|th)\b")
 
 
 def _signed(m: re.Match[str]) -> tuple[bool, int, int]:

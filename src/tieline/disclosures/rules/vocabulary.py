@@ -15,7 +15,7 @@ POISON = re.compile(
     r"\b(?:not|no|never|nor|neither|without|den(?:y|ies|ied|ial)|false(?:ly)?|untrue|rumou?r\w*|incorrect\w*|wrong\w*|mistak\w*|error|erroneous\w*"
     r"|alleg\w*|claim(?:s|ed)?|suppos\w*|purport\w*|reportedly|speculat\w*|disput\w*|refut\w*|retract\w*|withdr\w+"
     r"|estimat\w*|expect\w*|plan(?:s|ned|ning)?|target\w*|forecast\w*|guid(?:ance|ed)|project(?:ed|ion|ions|s)|anticipat\w*|intend\w*|aim\w*|propos\w*|potential\w*"
-    r"|next|will|would|could|should|shall|may|might|can|if|unless|until|whether|once|assum\w*|suppose|imagin\w*|scenario"
+    r"|next|will|would|could|should|shall|(?<!in )(?<!for )(?<!of )may(?! \d)|might|can|if|unless|until|whether|once|assum\w*|suppose|imagin\w*|scenario"
     r"|pro ?forma|hypothe\w*|illustrat\w*|example|restat\w*|revis\w*|correct(?:ed|ion|ing)|adjusted"
     r"|customers?|clients?|hosted|third-part\w+|partners?|affiliat\w*|subsidiar\w*|joint|venture|pool|pools|foundation|fund|network|industry|sector|peers?|rivals?|competitors?"
     r"|combined|together|collectively|jointly|equivalents?|tokens?|worth|since|cumulative\w*|lifetime|inception|so far|to date|year-to-date|ytd"
@@ -35,7 +35,7 @@ NOT_OWN = re.compile(
 )
 """Words in a heading under which what is told may not be the issuer's own."""
 DISOWNED = re.compile(
-    r"\b(?:none of (?:this|these|it|them)|not (?:ours|from us|our (?:own )?(?:figures|numbers|data))|do(?:es)? not (?:come from|endorse|confirm)|"
+    r"\b(?:none of (?:this|it|them|these(?! (?!figures|numbers|amounts|data)\w))|not (?:ours|from us|our (?:own )?(?:figures|numbers|data))|do(?:es)? not (?:come from|endorse|confirm)|"
     r"(?:not|no longer) be relied (?:up)?on|test (?:string|data|values?)|fictitious|for illustration|placeholders?|dummy"
     r"|rumou?rs?|untrue|false|falsely|fake|hoax|incorrect|incorrectly|in error|erroneous\w*|mistak\w+|retract\w*|den(?:y|ies|ied|ial)|hypothe\w+|illustrati\w+(?! (?:layout|rendering|image|drawing|map|picture))|imagine|suppose)\b",
     re.IGNORECASE,
@@ -50,11 +50,13 @@ LEGAL = re.compile(
 
 _REFERS = re.compile(
     r"\b(?:oops|typo|misprint|swapped|should (?:have )?(?:read|been)|disregard\w*|(?:the|all|everything|what is|stated|shown|printed|given) above|above (?:figures?|numbers?|data|results|table|amounts)"
-    r"|(?:these|those|all|each|every|such|its) (?:of the )?(?:\w+ )?(?:figures?|numbers?|amounts|data(?! cent(?:er|re)))\b)",
+    r"|(?:these|those|all|each|every|such|its) (?:of the )?(?:\w+ )?(?:figures?|numbers?|amounts|data(?! cent(?:er|re)))"
+    r"|ought to|(?:the|this) (?:\w+ )?(?:rows?|columns?|lines?|paragraphs?|sentences?|headlines?|update) (?:above|of|for|gives?|shows?|prints?|says|reads)"
+    r"|slip in (?:our|the)|(?:note|word) (?:by|from) the editors?|editors?'s? note)\b",
     re.IGNORECASE,
 )
 _AS_IT_IS = re.compile(
-    r"unaudited|preliminary|round(?:ed|ing)|approximat|in (?:(?:Canadian|Australian) dollars|CAD\b|U\.?S\.?(?:$| dollars)|USD|United States dollars|U\.?S\.? ?\$)",
+    r"unaudited|preliminary|exclud|round(?:ed|ing)|approximat|in (?:(?:Canadian|Australian) dollars|CAD\b|U\.?S\.?(?:$| dollars)|USD|United States dollars|U\.?S\.? ?\$)",
     re.IGNORECASE,
 )
 _BRACKETS = re.compile(r"\([^()]*\)?")
@@ -137,17 +139,24 @@ def names_own(text: str, names: dict[str, bool]) -> bool:
     return any(own and name in text for name, own in names.items())
 
 
-_DATELINE = re.compile(r"\A[^.]{0,60}(?:\.,[^.]{0,40})?20\d\d\)?[^-–—]{0,40}[-–—]{1,2}\s")
+DATELINE = re.compile(
+    r"\A\W*[A-Z][A-Za-z .'&-]{1,40},[^\n]{0,90}?20\d\d\)?(?:[^-–—\n]{0,50}[-–—]{1,2}\s|[:.]? (?=[A-Z]))|\A[^.]{0,60}(?:\.,[^.]{0,40})?20\d\d\)?[^-–—]{0,40}[-–—]{1,2}\s"
+)
+_EXCHANGE = re.compile(r"\((?:NASDAQ|Nasdaq|NYSE|TSX|LSE|AIM|ASX|OTC|FSE|CBOE|Cboe)[^()\n]{0,60}\)")
 _LISTING = re.compile(r"\([^()]{0,80}[:“\"][^()]{0,80}\)")
+
+
+_DONE = re.compile(r"(?!United|Allied)[A-Z][a-z]{3,}(?:ed|ing)")
+"""A verb that begins a point of a list: `Reduced`, `Completing`."""
 
 
 def names_somebody(sentence: str, names: dict[str, bool]) -> bool:
     """Does a sentence hold a capitalised word that is neither the issuer's name nor one of headings and openings?"""
-    sentence = _LISTING.sub(" ", _DATELINE.sub("", sentence))
+    sentence = _LISTING.sub(" ", DATELINE.sub("", sentence))
     for name, own in names.items():
         sentence = sentence.replace(name, " ") if own else sentence
     first = re.match(r"\W*([A-Z][a-z-]+) (?=[a-z(])", sentence)
-    if first is not None and first[1].lower() in STARTERS:
+    if first is not None and (first[1].lower() in STARTERS or _DONE.fullmatch(first[1])):
         sentence = sentence[first.end() :]
     words = re.findall(r"(?<![\w.])[A-Z][\w'’&.-]*[a-z][\w'’&-]*", sentence)
     return not all(
@@ -157,7 +166,7 @@ def names_somebody(sentence: str, names: dict[str, bool]) -> bool:
 
 
 UPDATE = re.compile(
-    r"\b(?:update|updates|results|production|operations?|operational|report|reports|highlights|metrics|announces|provides|releases|kpis|indicators|figures)\b",
+    r"\b(?:update|updates|bulletin|newsletter|results|production|operations?|operational|report|reports|highlights|metrics|announces|provides|releases|kpis|indicators|figures)\b",
     re.IGNORECASE,
 )
 
@@ -173,9 +182,9 @@ def strange(heading: str, names: dict[str, bool], known: frozenset[str] = HEADIN
     """The first word of an undated heading that may name somebody or something else than the issuer's own."""
     for name, own in names.items():
         heading = heading.replace(name, " ") if own else heading
-    heading = _NOTHING_NEW.sub(" ", heading)
+    heading = _NOTHING_NEW.sub(" ", _EXCHANGE.sub(" ", heading))
     words = re.findall(r"[^\W\d_]+(?:['’&/-][^\W\d_]+)*", heading)
-    return next((word for word in words if not _proves(word, known)), None)
+    return next((word for word in words if len(word) > 1 and not _proves(word, known)), None)
 
 
 _OTHERS = re.compile(
@@ -184,6 +193,11 @@ _OTHERS = re.compile(
     re.IGNORECASE,
 )
 """Headings of known words under which another miner's figures stand, or those of another time."""
+_FIRMS_ALONE = "Digital|Compute|Computing|Technologies|Platforms|Holdings|Infrastructure|Sciences|Partners|Capital"
+FIRMS = f"{_FIRMS_ALONE}|Mining|Hashing|Hash|Blockchain|Energy|Power|Group"
+"""Words of which a firm's name is made behind a name of its own; some are a firm's wherever they stand."""
+FIRM = re.compile(rf"\b[A-Z][a-z]+ (?:[A-Z][A-Za-z]+ )*(?:{_FIRMS_ALONE})\b")
+"""Several capitalised words of which one is a firm's: `First Digital Compute`."""
 COMPANY = re.compile(r"\b(?:[Ll]td|[Ii]nc|[Cc]orp|plc|PLC|[Ll]imited|LLC|AG)\b")
 
 

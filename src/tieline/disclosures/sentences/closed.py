@@ -19,7 +19,7 @@ from tieline.disclosures.finding import Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import resolve, shift
 from tieline.disclosures.rules.grammar import SentenceRule, patterns, rows
-from tieline.disclosures.rules.vocabulary import qualifies
+from tieline.disclosures.rules.vocabulary import DATELINE, qualifies
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.named import named
 from tieline.disclosures.sentences.passage import WINDOW, Passage, is_compared, is_heading
@@ -37,11 +37,11 @@ _AT = _OVER | {"as of", "as at", "at", "on", "by", "at the end of", "at the clos
 _LEADS = frozenset({"of", "the", ",", ":", "(", "-", "•", "*"})
 _JOINED = frozenset(["and", "to", "through", "until", "-", "–", "/", "&", "or"])
 _KINDS = dict.fromkeys(("stock", "ytd", "event"), ("month", "date")) | dict.fromkeys(
-    ("flow", "mean"), ("month", "date", "quarter")
+    ("flow", "mean"), ("month", "date", "quarter", "year")
 )
 """The kinds of expression by which a kind of figure may be dated."""
-_SPANS = {"flow": (7, 6, 10), "stock": (7, 10), "mean": (7, 6), "ytd": (7,), "event": (10, 7)}
-"""The lengths of the periods that a kind of figure may have: of a month 7, a quarter 6, a day 10."""
+_SPANS = {"flow": (7, 6, 10, 4), "stock": (7, 10), "mean": (7, 6), "ytd": (7,), "event": (10, 7)}
+"""The lengths of the periods that a kind of figure may have: of a month 7, a quarter 6, a day 10, a year 4."""
 _ON_A_DAY = {
     "btc_sold": "btc_announced_sale",
     **{field: field for field in ("sale_proceeds_usd", "avg_sale_price_usd", "btc_purchased")},
@@ -79,6 +79,8 @@ def proven(text: str, spans: list[tuple[int, int]], ctx: Context, frame: Frame) 
     out: list[Finding] = []
     passage = Passage(frame.period or frame.quarter, ctx, frame.names)
     for start, end in _whole_lists(text, spans):
+        if (dateline := DATELINE.match(text[start:end])) is not None:
+            start += dateline.end()
         sentence = text[start:end]
         if qualifies(sentence):
             out[-_RECENT:] = [_withheld(f, start) for f in out[-_RECENT:]]
@@ -126,6 +128,8 @@ class _Sentence:
         self.explained: set[int] = set()
         self.read: dict[int, SentenceRule | None] = {}
         """By token; None where two rows say different things of one number."""
+        self.within: dict[int, int] = {}
+        """By token the period that stands in what its row reads: `154 BTC in June, or 5.5 BTC per day`."""
 
     def findings(self) -> list[Finding]:
         """What rows read in a sentence that is closed."""
@@ -151,6 +155,8 @@ class _Sentence:
         for rule, units, pattern in rows():
             for m in pattern.finditer(shapes) if any(unit in shapes for unit in units) else ():
                 i = at[m.start("n")]
+                if rule.field == "avg_btc_per_day" and (own := re.search(r"@[a-z]", shapes[m.start() : m.start("n")])):
+                    self.within[i] = at[m.start() + own.start()]
                 before = self.read.get(i, rule)
                 alike = before is not None and before.field == rule.field
                 self.read[i] = rule if rule.kind == "event" else before if alike or _is_event(before) else None
@@ -223,7 +229,7 @@ class _Sentence:
         rest = self._shapes(i + 1, i + 4)
         if field == "btc_held_end" and re.match(r"(?:posted|pledged|as collateral)", rest):
             return True
-        if field in _STANDS and re.match(r"(?:was|were|has been|have been) ", rest):
+        if field in _STANDS and re.match(r"(?:was|were|has been|have been) (?!deployed|installed|energi[sz]ed)", rest):
             return True  # `installed hashrate of 1.2 EH/s was added`: another verb decides
         return field != "btc_per_avg_ehs" and _RATE.match(rest) is not None
 
@@ -231,6 +237,8 @@ class _Sentence:
 
     def _period(self, i: int, kind: str) -> str | None:
         """The month, date or quarter of the number at token i; None where it is not stated."""
+        if i in self.within:
+            return self._month_of(self.within[i])
         m = _AFTER.match(self.tpl.shapes, self._end_of(i))
         if m is not None:
             return self._key(self.tpl.at[m.start("p")], kind, m["how"])
@@ -241,12 +249,18 @@ class _Sentence:
             return self._key_before(before, i, kind)
         if kind == "event":
             return None if dated else self.passage.day
-        return self._supposed({self._key(k, kind, "in") for k in dated}, kind)
+        return self._supposed({self._month_of(k) for k in dated}, kind)
+
+    def _month_of(self, k: int) -> str | None:
+        p = self.tpl.tokens[k].period
+        return key_of(p, self.ctx) if p is not None and p.kind in ("month", "date", "quarter") else None
 
     def _supposed(self, named: set[str | None], kind: str) -> str | None:
         """The month of the passage, for a sentence that names no other and speaks of no other time."""
         if kind == "stock" and _PRESENT.search(self.tpl.shapes):
             return None  # `Heron holds 280 BTC` is of the day on which it is told
+        if any(t.shape == "@y" for t in self.tpl.tokens):
+            return None
         month = self.passage.month
         return None if named - {month} or self._spans_more(kind) else month
 
@@ -302,6 +316,8 @@ class _Sentence:
         other = self._compared_month(m["p"], self.tpl.at.get(offset + m.start("p")), key)
         if number is None or base is None or number.unit not in (base.unit, None) or other in (None, key):
             return []
+        if not base.value / 10 <= number.value <= base.value * 10:
+            return []  # `5.4 BTC per day, compared with 154 BTC in February`: another thing
         self.tpl.tokens[j].number = replace(number, unit=base.unit)
         return [(rule, j, other)]
 

@@ -30,8 +30,16 @@ _AND = re.compile(r"\s*(?:and|to|through|&|-|und|et|y|e|bis|à|和|至|到)\s*",
 _OPENS = re.compile(r"\s?[:：=]\s?(?:approximately |about |~|US)?\s?\$?")
 _LAST_YEARS = re.compile(r"(?:지난해|작년|去年|昨年|前年同)\s?(?:의\s?)?\Z")
 _YEAR_BEFORE = re.compile(
-    r"\s*,? (?:of (?:the )?(?:previous|prior|last) year|(?:a|one) year (?:ago|earlier)|last year)\b", re.IGNORECASE
+    r"\s*,? (?:(?:of )?(?:the )?(?:previous|prior|last) year|(?:a|one) year (?:ago|earlier)|last year)\b", re.IGNORECASE
 )
+_PRIOR_QUARTER = re.compile(
+    r"\b(?:previous|prior|last|preceding) quarter|\bquarter[- ]over[- ]quarter|\bqoq\b", re.IGNORECASE
+)
+_WHOLE_YEAR = r"(?:the )?(?:full |calendar )?(?:year )?(?P<year>20[12]\d)\b(?![-/])"
+_YEAR_BEHIND = re.compile(rf",? (?:in|for|during|throughout) {_WHOLE_YEAR}", re.IGNORECASE)
+_YEAR_AHEAD = re.compile(rf"\b(?:in|for|during|throughout) {_WHOLE_YEAR}[^.;\d]{{0,40}}\Z", re.IGNORECASE)
+"""A whole year right behind a number, or before it."""
+_FOR_THE_YEAR = re.compile(r",? (?:for|in|during) the (?:full |calendar )?year\b(?! ended)", re.IGNORECASE)
 _NO_FIGURES = ("span", "week", "year")
 """Kinds of period that date no figure."""
 
@@ -78,6 +86,8 @@ class Dated:
         if (labelled := self._labelled(m)) is not None:
             return key_of(labelled, self.ctx)
         following = self.mentions[i + 1].q.start if i + 1 < len(self.mentions) else self.end
+        if (year := self._year(m)) is not None:
+            return year
         after = [p for p in self.marks if m.q.end <= p.start < min(following, m.q.end + len(m.right) + 2)]
         if after and _right_behind(text, m, after[0]):
             return self._told_behind(after)
@@ -85,6 +95,14 @@ class Dated:
             return self._compared(m)
         before = self._before(m)
         return (before or None) if before is not None else self.base
+
+    def _year(self, m: Mention) -> str | None:
+        """The whole year for which a number is told: `3,812 BTC in 2021`, `for the year` of a December's update."""
+        behind = _YEAR_BEHIND.match(self.text, m.q.end) or _YEAR_AHEAD.search(self.text, self.start, m.q.start)
+        if behind is not None:
+            return behind["year"]
+        ends = self.ctx.period is not None and self.ctx.period.endswith("-12")
+        return self.ctx.period[:4] if self.ctx.period and ends and _FOR_THE_YEAR.match(self.text, m.q.end) else None
 
     def _told_behind(self, after: list[Period]) -> str | None:
         joined = any(_are_joined(self.text, after[0], p) for p in after[1:2])
@@ -115,6 +133,8 @@ class Dated:
             return key_of(rest[0], self.ctx)
         near = text[max(self.start, m.q.start - 70) : min(self.end, m.q.end + 70)]
         stem = self._before(m) or self.base
+        if stem is not None and "Q" in stem:
+            return _another_quarter(stem, near)
         if stem is None or len(stem) != 7:
             return None
         if _PRIOR_MONTH.search(near):
@@ -140,6 +160,16 @@ class Dated:
         if free[-1].kind in _NO_FIGURES or (len(free) > 1 and _are_joined(self.text, free[-2], free[-1])):
             return ""
         return self._key(free[-1])
+
+
+def _another_quarter(quarter: str, near: str) -> str | None:
+    """The quarter before, or a year before, where the words near a number say so."""
+    year, number = int(quarter[:4]), int(quarter[5])
+    if _PRIOR_YEAR.search(near):
+        return f"{year - 1}Q{number}"
+    if _PRIOR_QUARTER.search(near):
+        return f"{year}Q{number - 1}" if number > 1 else f"{year - 1}Q4"
+    return None
 
 
 def _right_behind(text: str, m: Mention, p: Period) -> bool:

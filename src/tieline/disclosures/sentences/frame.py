@@ -14,8 +14,8 @@ from itertools import chain
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.documents.document import first_sentence
 from tieline.disclosures.documents.issuers import NAMES, mentions
-from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.rules.vocabulary import NOT_OWN, disowned, preface
+from tieline.disclosures.lexicon.periods import Period, periods, shift
+from tieline.disclosures.rules.vocabulary import FIRMS, NOT_OWN, disowned, preface
 
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _TELLS = (
@@ -32,13 +32,14 @@ _NAMED = re.compile(
 _LISTED = re.compile(
     rf"(?P<name>[A-Z][\w.&'’-]*(?: [A-Z0-9][\w.&'’-]*){{0,3}}?){_FORM}? ?\((?:the )?(?:NASDAQ|Nasdaq|NYSE|TSX|LSE|AIM|ASX|OTC)"
 )
+_BEFORE_TICKER = re.compile(r"[A-Z][\w.&'’-]*(?: (?:[A-Z0-9][\w.&'’-]*|of|&)){0,4}$")
 _ALIAS = re.compile(
     r"\((?:(?:NASDAQ|Nasdaq|NYSE|TSX)[^()]{0,60}\) ?\()?[^()]{0,60}?[\"“](?P<name>[A-Z][\w&' -]{1,30})[\"”]"
 )
 _NO_NAME = frozenset(
     (
         "bitcoin btc monthly key the unaudited production mining operational operations metric metrics total average "
-        "in on for as at our we us company group highlights update results summary press news table month record "
+        "about in on for as at our we us company group highlights update results summary press news table month record "
         "miner miners sector industry network analysts analyst bank fund pool foundation customers customer " + _MONTHS.replace("|", " ").lower()
     ).split()
 )  # fmt: skip
@@ -102,7 +103,9 @@ def _stated(text: str, title: str | None, ctx: Context) -> str | None:
             return None
         if months:
             return _first(months, ctx)
-    return _introduced(text, ctx) or _first(_months(_own(text[:_ZONE]), ctx), ctx)
+    named = _first(_months(_own(text[:_ZONE]), ctx), ctx)
+    late = named is not None and ctx.published is not None and shift(named, 1) < ctx.published[:7]
+    return _introduced(text, ctx) or (None if late else named)  # what was told of an earlier month may be named there
 
 
 def _introduced(text: str, ctx: Context) -> str | None:
@@ -134,9 +137,9 @@ def _names(text: str, title: str | None, issuer: str | None) -> dict[str, bool]:
         names.setdefault(issuer, True)
     others = [name for name, own in names.items() if not own]
     reporters = _reporters(text, title, issuer)
-    if not reporters and issuer is not None and len(others) == len(names):
+    if not reporters and issuer is not None and all(name == issuer or not own for name, own in names.items()):
         reporters = _by_ticker(text, title, issuer)
-    for name in chain.from_iterable(map(_forms, reporters)):
+    for name in chain.from_iterable(map(_forms, [*reporters, *_with_form(text, reporters)])):
         if not any(name in other or other in name for other in others):
             names.setdefault(name, True)
     return dict(sorted(names.items(), key=lambda item: -len(item[0])))
@@ -160,6 +163,13 @@ def _by_ticker(text: str, title: str | None, issuer: str) -> list[str]:
     return [m["name"] for m in tickers if _is_ticker_of(issuer, m["name"])][:1]
 
 
+def _with_form(text: str, names: list[str]) -> list[str]:
+    """The names with the words of a firm that follow them: `Palisade`, `Palisade Digital Mining`."""
+    return [
+        m[0] for name in names for m in re.finditer(rf"(?<![\w.]){re.escape(name)}(?: (?:{FIRMS}))+\b", text[:6000])
+    ]
+
+
 def _is_ticker_of(ticker: str, name: str) -> bool:
     """Are the ticker's letters the name's first and then, in order, others of it: `CANG`, Cango; `KSTL`, Kestrel?"""
     letters = iter(re.sub(r"[^A-Z]", "", name.upper()))
@@ -172,14 +182,27 @@ def _reporters(text: str, title: str | None, issuer: str | None) -> list[str]:
     head = text[:2500]
     lines = [line[:400] for line in (title or "", *[one for one in text[:3000].split("\n") if one.strip()][:2])]
     listed = list(_LISTED.finditer(head))
+    bracketed = _bracketed(head, issuer) if issuer else []
     own = [m for m in listed if issuer and re.search(rf"\b{re.escape(issuer)}\b", text[m.end() : m.end() + 60])]
     reporters = [
         next(filter(None, map(_NAMED.match, lines)), None),
-        *(own or listed[:1]),
+        *(own or ([] if bracketed else listed[:1])),
         _ALIAS.search(head),
     ]
-    names = [m["name"].strip() for m in reporters if m is not None and not NOT_OWN.search(m["name"])]
+    names = [m["name"].strip() for m in reporters if m is not None and not NOT_OWN.search(m["name"])] + bracketed
     return [name for name in names if name.split()[0].lower() not in _NO_NAME and not periods(name)]
+
+
+def _bracketed(head: str, issuer: str) -> list[str]:
+    """The name before a bracket with the ticker: `In May 2025 Cobalt Harbor (CBHR) mined`."""
+    bracket = re.search(rf" \((?:[A-Za-z -]{{2,20}}: ?)?{re.escape(issuer)}\)", head)
+    before = (
+        _BEFORE_TICKER.search(re.sub(_FORM + r"?,?$", "", head[: bracket.start()])) if bracket is not None else None
+    )
+    words = before[0].split() if before is not None else []
+    while words and (words[0].lower() in _NO_NAME or re.search(r"\d", words[0])):
+        words = words[1:]
+    return [" ".join(words)] if words and not NOT_OWN.search(" ".join(words)) else []
 
 
 def _forms(name: str) -> list[str]:

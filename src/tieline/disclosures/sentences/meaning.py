@@ -22,6 +22,14 @@ _MODELS = re.compile(
 _OR_IN_COINS = re.compile(r",? (?:or|amounting to|equal to|equating to)\s*(?:\w+ )?$")
 _AT_FIRST = re.compile(r"\bat (?:the )?(?:beginning|start) of\b", re.IGNORECASE)
 _AGAIN = re.compile(r"\s*(?:\(|,? or|/)\s*(?:approximately |about |roughly )?")
+_INSTEAD = re.compile(
+    r"\b(?:previously|formerly|instead of)\s*(?:reported |stated |published )?(?:as )?(?:US)?\$?$", re.IGNORECASE
+)
+"""What was printed before, and stands no more."""
+_EACH = re.compile(r"\s*(?:/ ?(?:month|week|year)|(?:per|a|each) (?:month|week|year))\b")
+"""A rate over a span that no field has."""
+_NOW = re.compile(r"\bas of today,? (?:we|it|[A-Z]\w+) (?:are|is)\b[^.;]{0,60}$")
+"""What is done on the day of the text, and in no month."""
 _NAMED = ((w.AVERAGE, "avg_operating_ehs"), (w.OPERATING, "operating_month_end_ehs"), (w.RATED, "deployed_ehs"))
 
 
@@ -49,7 +57,7 @@ def name_in_order(text: str, end: int, mentions: list[Mention]) -> None:
 
 def _field(text: str, start: int, end: int, mentions: list[Mention], i: int) -> str | None:
     m, coins = mentions[i], mentions[i].q.unit == "BTC"
-    if _of_another(m):
+    if _of_another(m) or (coins and (_EACH.match(m.right) or _NOW.search(text, start, m.q.start))):
         return None
     row = _row(m, text[start:end], mentions[:i])
     alike = [o for o in mentions[:i] if o.q.unit == m.q.unit]
@@ -85,6 +93,8 @@ def _of_another(m: Mention) -> bool:
         or w.CHANGE_BEFORE.search(m.left)
         or w.CHANGE_BEHIND.match(m.right)
     ):
+        return True
+    if _INSTEAD.search(m.left):
         return True
     if w.MORE_BEFORE.search(m.left) and _nearest(m.left) is None:
         return True

@@ -21,6 +21,10 @@ _CUT = re.compile(
 _SPLIT_DIGITS = re.compile(
     r"(?<![\d.,])\d{1,3}(?:(?: |, )\d{3})+(?:[.,]\d{1,2})?(?![\d])(?=\s?(?:BTC|[Bb]itcoins?|EH))"
 )
+_TWO_COINS = re.compile(
+    r"\b(?:BTC|[Bb]itcoins?) and (?:ETH|[Ee]ther(?:eum)?|[A-Z]{3,4})\b[^.;\d]{0,40}?(?P<own>\d[\d,]*(?:\.\d+)?) and (?P<other>\d[\d,]*(?:\.\d+)?)(?!\w)"
+)
+"""`Treasury holdings of BTC and ETH were 946.3 and 8,799.9`: of each coin in turn."""
 _BRACKETED = re.compile(r"[(\[]\s*[^()\[\]\d]{2,20}(?:20\d\d)?\s?[:：]\s?(?:approximately |about |US)?\s?$")
 _COMPARED_BEHIND = re.compile(r"\s?(?:BTC\s?)?(?:대비|보다|から|より)")
 _NEXT_PART = re.compile(r",(?!\d)|;|\band\b|\bto\b|，|%", re.IGNORECASE)
@@ -67,6 +71,9 @@ def mentions_of(text: str, start: int, end: int, marks: list[Period], style: str
     for i, q in enumerate(numbers):
         if q.unit is None and (unit := _inherited(text, start, numbers, i)) is not None:
             numbers[i] = replace(q, unit=unit)
+    for m in _TWO_COINS.finditer(text, start, end):
+        named = {m.start("own"): "BTC", m.start("other"): "other coin"}
+        numbers = [replace(q, unit=named.get(q.start, q.unit)) for q in numbers]
     solid = [q for q in numbers if q.unit != "%"]
     out = []
     for q in numbers:

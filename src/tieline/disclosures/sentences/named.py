@@ -16,7 +16,10 @@ from tieline.disclosures.rules.grammar import Kind, SentenceRule, expand
 from tieline.disclosures.rules.naming import proven_field
 from tieline.disclosures.sentences.template import Template
 
-_OPENS = r"(?:^|[;:,(] |and |with |while |but )(?:[-*•·] )?(?:(?:with|on) )?(?:an? |the )?(?:{OPENER} |@m )?"
+_OPENS = (
+    r"(?:^|[;:,(] |and |with |while |but )(?:[-*•·] )?(?:(?:with|on) )?(?:an? |the )?(?:{OPENER} |@m )?"
+    "(?:{SUBJ} (?:had|has|achieved|recorded|reported|posted|delivered|maintained) (?:an? )?(?:new )?(?:record )?(?:@m )?)?"
+)
 _WORD = r"(?:[a-z][a-z'/.-]*|[()])"
 _COIN_OR_DAY = "(?: (?:per|a|/|each) (?:bitcoin|btc|coin|day|calendar day)| daily)"
 _BEFORE = (
@@ -32,16 +35,18 @@ _TO = (
     "(?:{ABOUT}#[bpe] (?:month-over-month |year-over-year |m/m |y/y |mom |yoy )?)?"
     "(?:(?:in|during) @[mq] )?(?:from {ABOUT}#[bxe] )?to {ABOUT}<bxe>"
 )
+_BARE = rf"(?:^|[;:] |, )(?:[-*•·] )?(?:{{OPENER}} |@m )?{{OWN}}(?P<name>(?:{_WORD} ){{1,7}}?)<bejm>(?= (?:[;.,(]|and |at |in |$)|$)"
+"""Without a verb, between stops: `average hashrate 12.4 EH/s; installed hashrate 13.5 EH/s`."""
 _BEHIND = (
     rf"{_OPENS}{{ABOUT}}<beujmwk> (?P<name>(?:{_WORD} ){{0,5}}?{_WORD})"
     r"(?= {WHEN}(?:[.,;:)]|and |$)| (?:in|during|for|as of|at) @|[.,;:)]|$)"
 )
 _DAILY = re.compile(r"\baverag")
-_STOCKS = words_of("btc_held_end restricted_or_pledged_btc lent_btc free_btc")
+_STOCKS = words_of("btc_held_end restricted_or_pledged_btc free_btc")
 _STOCK_UNITS, _MEAN_UNITS = ("EH/s", "miners", "J/TH"), ("USD/BTC", "USD/kWh", "BTC/day", "BTC/(EH/s)")
 _MEANS, _FLOWS = words_of("avg_operating_ehs fee_share_pct"), words_of("avg_sale_price_usd")
 _OTHER = words_of(
-    "btc_open service_fee_btc share_of_rewards_pct btc_on_balance btc_receivable_from_collateral potential_phs"
+    "btc_open lent_btc hosted_btc_customers jv_share_btc service_fee_btc share_of_rewards_pct btc_on_balance btc_receivable_from_collateral potential_phs"
 )
 """Fields that a label names and a sentence's words do not."""
 
@@ -74,4 +79,4 @@ def _kind(field: str) -> Kind | None:
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(expand(pattern)) for pattern in (_BEFORE, _TO, _BEHIND))
+    return tuple(re.compile(expand(pattern)) for pattern in (_BEFORE, _TO, _BARE, _BEHIND))

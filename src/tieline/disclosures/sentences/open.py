@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from tieline.disclosures.documents.context import Context, key_of
+from tieline.disclosures.facts.fields import FLOWS
 from tieline.disclosures.finding import MEDIUM, STRONG, Finding, convert
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.lexicon.words import AFTER_SALE
@@ -80,6 +81,8 @@ def _claim(text: str, m: Mention, ctx: Context) -> Finding | None:
         return None
     if len(m.period) == 10 and name in ("btc_produced", "avg_btc_per_day", "avg_operating_ehs", "blocks_won"):
         return None  # what flows has no day
+    if len(m.period) == 4 and name not in FLOWS | {"revenue_usd", "sale_proceeds_usd"}:
+        return None
     if name in BALANCES and "Q" in m.period and not m.dated:
         m.period = f"{m.period[:4]}-{int(m.period[5]) * 3:02d}"
     if ctx.other_dollars and m.q.unit == "USD" and "US" not in text[max(0, m.q.start - 3) : m.q.end]:

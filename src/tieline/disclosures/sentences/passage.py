@@ -10,18 +10,25 @@ import re
 
 from tieline.disclosures.documents.context import Context, is_dateline, key_of
 from tieline.disclosures.lexicon.periods import periods
-from tieline.disclosures.rules.vocabulary import COMPANY, NOT_DONE, NOT_OWN, bars, names_own, names_somebody
+from tieline.disclosures.rules.vocabulary import COMPANY, FIRM, NOT_DONE, NOT_OWN, bars, names_own, names_somebody
 from tieline.disclosures.rules.wordlists import HEADING, TITLE
 from tieline.disclosures.sentences.frame import INTRODUCES
-from tieline.disclosures.sentences.template import Template
+from tieline.disclosures.sentences.template import ITSELF, Template
 
 WINDOW = re.compile(
     r"\b(?:quarter\w*|year|years|ytd|year-to-date|since|week|weeks|half|annual\w*|fiscal|twelve|months ended)\b",
     re.IGNORECASE,
 )
 _AGO = re.compile(r"\b(?:years? (?:ago|earlier|before)|last year|back then|looking back|once|used to)\b", re.IGNORECASE)
-_FOLLOWS = re.compile(r"\b(?:follow(?:s|ing)?|below)\b", re.IGNORECASE)
+_FOLLOWS = re.compile(
+    r"\b(?:as|what) follows\b|\bthe following\b|\bbelow\b|\bfollows?(?=:| (?:is|are|was|were|concerns?)\b)",
+    re.IGNORECASE,
+)
 _WE = re.compile(r"\b(?:[Ww]e|[Oo]ur)\b")
+_OFFICE = re.compile(
+    r"\b(?:C[EFOT]O|Chief|Chairman|Chairwoman|Chair|President|Director|Officer|Founder)\b", re.IGNORECASE
+)
+"""Who speaks of `we` is a person of the issuer's."""
 _IT = re.compile(r"(?:.* )?it (?:has |had |also )*[a-z]+ed | it (?:held|sold|holds|owned) ")
 _COMPARISON = re.compile(r"\b(?:compared (?:to|with)|versus|vs\.?|from|against|over|than|relative to)\b")
 _NOBODY = re.compile(
@@ -32,6 +39,8 @@ CAPTION = re.compile(
     r"^\W*(?:Aerial|Drone|Photo|Image|Picture|View|Rendering)\b.*\((?:Photo|Graphic|Image)\b|^\W*Photo:"
 )
 """A line under a picture, which heads nothing."""
+UNAUDITED = re.compile(r"\W*unaudited\W*", re.IGNORECASE)
+"""A line that says nothing of whose the figures under it are."""
 _DATED = ("month", "date", "quarter")
 
 
@@ -48,6 +57,8 @@ class Passage:
         self.antecedent: bool | None = None
         """Whether the sentence before speaks of the issuer; None at the start of a paragraph."""
         self._ctx, self._names, self._headings, self._bare_month = ctx, names, 0, False
+        self._for_good = False
+        """Whether the heading that bars speaks of others, of plans or of what follows, and no report's beginning lifts it."""
 
     def paragraph(self) -> None:
         self.month, self.elsewhen = self.section, False
@@ -64,7 +75,7 @@ class Passage:
     def heading(self, line: str) -> None:
         """A heading sets the month of what stands under it, or says that it is no report of what was done, or whose."""
         spans = periods(line)
-        if is_dateline(line.strip(), spans):
+        if is_dateline(line.strip(), spans) or UNAUDITED.fullmatch(line):
             return
         if re.fullmatch(r"20\d\d", line.strip()) and not self._bare_month:
             self.section = self.month = None  # a year's
@@ -75,6 +86,7 @@ class Passage:
         keys = {key_of(p, self._ctx) if p.kind in _DATED else "" for p in spans}
         other = "" in keys or (WINDOW.search(undated(line)) is not None and self.document not in keys)
         self.barred = bars(undated(line), self._names, TITLE if self._headings == 1 else HEADING)
+        self._for_good = any(words.search(line) for words in (NOT_DONE, NOT_OWN, _FOLLOWS))
         self.section = self.document if not other and keys <= {self.document} else None
         if len(keys) == 1 and not other:
             self.section = keys.pop()
@@ -82,17 +94,21 @@ class Passage:
 
     def speaks_of(self, sentence: str) -> None:
         """Whom a sentence names is who the next one may mean."""
+        if is_dateline(sentence.strip(), periods(sentence)):
+            return
         years = re.findall(r"(?<![\d/-])20[0-2]\d(?![\d-])", sentence)
         self.elsewhen |= bool(_AGO.search(sentence)) or (bool(years) and (self.document or "")[:4] not in years)
         if _FOLLOWS.search(sentence) and (NOT_DONE.search(sentence) or NOT_OWN.search(sentence)):
             self.barred = True
-        if self.barred and self._introduces(sentence):
+        if self.barred and not self._for_good and self._introduces(sentence):
             self.barred, self.section, self.month = False, self.document, self.document
         own = names_own(sentence, self._names)
-        company = not own and COMPANY.search(sentence) is not None
-        if company or names_somebody(sentence, self._names) or NOT_OWN.search(_NOBODY.sub(" ", sentence)):
+        company = not own and (COMPANY.search(sentence) or FIRM.search(sentence)) is not None
+        officer = (own or _WE.search(sentence)) and _OFFICE.search(sentence)
+        somebody = company or (names_somebody(sentence, self._names) and not officer)
+        if somebody or NOT_OWN.search(_NOBODY.sub(" ", sentence)):
             self.antecedent = False
-        elif own or _WE.search(sentence):
+        elif own or _WE.search(sentence) or ITSELF.search(sentence):
             self.antecedent = True
 
     def _introduces(self, sentence: str) -> bool:
@@ -105,6 +121,7 @@ class Passage:
         """A sentence that spoke of another time, or of somebody else, leaves the next ones of its paragraph without."""
         self.speaks_of(sentence)
         dated = [t.period for i, t in enumerate(tpl.tokens) if t.period is not None and not is_compared(tpl, i)]
+        dated = [p for p in dated if p.kind != "year"]
         keys = {key_of(p, self._ctx) for p in dated}
         quarterly = self.section is not None and "Q" in self.section
         if (keys and keys != {self.section}) or (WINDOW.search(tpl.shapes) and not quarterly):
@@ -133,7 +150,10 @@ def undated(line: str) -> str:
 
 
 def is_compared(tpl: Template, i: int) -> bool:
-    """Does a comparison govern the period at token i?"""
+    """Does a comparison govern the period at token i, or does it head a figure of its own: `(July: 41 BTC)`?"""
+    beside = [t.shape for t in tpl.tokens[max(0, i - 1) : i + 2 : 2]]
+    if beside == ["(", ":"]:
+        return True
     before = " ".join(t.shape for t in tpl.tokens[max(0, i - 9) : i])
     last = max((m.end() for m in _COMPARISON.finditer(before)), default=-1)
     return last >= 0 and not re.search(r"[,;]| and | to ", before[last:])

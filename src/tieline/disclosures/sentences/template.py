@@ -27,7 +27,8 @@ _UNIT = {
     None: "#x",
 }
 _WORD = re.compile(r"[^\W\d_]+(?:['’&./-][^\W\d_]+)*|'s\b|\S")
-_OWN = re.compile(r"['’]s?$")
+ITSELF = re.compile(r"\b[Tt]he (?:Company|Group|Corporation)\b")
+"""By its capital the issuer itself, as its releases define it."""
 
 
 @dataclass(slots=True)
@@ -70,8 +71,11 @@ def template(text: str, start: int, end: int, style: str, names: dict[str, bool]
     for name, own in names.items():
         pattern = re.compile(rf"(?<![A-Za-z]){re.escape(name)}(?![a-z])")
         add(Token("~own" if own else "~other", *m.span()) for m in pattern.finditer(text, start, end))
+    add(Token("~own", *m.span()) for m in ITSELF.finditer(text, start, end))
     for q in quantities(text, start, end, style):
-        if not _is_year(q):
+        if _is_year(q):
+            add([Token("@y", q.start, q.end, period=Period("year", int(q.value), 12, start=q.start, end=q.end))])
+        else:
             signed = q.negative and text[q.start] != "(" and text[start : q.start].strip() != ""
             number = replace(q, negative=signed)  # else a bracket or a bullet, and no sign
             add([Token(_UNIT.get(q.unit, "#o"), q.start, q.end, number=number)])

@@ -85,6 +85,7 @@ _CHANGE = (
     r"(?:month|year|quarter|mth|yr)[- ]?(?:/|over|on|to|-)[- ]?(?:month|year|quarter|mth|yr)"
     r"|[MQY]o[MQY](?: (?:increase|change|growth|decrease))?|[mqy]/[mqy]"
     r"|(?:%|percent(?:age)?) ?(?:change|chg\.?|increase|variance)|change(?: ?\(?%\)?)?|variance|% ?ch\.?"
+    r"|(?:three|six|nine|twelve) months(?: ended)? 20[1-4]\d\b"
     r"|(?:increase|decrease)(?:/\(?decrease\)?)?|difference|growth|Δ|(?:YTD|FY|H[12]|CY)[ -]?20[1-4]\d\b"
     r"|20[1-4]\d[ -]?(?:YTD|H[12])\b|YTD\b|year[- ]to[- ]date|环比|同比|變化|变化|前月比|前年比|veränderung|variación"
     r"|variation|var\.?"

@@ -244,7 +244,7 @@ def _stands_alone(text: str, row: Row) -> bool:
     """A label and one value without a heading: read where a colon, a bar or a line of its own sets them apart."""
     label, value = row.labels[-1], row.values[0]
     gap = text[label.end : value.start] if label.end <= value.start else text[value.end : label.start]
-    apart = re.search(r"[:：|\n]", gap) or re.match(r"\s*[:：]", text[label.end : label.end + 3])
+    apart = re.search(r"[:：|\n]|  ", gap) or re.match(r"\s*[:：]", text[label.end : label.end + 3])
     return apart is not None or label.text.rstrip().endswith((":", "："))
 
 
