@@ -113,12 +113,9 @@ def instance(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) -> Tag
         if not end:
             notes.append(f"{concept}: its context is missing; left out")
             continue
-        try:
-            value = Decimal((element.text or "").strip())
-        except InvalidOperation:
+        value = _number(element.text or "")
+        if value is None:
             notes.append(f"{concept} at {end}: {element.text!r} is no number; left out")
-            continue
-        if not value.is_finite():
             continue
         field = _field(concept, unit, dimensions, vouched)
         if field is None:
@@ -128,6 +125,14 @@ def instance(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) -> Tag
         facts.append(_fact(issuer, end, field, value, _scope(dimensions), where.strip(), False))
     unique = tuple(dict.fromkeys(facts))
     return Tagged(facts=unique, filed=(None,) * len(unique), notes=tuple(dict.fromkeys(notes)))
+
+
+def _number(text: str) -> Decimal | None:
+    try:
+        value = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    return value if value.is_finite() else None
 
 
 def _is_bitcoin(name: str) -> bool:
@@ -168,9 +173,9 @@ def _fact(issuer: str, end: str, field: str, value: Decimal, scope: str | None, 
 def _scope(dimensions: Dimensions) -> str | None:
     """What else the dimensions say: pledged, a custodian. The coin itself is no scope: it is the field."""
     rest = [
-        re.sub(r"Member$", "", _local_name(member))
+        re.sub(r"Member$", "", _local(member))
         for _, member in dimensions
-        if not _BITCOIN.fullmatch(re.sub(r"(?:Asset)?Member$", "", _local_name(member)))
+        if not _BITCOIN.fullmatch(re.sub(r"(?:Asset)?Member$", "", _local(member)))
     ]
     return ", ".join(rest) or None
 
@@ -190,15 +195,12 @@ def _units(root: ElementTree.Element) -> Iterator[tuple[str, str]]:
     for element in root.iter(f"{_XBRLI}unit"):
         measure = element.findtext(f"{_XBRLI}measure")
         if (name := element.get("id")) is not None and measure is not None:
-            yield name, _local_name(measure.strip())
+            yield name, _local(measure.strip())
 
 
-def _local(tag: str) -> str:
-    return tag.rpartition("}")[2]
-
-
-def _local_name(name: str) -> str:
-    return name.rpartition(":")[2]
+def _local(name: str) -> str:
+    """A name without its namespace or prefix."""
+    return re.split("[}:]", name)[-1]
 
 
 def _is_date(text: str) -> bool:

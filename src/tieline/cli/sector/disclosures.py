@@ -137,9 +137,8 @@ def check(
         held = agreement(ours, claims)
         mine = {claim.id for claim in claims}
         ours = ClaimBook((*ours.all, *claims))
-    if issuer is not None and (issuer := issuer.upper()) not in ours.issuers:
-        raise NothingThereError(f"no miner {issuer} in the book; it has {', '.join(ours.issuers)}")
-    verdicts = list(check_book(ours.on(_chain(epochs, facts)), issuer=issuer, period=period))
+    miner = _miner(ours, issuer)
+    verdicts = list(check_book(ours.on(_chain(epochs, facts)), issuer=miner, period=period))
     if only is not None:
         verdicts = [verdict for verdict in verdicts if verdict.check == only]
     if mine is not None:
@@ -314,6 +313,12 @@ disclosures.add_command(fetch)
 disclosures.add_command(desk)
 disclosures.add_command(grid)
 disclosures.add_command(refresh)
+
+
+def _miner(ours: ClaimBook, issuer: str | None) -> str | None:
+    if issuer is not None and (issuer := issuer.upper()) not in ours.issuers:
+        raise NothingThereError(f"no miner {issuer} in the book; it has {', '.join(ours.issuers)}")
+    return issuer
 
 
 def _claims_of_file(

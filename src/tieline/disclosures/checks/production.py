@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from tieline.disclosures.comparison.fees import fee_band
+from tieline.disclosures.data import shipped_rows
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import IssuerPeriod
 from tieline.disclosures.facts.claims import Claim, places, slack, total
@@ -199,33 +200,59 @@ def on_chain(here: IssuerPeriod) -> Iterator[Verdict]:
     if per_ehs is None:
         return
     within = "" if active is None else f" over the last {show(active, 2)} days"
-    expected = float(rate.value) * per_ehs
-    ratio, band = float(produced.value) / expected, fee_band(here)
-    low, high = ratio / (1 + band.high), ratio / (1 + band.low)
+    ratio, band = float(produced.value) / (float(rate.value) * per_ehs), fee_band(here)
     line = f"{produced} / ({rate} EH/s x {per_ehs:.4f} BTC per EH/s{within}) = {ratio:.4f}"
+    low, high = ratio / (1 + band.high), ratio / (1 + band.low)
     spread = _MEASUREMENT + _rounding(rate, produced)
-    above, short = f"{(low - 1) * 100:.{1 if at_average else 0}f}", f"{(1 - high) * 100:.1f}"
     if not at_average:
         line += " of what the deployed hashrate earns from subsidy; "
         line += f"before fees {float(produced.value) / per_ehs:.2f} EH/s ran"
-        finding, least, most = (
-            "differs" if low > 1 + spread else "holds",
-            f"{low * 100:.0f}",
-            f"{min(high, 1) * 100:.0f}",
-        )
+        finding, above = "differs" if low > 1 + spread else "holds", f"{(low - 1) * 100:.0f}"
+        least, most = f"{low * 100:.0f}", f"{min(high, 1) * 100:.0f}"
         yield verdict("deployed", finding, [produced, rate], line, above=above, low=least, high=most)
         return
-    spread += _luck(here)
-    finding = "holds" if active is None else "explained"
-    if high < 1 - _POOL_FEE - spread:
-        finding = "short"
-    elif low > 1 + spread:
-        finding = "above"
     fees = f"fees {1 + band.low:.3f} to {1 + band.high:.3f} ({band.why})"
     line += f" = {fees} x rest {low:.4f} to {high:.4f}"
     used = [produced, rate, *([band.claim] if band.claim is not None else [])]
-    residual = Decimal(f"{float(produced.value) - expected:.4f}")
+    residual = Decimal(f"{float(produced.value) - float(rate.value) * per_ehs:.4f}")
+    finding = _of_rest(low, high, spread + _luck(here), began=active is not None)
+    above, short = f"{(low - 1) * 100:.1f}", f"{(1 - high) * 100:.1f}"
     yield verdict("chain", finding, used, line, residual, above=above, short=short)
+
+
+def _of_rest(low: float, high: float, spread: float, *, began: bool) -> str:
+    if high < 1 - _POOL_FEE - spread:
+        return "short"
+    if low > 1 + spread:
+        return "above"
+    return "explained" if began else "holds"
+
+
+@dataclass(frozen=True)
+class FeeBand:
+    low: float
+    high: float
+    why: str
+    claim: Claim | None = None
+
+
+_BANDS = [(row["since"], float(row["low"]), float(row["high"])) for row in shipped_rows("fees.csv")]
+
+
+def fee_band(here: IssuerPeriod) -> FeeBand:
+    """Fees over subsidy: from the issuer's printed share where there is one, else the assumed band."""
+    claim = here.best("fee_share_pct")
+    if claim is not None and 0 <= claim.value < 90:
+        low, high = claim.value - slack(claim), claim.value + slack(claim)
+        # Printed as a share of all bitcoin earned; over the subsidy it is share / (1 - share).
+        return FeeBand(_over_subsidy(low), _over_subsidy(high), f"printed {claim.value} % of rewards", claim)
+    _, least, most = next((band for band in reversed(_BANDS) if band[0] <= here.period), _BANDS[0])
+    return FeeBand(least, most, "assumed for the month")
+
+
+def _over_subsidy(percent: Decimal) -> float:
+    share = float(max(percent, Decimal(0))) / 100
+    return share / (1 - share)
 
 
 def _luck(here: IssuerPeriod) -> float:

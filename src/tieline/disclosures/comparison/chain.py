@@ -85,25 +85,20 @@ def heard_since(chain: Chain, ticks: Iterable[Heard]) -> Chain:
     An epoch's start is reckoned from its earliest tick at ten minutes a block, so it is off by some hours where the
     first tick came late; the answer ends with the last tick.
     """
-    first: dict[int, Heard] = {}
-    last = None
-    for tick in sorted(ticks, key=lambda one: one.at):
-        if tick.at < chain.epochs[-1].start or tick.difficulty <= 0:
-            continue
-        first.setdefault(tick.height // BLOCKS_PER_EPOCH, tick)
-        last = tick
+    known = [tick for tick in ticks if tick.at >= chain.epochs[-1].start and tick.difficulty > 0]
+    known.sort(key=lambda tick: tick.at, reverse=True)
+    earliest = {tick.height // BLOCKS_PER_EPOCH: tick for tick in known}
     epochs = list(chain.epochs)
     number = max(height for height, _ in _rows(shipped_text("difficulty.csv"))) // BLOCKS_PER_EPOCH + 1
-    while number in first:
-        tick = first[number]
+    while (tick := earliest.get(number)) is not None:
         into = timedelta(seconds=600 * (tick.height - number * BLOCKS_PER_EPOCH))
         start = max(tick.at - into, epochs[-1].start + timedelta(days=1))
         epochs.append(Epoch(start, tick.difficulty, subsidy_btc(number * BLOCKS_PER_EPOCH)))
         number += 1
-    if len(epochs) == len(chain.epochs) or last is None:
+    if len(epochs) == len(chain.epochs):
         return chain
-    known = last.at if last.height // BLOCKS_PER_EPOCH == number - 1 else epochs[-1].start
-    return Chain(tuple(epochs), known)
+    last = known[0]
+    return Chain(tuple(epochs), last.at if last.height // BLOCKS_PER_EPOCH == number - 1 else epochs[-1].start)
 
 
 def _rows(text: str) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 
 import msgspec
 
@@ -186,13 +187,9 @@ def _ltv(at: IssuerPeriod) -> Term | None:
     return computed(f"{millions(total(debts), 1)} / {secured.computed}", value, (*debts, *secured.claims), " %")
 
 
-def _as_printed(field: str) -> Callable[[IssuerPeriod], Term | None]:
-    return lambda at: printed(at.best(field))
-
-
-def _cost(field: str) -> Callable[[IssuerPeriod], Term | None]:
-    """The month's, else its quarter's."""
-    return lambda at: printed(at.best(field) or at.quarter.best(field))
+def _as_printed(field: str, *, or_quarter: bool = False) -> Callable[[IssuerPeriod], Term | None]:
+    """The month's; else, where asked for, its quarter's."""
+    return lambda at: printed(at.best(field) or (at.quarter.best(field) if or_quarter else None))
 
 
 def _price_over(hashrate: str) -> Callable[[IssuerPeriod], Term | None]:
@@ -247,6 +244,8 @@ _UNEXPLAINED = "implied outflow - what was printed or announced"
 _HASHCOST = "cost per PH/s and day; the cell says of which costs"
 _PER_PHS = "USD/(PH/s)"
 _OVER_DEPLOYED, _OVER_AVERAGE = "market value / deployed hashrate", "market value / average operating hashrate"
+
+_cost = partial(_as_printed, or_quarter=True)
 
 COLUMNS: tuple[Column, ...] = (
     Column("produced", "BTC", "mined in the month", produced_in, "btc_produced"),

@@ -1,11 +1,8 @@
 """The peers' dashboard by month: a row for each miner, ranks, sums over the sector, and how much of it is here.
 
-Inclusion rule, the same for every month: a miner is ranked and summed in a month if its production for that calendar
-month is a fact of the book, printed by itself, carried by its release or by news, or typed in from a named source.
-Computed production, and production that only a tracker states, is shown but neither ranked nor summed. Every rank and
-sum says of how many: the miners that the book knows to have printed this month or one in the year before it. A miner
-without this month is `not in the book`; that it stopped publishing is said only where a source says it
-(`data/stopped.toml`).
+Who is ranked and summed is one rule for every month, `RULE`. Every rank and sum says of how many: the miners that the
+book knows to have printed this month or one in the year before it. A miner without this month is `not in the book`;
+that it stopped publishing is said only where a source says it (`data/stopped.toml`).
 """
 
 from __future__ import annotations
@@ -82,7 +79,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ranked(self) -> int:
-        return sum(1 for row in self.rows if row.included)
+        return sum(row.included for row in self.rows)
 
     @property
     def coverage(self) -> str:
@@ -96,15 +93,17 @@ def months(book: ClaimBook) -> tuple[str, ...]:
 
 @lru_cache(maxsize=512)
 def table(book: ClaimBook, month: str) -> Table:
-    rows = [row for issuer in book.issuers if (row := _row(book, issuer, month)) is not None]
-    ranked = _rank(rows)
+    rows = _ranked([row for issuer in book.issuers if (row := _row(book, issuer, month)) is not None])
     present = {row.issuer for row in rows if "produced" in row.cells}
     published = published_around(book, month)
-    absent = [gone for issuer in book.issuers if issuer not in present and (gone := _absent(book, issuer, month))]
-    # By rank; those outside the ranking last, by name.
-    ordered = sorted(ranked, key=lambda row: (row.ranks.get("produced", 10_000), row.issuer))
+    gone = (_absent(book, issuer, month) for issuer in book.issuers if issuer not in present)
     return Table(
-        month=month, rows=tuple(ordered), absent=tuple(absent), sums=_sums(ranked, len(published)), published=published
+        month=month,
+        # By rank; those outside the ranking last, by name.
+        rows=tuple(sorted(rows, key=lambda row: (row.ranks.get("produced", 10_000), row.issuer))),
+        absent=tuple(one for one in gone if one is not None),
+        sums=_sums(rows, len(published)),
+        published=published,
     )
 
 
@@ -116,11 +115,10 @@ def published_around(book: ClaimBook, month: str) -> tuple[str, ...]:
 
 def _published(book: ClaimBook, issuer: str, month: str) -> bool:
     """Did the miner print monthly production in the month or in the year before it, and is not said to have stopped?"""
-    made = _produced_months(book, issuer)
-    if month in made:
-        return True
-    earlier = [name for name in made if name < month]
-    return bool(earlier) and not _stopped_by(issuer, month) and periods.months_between(earlier[-1], month) <= 12
+    upto = [name for name in _produced_months(book, issuer) if name <= month]
+    if not upto or upto[-1] == month:
+        return bool(upto)
+    return not _stopped_by(issuer, month) and periods.months_between(upto[-1], month) <= 12
 
 
 def _produced_months(book: ClaimBook, issuer: str) -> list[str]:
@@ -151,12 +149,14 @@ def _row(book: ClaimBook, issuer: str, month: str) -> IssuerMonth | None:
     if not cells:
         return None
     best, included = at.best("btc_produced"), is_ranked(book, issuer, month)
-    if best is None:
-        computed = "produced" in cells
-        why = "production is computed, not printed" if computed else "no production for the month is in the book"
+    if included and best is not None:
+        why = f"production printed ({best.source_kind})"
+    elif best is not None:
+        why = f"production known only from {best.source_kind}"
+    elif "produced" in cells:
+        why = "production is computed, not printed"
     else:
-        kind = best.source_kind
-        why = f"production printed ({kind})" if included else f"production known only from {kind}"
+        why = "no production for the month is in the book"
     return IssuerMonth(issuer=issuer, month=month, included=included, why=why, cells=cells, ranks={})
 
 
@@ -172,7 +172,7 @@ def _first_month(names: tuple[str, ...]) -> str:
     return periods.previous(min(periods.window(name)[0].strftime("%Y-%m") for name in names))
 
 
-def _rank(rows: list[IssuerMonth]) -> list[IssuerMonth]:
+def _ranked(rows: list[IssuerMonth]) -> list[IssuerMonth]:
     """Equal values share a rank, and the next rank is skipped: 1, 2, 2, 4."""
     ranks: dict[str, dict[str, int]] = {row.issuer: {} for row in rows}
     for name in RANKED:
@@ -198,11 +198,14 @@ def _absent(book: ClaimBook, issuer: str, month: str) -> Absent | None:
 
 def _sums(rows: list[IssuerMonth], of: int) -> tuple[ComparedSum, ...]:
     units = {column.name: column.unit for column in COLUMNS}
-    sums = []
-    for name in SUMMED:
-        inside = [row for row in rows if row.included and name in row.cells]
-        if inside:
-            value = sum((row.cells[name].value for row in inside), Decimal(0))
-            miners = tuple(row.issuer for row in inside)
-            sums.append(ComparedSum(column=name, value=value, unit=units[name], miners=miners, of=of))
-    return tuple(sums)
+    cells = {
+        name: {row.issuer: row.cells[name] for row in rows if row.included and name in row.cells} for name in SUMMED
+    }
+    return tuple(
+        ComparedSum(
+            column=name, unit=units[name], miners=tuple(inside), of=of,
+            value=sum((cell.value for cell in inside.values()), Decimal(0)),
+        )
+        for name, inside in cells.items()
+        if inside
+    )  # fmt: skip

@@ -58,8 +58,8 @@ def produced_in(month: IssuerPeriod) -> Term | None:
     value = whole.value - total(others)
     if value < 0:
         return None
-    how = f"{whole} of the quarter - {others[0]} - {others[1]} = {show(value)}"
-    return Term(value, (whole, *others), how, slack(whole, *others))
+    formula = f"{whole} of the quarter - {others[0]} - {others[1]}"
+    return computed(formula, value, (whole, *others), slack=slack(whole, *others))
 
 
 def others_of_quarter(month: IssuerPeriod) -> list[Claim]:
@@ -78,10 +78,6 @@ def held_at(month: IssuerPeriod) -> Term | None:
     return _between(month)
 
 
-def _sum(terms: list[Term]) -> Decimal:
-    return sum((term.value for term in terms), Decimal(0))
-
-
 def _between(month: IssuerPeriod) -> Term | None:
     before = [month]
     while len(before) <= _REACH and before[0].before.at_end("btc_held_end") is None:
@@ -89,21 +85,26 @@ def _between(month: IssuerPeriod) -> Term | None:
     after = [month.after]
     while len(after) < _REACH and after[-1].at_end("btc_held_end") is None:
         after.append(after[-1].after)
-    opening, closing = printed(before[0].before.at_end("btc_held_end")), printed(after[-1].at_end("btc_held_end"))
-    if opening is None or closing is None:
+    opening, closing = before[0].before.at_end("btc_held_end"), after[-1].at_end("btc_held_end")
+    upto, whole = _mined(before), _mined([*before, *after])
+    if opening is None or closing is None or upto is None or whole is None:
         return None
-    mined = list(filter(None, (produced_in(each) for each in (*before, *after))))
-    if len(mined) < len(before) + len(after):
-        return None
-    connected = opening.value + _sum(mined)
-    tolerance = sum((term.slack for term in (opening, closing, *mined)), Decimal(0))
+    connected, tolerance = opening.value + whole.value, slack(opening, closing) + whole.slack
     if abs(connected - closing.value) > tolerance or tolerance >= 1:
         return None
-    value = opening.value + _sum(mined[: len(before)])
+    value = opening.value + upto.value
     how = (
-        f"{opening} + {' + '.join(show(term.value) for term in mined)} = {show(connected)}; printed "
-        f"{closing} at the end of {after[-1].period}, so nothing left: {show(value)} at the end of "
-        f"{month.period}"
+        f"{opening} + {whole.computed} = {show(connected)}; printed {closing} at the end of {after[-1].period}, "
+        f"so nothing left: {show(value)} at the end of {month.period}"
     )
-    used = (claim for term in (opening, *mined, closing) for claim in term.claims)
-    return Term(value, tuple(used), how, tolerance)
+    return Term(value, (opening, *whole.claims, closing), how, tolerance)
+
+
+def _mined(months: list[IssuerPeriod]) -> Term | None:
+    """What months in a row produced together; None where one of them is not known."""
+    terms = [term for month in months if (term := produced_in(month)) is not None]
+    if len(terms) < len(months):
+        return None
+    claims = tuple(claim for term in terms for claim in term.claims)
+    value, rounding = sum((term.value for term in terms), Decimal(0)), sum((term.slack for term in terms), Decimal(0))
+    return Term(value, claims, " + ".join(map(str, terms)), rounding)

@@ -18,7 +18,7 @@ import msgspec
 
 from tieline.disclosures.checks.production import mined_in
 from tieline.disclosures.comparison.chain import Chain
-from tieline.disclosures.comparison.derive import Term, produced_in
+from tieline.disclosures.comparison.derive import produced_in
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 from tieline.disclosures.facts.claims import places
@@ -78,16 +78,34 @@ def bridge(book: ClaimBook, issuer: str, month: str, base: str | None = None) ->
     for here in both:
         term = produced_in(here)
         if term is None:
-            return NoBridge(
-                issuer=issuer, month=month, reason=f"no production of {issuer} for {here.period} is in the book"
-            )
+            reason = f"no production of {issuer} for {here.period} is in the book"
+            return NoBridge(issuer=issuer, month=month, reason=reason)
         if term.value <= 0:
-            why = f"{issuer} mined nothing in {here.period}: no shares of nothing"
-            return NoBridge(issuer=issuer, month=month, reason=why)
+            reason = f"{issuer} mined nothing in {here.period}: no shares of nothing"
+            return NoBridge(issuer=issuer, month=month, reason=reason)
         mined.append(term)
     old, new = mined
+    change = new.value - old.value
     factors, used = _factors(both, (float(old.value), float(new.value)))
-    return _bridge(both, old, new, factors, used)
+    mean = _log_mean(float(new.value), float(old.value))
+    exact = [mean * math.log(factor.after / factor.before) for factor in factors]
+    rounded = sum_to(exact, change, max(places(old.value), places(new.value)))
+    steps = tuple(msgspec.structs.replace(factor, btc=btc) for factor, btc in zip(factors, rounded, strict=True))
+    percent = round_to(change / old.value * 100, 2)
+    parts = " ".join(f"{'-' if step.btc < 0 else '+'} {show(abs(step.btc))} {step.name}" for step in steps)
+    return Bridge(
+        issuer=issuer,
+        base=start,
+        month=month,
+        before=old.value,
+        after=new.value,
+        change=change,
+        change_pct=percent,
+        steps=steps,
+        computation=f"{old} {parts} = {new} ({signed(percent, 2)} %)",
+        claims=tuple(dict.fromkeys([claim.id for term in (new, old) for claim in term.claims] + used)),
+        computed=old.computed is not None or new.computed is not None,
+    )
 
 
 def _factors(both: tuple[IssuerPeriod, IssuerPeriod], mined: tuple[float, float]) -> tuple[list[BridgeStep], list[str]]:
@@ -142,31 +160,6 @@ def _network(chain: Chain, windows: list[tuple[datetime, datetime]], days: list[
         return [_factor("difficulty", subsidy[0] / days[0], subsidy[1] / days[1], "BTC per EH/s and day")]
     difficulty = _factor("difficulty", blocks[0] / days[0], blocks[1] / days[1], "blocks per EH/s and day")
     return [difficulty, _factor("subsidy", *per_block, "BTC per block")]
-
-
-def _bridge(
-    both: tuple[IssuerPeriod, IssuerPeriod], old: Term, new: Term, factors: list[BridgeStep], used: list[str]
-) -> Bridge:
-    change = new.value - old.value
-    mean = _log_mean(float(new.value), float(old.value))
-    exact = [mean * math.log(factor.after / factor.before) for factor in factors]
-    rounded = sum_to(exact, change, max(places(old.value), places(new.value)))
-    steps = tuple(msgspec.structs.replace(factor, btc=btc) for factor, btc in zip(factors, rounded, strict=True))
-    percent = round_to(change / old.value * 100, 2)
-    parts = " ".join(f"{'-' if step.btc < 0 else '+'} {show(abs(step.btc))} {step.name}" for step in steps)
-    return Bridge(
-        issuer=both[1].issuer,
-        base=both[0].period,
-        month=both[1].period,
-        before=old.value,
-        after=new.value,
-        change=change,
-        change_pct=percent,
-        steps=steps,
-        computation=f"{old} {parts} = {new} ({signed(percent, 2)} %)",
-        claims=tuple(dict.fromkeys([claim.id for term in (new, old) for claim in term.claims] + used)),
-        computed=old.computed is not None or new.computed is not None,
-    )
 
 
 def _log_mean(one: float, other: float) -> float:

@@ -81,27 +81,15 @@ def to_parquet(rows: list[dict[str, Any]]) -> bytes:
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
         raise ExportError("Parquet needs pyarrow: pip install 'tieline[parquet]'; CSV and JSON do not") from error
-    names = list(rows[0]) if rows else ["month", "issuer"]
-    columns = {name: [row[name] for row in rows] for name in names}
-    arrays = {name: pa.array(_plain(values), type=_arrow_type(pa, name, values)) for name, values in columns.items()}
-    table = pa.table(arrays).replace_schema_metadata({"rule": RULE})
+    plain = [{name: float(v) if isinstance(v, Decimal) else v for name, v in row.items()} for row in rows]
+    table = pa.Table.from_pylist(plain)
+    # A column of nothing but gaps bears the type that it has elsewhere.
+    gaps = {column.name: pa.float64() for column in table.schema if pa.types.is_null(column.type)}
+    gaps |= {name: pa.int64() for name in gaps if name.startswith("rank")}
+    fields = [column.with_type(gaps.get(column.name, column.type)) for column in table.schema]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table.cast(pa.schema(fields, {"rule": RULE})), sink, compression="zstd")
     return bytes(sink.getvalue())
-
-
-def _arrow_type(pa: Any, name: str, values: list[Any]) -> Any:
-    sample = next((value for value in values if value is not None), None)
-    if isinstance(sample, bool):
-        return pa.bool_()
-    if isinstance(sample, str) or name in {"month", "issuer", "computed"}:
-        return pa.string()
-    return pa.int64() if name.startswith("rank") else pa.float64()
-
-
-def _plain(values: list[Any]) -> list[Any]:
-    keep = (bool, str, int)
-    return [value if value is None or isinstance(value, keep) else float(value) for value in values]
 
 
 def _safe(value: Any) -> Any:

@@ -99,6 +99,11 @@ def _line(book: ClaimBook, issuer: str, shown: tuple[str, ...], field: str, view
     return {month: cell for month, cell in squares if cell is not None}
 
 
+def _coverage(book: ClaimBook, month: str, lines: tuple[IssuerMonths, ...]) -> str:
+    here = sum(1 for line in lines if month in line.cells)
+    return f"{here} of {max(here, len(published_around(book, month)))}"
+
+
 def _square(book: ClaimBook, issuer: str, month: str, field: str, view: View) -> Square | None:
     claim = book.best(issuer, month, field)
     if claim is None:
@@ -115,21 +120,13 @@ def _square(book: ClaimBook, issuer: str, month: str, field: str, view: View) ->
     )
 
 
-def _coverage(book: ClaimBook, month: str, lines: tuple[IssuerMonths, ...]) -> str:
-    here = sum(1 for line in lines if month in line.cells)
-    return f"{here} of {max(here, len(published_around(book, month)))}"
-
-
 def to_csv(grid: MonthGrid) -> str:
     """What is seen, as CSV: a row for each miner, newest month first, and the coverage as the last row."""
     lines = [
-        [line.issuer, grid.field, grid.unit, line.last, line.behind, *(_shown(line, month) for month in grid.months)]
+        [line.issuer, grid.field, grid.unit, line.last, line.behind]
+        + [line.cells[month].value if month in line.cells else None for month in grid.months]
         for line in grid.lines
     ]
     head = ["issuer", "field", "unit", "last", "months_behind", *grid.months]
     counted = ["in the book", "", "", "", "", *(grid.coverage[month] for month in grid.months)]
     return csv_text([head, *lines, counted], "\n")
-
-
-def _shown(line: IssuerMonths, month: str) -> Decimal | None:
-    return line.cells[month].value if month in line.cells else None

@@ -12,19 +12,21 @@ from typing import Any
 import msgspec
 
 from tieline.disclosures.checks import check
+from tieline.disclosures.checks.production import fee_band
 from tieline.disclosures.comparison import compare
 from tieline.disclosures.comparison.columns import COLUMNS, Cell
 from tieline.disclosures.comparison.explain import Bridge, bridge
-from tieline.disclosures.comparison.fees import fee_band
+from tieline.disclosures.comparison.grid import grid
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.fields import ALL
-from tieline.disclosures.facts.verdict import CHECKS, Verdict
+from tieline.disclosures.facts.verdict import CHECKS, Outcome, Verdict
 
 # Fields drawn as lines over the months: as printed, plus what one division gives.
 SERIES = ("btc_produced", "btc_held_end", "btc_sold", "deployed_ehs", "avg_operating_ehs", "efficiency_j_th")
-_WORST = {"differs": 4, "explained": 3, "open": 2, "rounding": 1, "holds": 0}
+OUTCOMES = ("differs", "explained", "open", "rounding", "holds")
+"""The worst first."""
 
 
 class NoFigureError(LookupError):
@@ -51,14 +53,13 @@ def latest_month(book: ClaimBook) -> str:
 
     Raises ValueError for a book without a ranked month.
     """
-    most, best = 0, ""
-    for month in reversed(compare.months(book)):
-        ranked = sum(1 for issuer in book.issuers if compare.is_ranked(book, issuer, month))
-        if ranked >= COMPARES:
-            return month
-        if ranked > most:
-            most, best = ranked, month
-    if not best:
+    ranked = {
+        month: sum(1 for issuer in book.issuers if compare.is_ranked(book, issuer, month))
+        for month in reversed(compare.months(book))
+    }
+    # Of equals the first, which is the newest.
+    best = max(ranked, key=lambda month: min(ranked[month], COMPARES), default="")
+    if not best or not ranked[best]:
         raise ValueError("the book has no month with printed production; read a release first")
     return best
 
@@ -67,7 +68,8 @@ def latest_month(book: ClaimBook) -> str:
 def _dashboard(book: ClaimBook, month: str) -> dict[str, Any]:
     table = compare.table(book, month)
     verdicts = [verdict for verdict in check(book) if periods.month_of(verdict.period) == month]
-    marks = _marks(verdicts)
+    # Claim id -> the worst outcome of a check that it is the first subject of.
+    marks = {verdict.claims[0]: verdict.outcome for verdict in sorted(verdicts, key=_severity)}
     bridges = [verdict for row in table.rows if isinstance(verdict := bridge(book, row.issuer, month), Bridge)]
     return {
         "month": month,
@@ -81,7 +83,7 @@ def _dashboard(book: ClaimBook, month: str) -> dict[str, Any]:
         "coverage": table.coverage,
         "published": list(table.published),
         "verdicts": [_verdict(verdict) for verdict in verdicts],
-        "counts": {name: sum(verdict.outcome == name for verdict in verdicts) for name in _WORST},
+        "counts": {name: sum(verdict.outcome == name for verdict in verdicts) for name in OUTCOMES},
         "bridges": plain(bridges),
         "series": _series(book),
         "fees": _named(fee_band(IssuerPeriod(book, "", month)), "low", "high", "why"),
@@ -138,17 +140,15 @@ def link(figure_name: str) -> str:
 @lru_cache(maxsize=8)
 def _series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
     """field -> issuer -> [[month, value], ...], as printed; a month that was not printed is absent."""
-    series: dict[str, dict[str, list[list[Any]]]] = {}
-    for field in SERIES:
-        for issuer in book.issuers:
-            points = [
-                [month, _number(claim.value)]
-                for month in book.months(issuer)
-                if (claim := book.best(issuer, month, field)) is not None
-            ]
-            if points:
-                series.setdefault(field, {})[issuer] = points
-    return series
+    drawn = {field: grid(book, field).lines for field in SERIES}
+    return {
+        field: {
+            line.issuer: [[month, _number(cell.value)] for month, cell in reversed(line.cells.items())]
+            for line in sorted(lines, key=lambda line: line.issuer)
+        }
+        for field, lines in drawn.items()
+        if lines
+    }
 
 
 def _cell(book: ClaimBook, issuer: str, period: str, stem: str) -> Cell:
@@ -159,20 +159,14 @@ def _cell(book: ClaimBook, issuer: str, period: str, stem: str) -> Cell:
     raise NoFigureError(f"no figure {stem!r} in the book; `tieline disclosures compare` lists a month's figures")
 
 
-def _marks(verdicts: list[Verdict]) -> dict[str, str]:
-    """Claim id -> the worst outcome of a check that it is the first subject of."""
-    marks: dict[str, str] = {}
-    for verdict in verdicts:
-        for claim in verdict.claims[:1]:
-            if _WORST[verdict.outcome] >= _WORST.get(marks.get(claim, "holds"), 0):
-                marks[claim] = verdict.outcome
-    return marks
+def _severity(verdict: Verdict) -> int:
+    return -OUTCOMES.index(verdict.outcome)
 
 
-def _row(row: compare.IssuerMonth, marks: dict[str, str]) -> dict[str, Any]:
+def _row(row: compare.IssuerMonth, marks: dict[str, Outcome]) -> dict[str, Any]:
     cells = {}
     for name, cell in row.cells.items():
-        worst = max((marks[claim] for claim in cell.claims if claim in marks), key=_WORST.__getitem__, default=None)
+        worst = min((marks[claim] for claim in cell.claims if claim in marks), key=OUTCOMES.index, default=None)
         cells[name] = {
             "figure": cell.id,
             "link": link(cell.id),

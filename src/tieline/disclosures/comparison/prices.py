@@ -54,11 +54,10 @@ def _of_issuer(book: ClaimBook, issuer: str) -> Iterator[Price]:
         start, end = periods.window(period)
         # A date's value stands at its end; a month's average in its middle.
         at = end if periods.is_date(period) else start + (end - start) / 2
-        receivable, posted = here.best("receivable_kusd"), here.best("btc_receivable_from_collateral")
-        if receivable is not None and posted is not None and posted.value > 0:
-            usd = receivable.value * 1000 / posted.value
+        if (pair := here.pair("receivable_kusd", "btc_receivable_from_collateral")) is not None:
+            receivable, posted = pair
             how = f"{receivable}k / {posted} of {issuer} at {period}"
-            yield Price(at, usd, how, (receivable, posted))
+            yield Price(at, receivable.value * 1000 / posted.value, how, pair)
         proceeds = here.best("sale_proceeds_usd")
         sold = here.best("btc_sold") or here.best("btc_announced_sale")
         # Only what the issuer's text says of its own sale is a price; an article's may be the thing in doubt.

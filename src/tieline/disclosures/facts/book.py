@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
+from itertools import groupby
 from typing import Literal
 
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
@@ -61,28 +62,20 @@ class ClaimBook:
             other.chain, other._on = chain, {}
         return self._on[chain]
 
-    @cached_property
+    @property
     def issuers(self) -> tuple[str, ...]:
-        return tuple(sorted({issuer for issuer, _ in self._by_period}))
+        return tuple(self._periods)
 
     def periods(self, issuer: str) -> tuple[str, ...]:
         return self._periods.get(issuer, ())
 
     def months(self, issuer: str) -> tuple[str, ...]:
-        return self._months.get(issuer, ())
+        return tuple(filter(periods.is_month, self.periods(issuer)))
 
     @cached_property
     def _periods(self) -> dict[str, tuple[str, ...]]:
-        periods: dict[str, list[str]] = {}
-        for issuer, period in sorted(self._by_period):
-            periods.setdefault(issuer, []).append(period)
-        return {issuer: tuple(names) for issuer, names in periods.items()}
-
-    @cached_property
-    def _months(self) -> dict[str, tuple[str, ...]]:
-        return {
-            issuer: tuple(name for name in names if periods.is_month(name)) for issuer, names in self._periods.items()
-        }
+        by_issuer = groupby(sorted(self._by_period), key=lambda key: key[0])
+        return {issuer: tuple(period for _, period in keys) for issuer, keys in by_issuer}
 
     def in_period(self, issuer: str, period: str) -> tuple[Claim, ...]:
         return tuple(self._by_period.get((issuer, period), ()))

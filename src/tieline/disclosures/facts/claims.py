@@ -154,19 +154,14 @@ def slack_of(fact: Fact) -> Decimal:
     In money the last place is the last digit that is not zero, since `$38.8 million` is kept as 38800000. The
     same holds for whole numbers that the text calls approximate.
     """
-    value, unit = fact.value, fact.unit
-    exponent = value.as_tuple().exponent
-    assert isinstance(exponent, int), "a fact's value is finite"
+    value, exponent = fact.value, int(fact.value.as_tuple().exponent)
     if fact.method == "typed" and (match := SHORT_MONEY.fullmatch(fact.printed)):
         return Decimal(5).scaleb(-len(match[2] or "") - 1) * MULTIPLES[match[3]]
-    if unit in _MONEY_UNITS or fact.approximate:
-        exponent = value.normalize().as_tuple().exponent if value else 0
-        assert isinstance(exponent, int)
+    if fact.unit in _MONEY_UNITS or fact.approximate:
+        exponent = int(value.normalize().as_tuple().exponent) if value else 0
     return Decimal(5).scaleb(exponent - 1)
 
 
 def places(value: Decimal) -> int:
     """Decimals printed."""
-    exponent = value.as_tuple().exponent
-    assert isinstance(exponent, int), "a fact's value is finite"
-    return max(0, -exponent)
+    return max(0, -int(value.as_tuple().exponent))

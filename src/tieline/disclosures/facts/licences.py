@@ -81,14 +81,12 @@ def _beyond_machines(fact: Fact, beside: Sequence[Fact], chain: Chain) -> str | 
 
 def _beyond_days(fact: Fact, beside: Sequence[Fact]) -> str | None:
     """Is a month's production more than the issuer's own average of a day gives?"""
-    daily = (f for f in beside if f.field == "avg_btc_per_day" and f.period == fact.period and f.scope is None)
-    average = next(daily, None)
-    if average is None:
-        return None
-    most = (average.value + slack_of(average)) * periods.days(fact.period) * Decimal("1.01")
-    if fact.value - slack_of(fact) <= most:
-        return None
-    return f"{fact.value:,f} is more than {average.value:,f} a day gives in {fact.period}"
+    for average in beside:
+        if average.field == "avg_btc_per_day" and average.period == fact.period and average.scope is None:
+            most = (average.value + slack_of(average)) * periods.days(fact.period) * Decimal("1.01")
+            beyond = fact.value - slack_of(fact) > most
+            return f"{fact.value:,f} is more than {average.value:,f} a day gives in {fact.period}" if beyond else None
+    return None
 
 
 def closures(facts: Sequence[Fact], text: str) -> set[tuple[str, str]]:

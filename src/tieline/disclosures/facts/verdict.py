@@ -91,7 +91,7 @@ def show(value: Decimal | float, places: int | None = None) -> str:
 
 def addends(claims: Iterable[Claim]) -> str:
     """`310 + 295.5 + 301`, as printed."""
-    return " + ".join(show(claim.value) for claim in claims)
+    return " + ".join(map(str, claims))
 
 
 def millions(usd: Decimal, places: int | None = None) -> str:
