@@ -21,7 +21,7 @@ from tieline.console import page as built
 from tieline.console.app import Shown, make_app
 from tieline.disclosures.facts.desk import CandidateFile, path_beside
 from tieline.disclosures.facts.keep import LiveBook
-from tieline.disclosures.intake import waiting_of
+from tieline.disclosures.intake import Origin, waiting_of
 from tieline.disclosures.read import read
 from tieline.fleet import Fleet
 from tieline.store import Store
@@ -60,7 +60,7 @@ def facts(tmp_path: Path) -> Path:
         for issuer, name in (("HIVE", "HIVE"), ("BTDR", "Bitdeer")):
             text = f"{name} mined {101 + n} BTC in {month} 2025. {name} sold {11 + n} BTC in {month} 2025."
             reading = read(text, issuer=issuer, published=published, source_kind="news")
-            desk.put(waiting_of(reading, f"https://news.test/{issuer}/{n}", "news", published, NOW))
+            desk.put(waiting_of(reading, Origin(f"https://news.test/{issuer}/{n}", "news", published, NOW)))
     assert len(desk.waiting()) == MANY
     return path
 

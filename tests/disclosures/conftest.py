@@ -1,11 +1,12 @@
 """Books written the way facts are typed in: one document, its periods, its figures."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tieline.disclosures.facts.book import ClaimBook
+from tieline.disclosures.facts.book import ClaimBook, View
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.shipped import parse
 
@@ -22,6 +23,12 @@ def typed_claims(issuer: str, facts: dict[str, dict[str, Any]], **document: Any)
         inside = ", ".join(f'"{name}" = {value}' for name, value in figures.items())
         lines.append(f'"{period}" = {{ {inside} }}')
     return list(parse("\n".join(lines), "test.toml"))
+
+
+def value_of(book: ClaimBook, issuer: str, period: str, field: str, view: View = "restated") -> Decimal | None:
+    """What the book's best witness prints."""
+    claim = book.best(issuer, period, field, view=view)
+    return None if claim is None else claim.value
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import pytest
 from tieline.disclosures.comparison.chain import HALVING_TIME, Heard, extended, from_bits, heard_since, shipped_chain
 from tieline.disclosures.facts.shipped import shipped
 
+from .conftest import value_of
+
 # Cango's full months that print both production and average operating hashrate.
 FULL_MONTHS = [
     "2025-02", "2025-03", "2025-04", "2025-07", "2025-08", "2025-09",
@@ -76,7 +78,10 @@ def test_outside_the_known_epochs_there_is_no_answer() -> None:
 @pytest.mark.parametrize("month", FULL_MONTHS)
 def test_cango_is_within_1_1_percent_of_the_chain(month: str) -> None:
     book, per_ehs = shipped(), shipped_chain().in_period(month)
-    produced, average = book.value("CANG", month, "btc_produced"), book.value("CANG", month, "avg_operating_ehs")
+    produced, average = (
+        value_of(book, "CANG", month, "btc_produced"),
+        value_of(book, "CANG", month, "avg_operating_ehs"),
+    )
     assert produced is not None
     assert average is not None
     assert per_ehs is not None
@@ -128,8 +133,8 @@ def test_ratios_agree_with_those_worked_out_elsewhere(more_data: Path | None) ->
     book, chain = shipped(), shipped_chain()
     for issuer, period, field, ratio in RATIOS + ([] if more_data is None else recorded_ratios(more_data)):
         produced, rate, per_ehs = (
-            book.value(issuer, period, "btc_produced"),
-            book.value(issuer, period, field),
+            value_of(book, issuer, period, "btc_produced"),
+            value_of(book, issuer, period, field),
             chain.in_period(period),
         )
         assert produced is not None, (issuer, period)

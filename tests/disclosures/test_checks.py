@@ -15,7 +15,7 @@ from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 from tieline.disclosures.facts.shipped import shipped
 from tieline.disclosures.facts.verdict import CHECKS, FINDINGS, Verdict
 
-from .conftest import typed_claims
+from .conftest import typed_claims, value_of
 
 BookOf = Callable[..., ClaimBook]
 
@@ -173,8 +173,8 @@ def test_restated_keeps_both_vintages() -> None:
     first = typed_claims("X", {"2025-01": {"btc_produced": 100}}, published="2025-02-03")
     later = typed_claims("X", {"2025-01": {"btc_produced": 98}}, published="2025-03-03", source="next month")
     book = ClaimBook([*later, *first])
-    assert book.value("X", "2025-01", "btc_produced") == 98
-    assert book.value("X", "2025-01", "btc_produced", view="printed") == 100
+    assert value_of(book, "X", "2025-01", "btc_produced") == 98
+    assert value_of(book, "X", "2025-01", "btc_produced", view="printed") == 100
     found = one(book, "restated")
     assert found.outcome == "explained"
     assert found.residual == -2
@@ -184,7 +184,7 @@ def test_news_never_displaces_the_issuer() -> None:
     own = typed_claims("X", {"2025-01": {"btc_held_end": "7474.6"}}, kind="news_of_release", published="2025-02-03")
     news = typed_claims("X", {"2025-01": {"btc_held_end": "8095.7"}}, kind="aggregator", published="2025-05-01")
     book = ClaimBook([*news, *own])
-    assert book.value("X", "2025-01", "btc_held_end") == Decimal("7474.6")
+    assert value_of(book, "X", "2025-01", "btc_held_end") == Decimal("7474.6")
     assert one(book, "claims").outcome == "differs"
 
 

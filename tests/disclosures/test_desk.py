@@ -17,7 +17,7 @@ from tieline.disclosures.facts.desk import CandidateFile, Correction, DeskError,
 from tieline.disclosures.facts.keep import FileKeeper, LiveBook, book
 from tieline.disclosures.facts.lines import KeepError
 from tieline.disclosures.facts.shipped import shipped
-from tieline.disclosures.intake import claims_of, waiting_of
+from tieline.disclosures.intake import Origin, claims_of, waiting_of
 from tieline.disclosures.read import read
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -28,8 +28,8 @@ NEWS = "Cango mined 650.5 BTC in July 2025. Cango held 4,529.7 BTC at July 31, 2
 def desk(tmp_path: Path) -> CandidateFile:
     made = CandidateFile(tmp_path / "facts.desk.jsonl")
     reading = read(NEWS.replace("Cango", "MARA"), issuer="MARA", published="2025-08-06", source_kind="news")
-    assert made.put(waiting_of(reading, "https://news.test/1", "news", None, NOW)) == 2
-    assert made.put(waiting_of(reading, "https://news.test/1", "news", None, NOW)) == 0
+    assert made.put(waiting_of(reading, Origin("https://news.test/1", "news", None, NOW))) == 2
+    assert made.put(waiting_of(reading, Origin("https://news.test/1", "news", None, NOW))) == 0
     return made
 
 
@@ -143,7 +143,7 @@ def test_what_is_restored_is_as_before_the_last_decision(desk: CandidateFile) ->
 def test_a_text_agrees_differs_or_is_new() -> None:
     text = "In July 2025 Cango mined 650.5 BTC. Cango held 4,629.7 BTC at July 31, 2025. Cango sold 3 BTC in July 2025."
     reading = read(text, issuer="CANG", published="2025-08-06", source_kind="news")
-    held = agreement(shipped(), claims_of(reading, "here", "news", None, NOW, candidates=True))
+    held = agreement(shipped(), claims_of(reading, Origin("here", "news", None, NOW), candidates=True))
     assert (held.agree, held.new) == (("CANG.2025-07.btc_produced",), ())
     assert len(held.differ) == 2
     assert held.says() == "1 agree, 2 differ, 0 new"

@@ -20,7 +20,7 @@ from tieline.disclosures.facts.keep import (
 from tieline.disclosures.facts.lines import KeepError
 from tieline.disclosures.facts.shipped import shipped
 
-from .conftest import typed_claims
+from .conftest import typed_claims, value_of
 
 CLAIMS = typed_claims("X", {"2025-01": {"btc_produced": "310.0", "btc_sold": 0}, "2025Q1": {"btc_produced": 900}})
 
@@ -43,10 +43,10 @@ def test_a_restatement_is_a_further_claim(keeper: FileKeeper) -> None:
     again = typed_claims("X", {"2025-01": {"btc_produced": "309.5"}}, published="2026-01-05")
     assert keeper.append(again) == AppendResult(1, 0)
     found = book(keeper)
-    assert found.value("X", "2025-01", "btc_produced") == Decimal("309.5")
-    assert found.value("X", "2025-01", "btc_produced", view="printed") == Decimal("310.0")
-    assert found.as_of(datetime(2025, 12, 31, tzinfo=UTC)).value("X", "2025-01", "btc_produced") == Decimal("310.0")
-    assert found.value("CANG", "2026-01", "btc_sold") == Decimal("550.03")
+    assert value_of(found, "X", "2025-01", "btc_produced") == Decimal("309.5")
+    assert value_of(found, "X", "2025-01", "btc_produced", view="printed") == Decimal("310.0")
+    assert value_of(found.as_of(datetime(2025, 12, 31, tzinfo=UTC)), "X", "2025-01", "btc_produced") == Decimal("310.0")
+    assert value_of(found, "CANG", "2026-01", "btc_sold") == Decimal("550.03")
 
 
 def test_told_twice_in_one_batch(keeper: FileKeeper) -> None:
@@ -96,10 +96,10 @@ def test_a_live_book_is_rebuilt_only_when_its_file_changed(tmp_path: Path) -> No
     assert live() is shipped()
     FileKeeper(tmp_path / "facts.jsonl").append(CLAIMS[:1])
     first = live()
-    assert first.value("X", "2025-01", "btc_produced") == Decimal("310.0")
+    assert value_of(first, "X", "2025-01", "btc_produced") == Decimal("310.0")
     assert live() is first
     FileKeeper(tmp_path / "facts.jsonl").append(CLAIMS)
-    assert live().value("X", "2025-01", "btc_sold") == 0
+    assert value_of(live(), "X", "2025-01", "btc_sold") == 0
 
 
 def test_a_torn_last_line_was_never_acknowledged(tmp_path: Path) -> None:

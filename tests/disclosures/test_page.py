@@ -13,6 +13,8 @@ from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.fact import Fact
 from tieline.disclosures.facts.shipped import shipped
 
+from .conftest import typed_claims
+
 
 def test_the_dashboard_is_not_empty_on_the_first_day() -> None:
     found = page.dashboard(shipped())
@@ -71,6 +73,14 @@ def test_a_figure_opens_to_its_span_and_checks() -> None:
     assert shown["claims"][0]["quote"] == "produced 310 BTC"
     assert shown["claims"][0]["document"] == "ab"
     assert [verdict["check"] for verdict in shown["verdicts"]] == ["average"]
+
+
+def test_a_computed_figure_opens_whatever_its_ticker_holds() -> None:
+    month = {"btc_produced": 310, "avg_operating_ehs": 20, "deployed_ehs": 25}
+    book = ClaimBook(typed_claims("BITF.TO", {"2025-01": month}))
+    cells = page.dashboard(book, "2025-01")["table"][0]["cells"]
+    shown = page.figure(book, cells["operating_share"]["figure"])
+    assert (shown["id"], shown["issuer"], shown["value"]) == ("BITF-TO.2025-01.operating_share_pct", "BITF.TO", 80)
 
 
 @pytest.mark.parametrize(

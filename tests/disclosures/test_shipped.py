@@ -10,6 +10,8 @@ import pytest
 from tieline.disclosures.facts.fields import ALL
 from tieline.disclosures.facts.shipped import known_from, parse, shipped
 
+from .conftest import value_of
+
 COLUMNS = {
     "btc_produced": "btc_produced",
     "avg_btc_per_day": "avg_btc_per_day",
@@ -32,8 +34,8 @@ def test_the_book_of_the_first_day() -> None:
     book = shipped()
     assert len(book) > 550
     assert {"CANG", "RIOT", "MARA", "CLSK", "IREN", "WULF", "BITF", "CORZ", "HIVE"} <= set(book.issuers)
-    assert book.value("CANG", "2026-01", "btc_sold") == Decimal("550.03")
-    assert str(book.value("CANG", "2025-04", "btc_produced")) == "470.0"
+    assert value_of(book, "CANG", "2026-01", "btc_sold") == Decimal("550.03")
+    assert str(value_of(book, "CANG", "2025-04", "btc_produced")) == "470.0"
     for claim in book.all:
         assert claim.fact.unit == ALL[claim.fact.field][0]
         assert claim.source
@@ -85,7 +87,7 @@ def test_what_could_be_known_then() -> None:
     before = book.as_of(datetime(2026, 2, 3, 12, tzinfo=UTC))
     assert before.best("CANG", "2026-01", "btc_sold") is None
     after = book.as_of(datetime(2026, 2, 4, tzinfo=UTC))
-    assert after.value("CANG", "2026-01", "btc_sold") == Decimal("550.03")
+    assert value_of(after, "CANG", "2026-01", "btc_sold") == Decimal("550.03")
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,10 @@ from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.desk import CandidateFile, path_beside
 from tieline.disclosures.facts.keep import FileKeeper, LiveBook, book
 from tieline.disclosures.facts.shipped import shipped
-from tieline.disclosures.intake import claims_of, waiting_of
+from tieline.disclosures.intake import Origin, claims_of, waiting_of
 from tieline.disclosures.read import read
 
-from .conftest import typed_claims
+from .conftest import typed_claims, value_of
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SIX = (
@@ -119,7 +119,7 @@ def test_a_restatement_is_held_against_the_figure_that_it_restates(
     found = ClaimBook([*first, msgspec.structs.replace(again[0], fact=fact)])
     (one,) = [verdict for verdict in check(found) if verdict.check == "restated"]
     assert (one.outcome, says in one.says) == (outcome, True)
-    assert found.value("X", "2025-01", "btc_produced", view="printed") == 310
+    assert value_of(found, "X", "2025-01", "btc_produced", view="printed") == 310
 
 
 def test_a_file_without_a_date_is_asked_for_by_name(tmp_path: Path) -> None:
@@ -189,9 +189,11 @@ def test_a_release_that_lands_or_contradicts_is_said_on_the_page_and_where_it_wa
     assert client.get("/api/disclosures/desk").json()["alerts"] == []
     facts = tmp_path / "facts.jsonl"
     landed = read("Heron mined 41 BTC in July 2025.", issuer="HRN", published="2025-08-05", source_kind="issuer")
-    FileKeeper(facts).append(claims_of(landed, "https://heron.test/july", "issuer", "2025-08-05", wall_now()))
+    FileKeeper(facts).append(claims_of(landed, Origin("https://heron.test/july", "issuer", "2025-08-05", wall_now())))
     against = read("Cango mined 500 BTC in January 2026.", issuer="CANG", published="2026-02-05", source_kind="news")
-    CandidateFile(path_beside(facts)).put(waiting_of(against, "https://news.test/1", "news", "2026-02-05", wall_now()))
+    CandidateFile(path_beside(facts)).put(
+        waiting_of(against, Origin("https://news.test/1", "news", "2026-02-05", wall_now()))
+    )
     said = client.get("/api/disclosures/desk").json()["alerts"]
     assert any("HRN: new release of 2025-08-05: https://heron.test/july" in one for one in said)
     assert any("CANG 2026-01 btc_produced: 500 contradicts 496.35 in the book" in one for one in said)

@@ -138,11 +138,22 @@ def test_what_is_no_companyfacts_is_refused(body: bytes) -> None:
     assert found.refused is not None
 
 
-@pytest.mark.parametrize("end", ["2025-02-30", "2025", "", "25-01-01", "2025-12-31T00:00"])
+@pytest.mark.parametrize("end", ["2025-02-30", "2025", "", "25-01-01", "2025-12-31T00:00", "2025-W01-1", "1999-12-31"])
 def test_an_entry_without_a_date_is_left_out(end: str) -> None:
     found = companyfacts(facts_of({"CryptoAssetNumberOfUnits": {"units": {"BTC": [entry(end, 5)]}}}), "X")
     assert found.facts == ()
     assert found.notes
+
+
+@pytest.mark.parametrize("value", ["1e999999999", "-1e999999999", "NaN", "Infinity", "", "12,5"])
+def test_a_number_that_no_balance_sheet_holds_is_left_out_and_told(value: str) -> None:
+    """Written out, the first would fill the memory."""
+    assert ">11452<" in INSTANCE
+    found = instance(INSTANCE.replace(">11452<", f">{value}<").encode(), "X")
+    assert len(found.facts) == len(instance(INSTANCE.encode(), "X").facts) - 1
+    assert any("is no number" in note for note in found.notes)
+    whole = facts_of({"CryptoAssetNumberOfUnits": {"units": {"bitcoin": [entry("2025-12-31", 0.5)]}}})
+    assert companyfacts(whole.replace(b"0.5", b"1e999999999"), "X").facts == ()
 
 
 @given(st.binary(max_size=400))

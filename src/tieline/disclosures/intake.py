@@ -7,6 +7,7 @@ hash says whether it is the same. Facts without an issuer are left out: whose th
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,29 +17,40 @@ from tieline.disclosures.facts.fact import DocumentReading
 from tieline.disclosures.xbrl import Tagged
 
 
-def claims_of(
-    reading: DocumentReading,
-    source: str,
-    kind: SourceKind | None,
-    published: str | None,
-    known_at: datetime,
-    candidates: bool = False,
-) -> list[Claim]:
-    """Claims of a reading.
+@dataclass(frozen=True)
+class Origin:
+    """Where a document is from, when it came out and when it was known here.
 
     Without a `kind` the text says it: `issuer_release_copy` where the issuer speaks, else `news_of_release`.
-    `candidates`: with what is not proven, to hold one text against the book; such claims are never kept.
     """
-    witness = _witness(reading, source, kind, published, known_at)
+
+    source: str
+    kind: SourceKind | None
+    published: str | None
+    known_at: datetime
+
+    def witness(self, reading: DocumentReading) -> dict[str, Any]:
+        """What all figures of one text share: who speaks, when it came out and was known, and the hash of the text."""
+        return {
+            "source": self.source,
+            "source_kind": self.kind or ("issuer_release_copy" if reading.own_words else "news_of_release"),
+            "published": reading.published or self.published,
+            "known_at": self.known_at,
+            "document": hashlib.sha256(reading.text.encode()).hexdigest(),
+        }
+
+
+def claims_of(reading: DocumentReading, origin: Origin, *, candidates: bool = False) -> list[Claim]:
+    """Claims of a reading; `candidates`: with what is not proven, to hold one text against the book. Such claims are
+    never kept."""
+    witness = origin.witness(reading)
     facts = (*reading.facts, *(c.fact for c in reading.candidates if candidates))
     return [Claim(fact=fact, **witness) for fact in facts if fact.issuer is not None]
 
 
-def waiting_of(
-    reading: DocumentReading, source: str, kind: SourceKind | None, published: str | None, known_at: datetime
-) -> list[WaitingCandidate]:
+def waiting_of(reading: DocumentReading, origin: Origin) -> list[WaitingCandidate]:
     """The reading's candidates as they wait on the desk."""
-    witness = _witness(reading, source, kind, published, known_at)
+    witness = origin.witness(reading)
     return [WaitingCandidate(candidate=c, **witness) for c in reading.candidates if c.fact.issuer is not None]
 
 
@@ -50,16 +62,3 @@ def claims_of_tagged(
         Claim(fact=fact, source=source, source_kind=kind, published=filed or published, known_at=known_at)
         for fact, filed in zip(tagged.facts, tagged.filed, strict=True)
     ]
-
-
-def _witness(
-    reading: DocumentReading, source: str, kind: SourceKind | None, published: str | None, known_at: datetime
-) -> dict[str, Any]:
-    """What all figures of one text share: who speaks, when it came out and was known, and the hash of the text."""
-    return {
-        "source": source,
-        "source_kind": kind or ("issuer_release_copy" if reading.own_words else "news_of_release"),
-        "published": reading.published or published,
-        "known_at": known_at,
-        "document": hashlib.sha256(reading.text.encode()).hexdigest(),
-    }

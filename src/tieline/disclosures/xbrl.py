@@ -12,14 +12,15 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
-from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
+from tieline.disclosures.facts.claims import MAX_VALUE
 from tieline.disclosures.facts.fact import Fact
 from tieline.disclosures.facts.fields import unit_of
+from tieline.disclosures.facts.periods import is_date
 
 # An instance of a large filer has some megabytes; companyfacts up to twenty.
 MAX_BYTES = 64 * 2**20
@@ -70,8 +71,8 @@ def companyfacts(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) ->
     vouched = frozenset(bitcoin_units)
     last: dict[tuple[str, str], Decimal] = {}
     for concept, unit, entry in sorted(claims, key=lambda row: str(row[2].get("filed", ""))):
-        value, end = entry.get("val"), str(entry.get("end", ""))
-        if not isinstance(value, Decimal) or not value.is_finite() or not _is_date(end):
+        value, end = _number(entry.get("val")), str(entry.get("end", ""))
+        if value is None or not is_date(end):
             notes.append(f"{concept} [{unit}]: an entry without a value or date was left out")
             continue
         field = _field(concept, unit, (), vouched)
@@ -84,7 +85,7 @@ def companyfacts(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) ->
         last[field, end] = value
         where = f"companyfacts us-gaap:{concept} [{unit}] {entry.get('accn', '')} {entry.get('form', '')}".strip()
         facts.append(_fact(issuer, end, field, value, None, where, restated))
-        filed.append(str(entry["filed"]) if _is_date(str(entry.get("filed", ""))) else None)
+        filed.append(str(entry["filed"]) if is_date(str(entry.get("filed", ""))) else None)
     return Tagged(facts=tuple(facts), filed=tuple(filed), notes=tuple(dict.fromkeys(notes)))
 
 
@@ -113,7 +114,7 @@ def instance(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) -> Tag
         if not end:
             notes.append(f"{concept}: its context is missing; left out")
             continue
-        value = _number(element.text or "")
+        value = _number(element.text)
         if value is None:
             notes.append(f"{concept} at {end}: {element.text!r} is no number; left out")
             continue
@@ -127,12 +128,13 @@ def instance(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) -> Tag
     return Tagged(facts=unique, filed=(None,) * len(unique), notes=tuple(dict.fromkeys(notes)))
 
 
-def _number(text: str) -> Decimal | None:
+def _number(given: object) -> Decimal | None:
+    """None for what is no number, or none that a balance sheet holds."""
     try:
-        value = Decimal(text.strip())
+        value = Decimal(str(given).strip())
     except InvalidOperation:
         return None
-    return value if value.is_finite() else None
+    return value if value.is_finite() and value.copy_abs() <= MAX_VALUE else None
 
 
 def _is_bitcoin(name: str) -> bool:
@@ -185,7 +187,7 @@ def _contexts(root: ElementTree.Element) -> Iterator[tuple[str, tuple[str, Dimen
     for element in root.iter(f"{_XBRLI}context"):
         end = element.findtext(f"{_XBRLI}period/{_XBRLI}instant") or element.findtext(f"{_XBRLI}period/{_XBRLI}endDate")
         name = element.get("id")
-        if name is None or end is None or not _is_date(end.strip()):
+        if name is None or end is None or not is_date(end.strip()):
             continue
         members = ((one.get("dimension", ""), (one.text or "").strip()) for one in element.iter(_DIMENSION))
         yield name, (end.strip(), tuple(sorted(members)))
@@ -201,10 +203,3 @@ def _units(root: ElementTree.Element) -> Iterator[tuple[str, str]]:
 def _local(name: str) -> str:
     """A name without its namespace or prefix."""
     return re.split("[}:]", name)[-1]
-
-
-def _is_date(text: str) -> bool:
-    try:
-        return len(text) == 10 and date.fromisoformat(text).year >= 2009
-    except ValueError:
-        return False

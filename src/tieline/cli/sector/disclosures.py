@@ -72,7 +72,7 @@ def read(
     if (endpoint is None) != (model is None):
         raise click.UsageError("--endpoint and --model go together")
     from tieline.cli.sector.shown import reading_json, show_reading
-    from tieline.disclosures.intake import claims_of, waiting_of
+    from tieline.disclosures.intake import Origin, claims_of, waiting_of
     from tieline.disclosures.read import read as read_release
 
     body = _body(source)
@@ -82,15 +82,13 @@ def read(
         from tieline.disclosures.extract.llm import fill
 
         reading = fill(reading, base_url=endpoint, model=model, api_key=os.environ.get("TIELINE_API_KEY"))
-    now = wall_now()
-    claims = claims_of(reading, source, source_kind, published, now)
-    held = agreement(ours, claims_of(reading, source, source_kind, published, now, candidates=True))
+    origin = Origin(source, source_kind, published, wall_now())
+    claims = claims_of(reading, origin)
+    held = agreement(ours, claims_of(reading, origin, candidates=True))
     appended, desk = None, 0
     if keep and reading.refused is None:
         appended = guarded(lambda: FileKeeper(facts).append(claims))
-        desk = guarded(
-            lambda: CandidateFile(path_beside(facts)).put(waiting_of(reading, source, source_kind, published, now))
-        )
+        desk = guarded(lambda: CandidateFile(path_beside(facts)).put(waiting_of(reading, origin)))
     if as_json:
         dump(reading_json(reading, source, held, appended, desk))
     else:
@@ -325,13 +323,13 @@ def _claims_of_file(
     file: str, issuer: str | None, published: str | None, kind: SourceKind | None
 ) -> tuple[list[Claim], tuple[str, ...]]:
     """What a text claims, proven or not, and what a person should know of its reading."""
-    from tieline.disclosures.intake import claims_of
+    from tieline.disclosures.intake import Origin, claims_of
     from tieline.disclosures.read import read as read_release
 
     reading = read_release(_body(file), issuer=issuer, published=published, source_kind=kind)
     if reading.refused is not None:
         raise click.ClickException(f"nothing read: {reading.refused}")
-    claims = claims_of(reading, file, kind, published, wall_now(), candidates=True)
+    claims = claims_of(reading, Origin(file, kind, published, wall_now()), candidates=True)
     if not claims:
         raise click.ClickException("whose figures these are is not said; give --issuer")
     return claims, reading.notes

@@ -21,7 +21,7 @@ from tieline.disclosures import xbrl
 from tieline.disclosures.facts.claims import Claim, SourceKind
 from tieline.disclosures.facts.desk import CandidateFile, WaitingCandidate, agreement
 from tieline.disclosures.facts.keep import AppendResult, FileKeeper, book
-from tieline.disclosures.intake import claims_of, claims_of_tagged, waiting_of
+from tieline.disclosures.intake import Origin, claims_of, claims_of_tagged, waiting_of
 from tieline.disclosures.read import read
 from tieline.feeds.cached import CachedFetcher, FetchError
 from tieline.feeds.disclosures import FetchedDocument, from_edgar, from_folder, from_page, from_wire
@@ -303,8 +303,8 @@ def _found(
     if document.content == "release":
         said = kind or ("sec_exhibit" if document.kind == "sec_exhibit" else None)
         reading = read(document.body, issuer=issuer, published=day, source_kind=said)
-        origin = (document.source, said, day, now)
-        return Found(claims_of(reading, *origin), reading.notes, reading.refused, waiting_of(reading, *origin))
+        origin = Origin(document.source, said, day, now)
+        return Found(claims_of(reading, origin), reading.notes, reading.refused, waiting_of(reading, origin))
     parse = xbrl.companyfacts if document.content == "companyfacts" else xbrl.instance
     tagged = parse(document.body, issuer or "unknown", bitcoin_units)
     return Found(

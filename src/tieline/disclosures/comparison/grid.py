@@ -22,8 +22,6 @@ from tieline.disclosures.facts.fields import ALL, unit_of
 from tieline.disclosures.facts.verdict import round_to
 
 View = Literal["value", "month", "year"]
-MAX_MONTHS = 240
-"""Twenty years: longer than any miner has published."""
 
 
 class Square(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +74,7 @@ def grid(
 
 @lru_cache(maxsize=128)
 def _grid(book: ClaimBook, field: str, issuers: tuple[str, ...], since: str, until: str, view: View) -> MonthGrid:
-    shown = tuple(m for m in reversed(months(book)) if m >= since and m <= (until or m))[:MAX_MONTHS]
+    shown = tuple(m for m in reversed(months(book)) if since <= m <= (until or m))
     lines = {issuer: cells for issuer in issuers if (cells := _line(book, issuer, shown, field, view))}
     # The newest month first, and among miners of the same month by name, backwards.
     newest = sorted(((max(cells), issuer) for issuer, cells in lines.items()), reverse=True)

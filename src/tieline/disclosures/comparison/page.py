@@ -14,7 +14,7 @@ import msgspec
 from tieline.disclosures.checks import check
 from tieline.disclosures.checks.production import fee_band
 from tieline.disclosures.comparison import compare
-from tieline.disclosures.comparison.columns import COLUMNS, Cell
+from tieline.disclosures.comparison.columns import COLUMNS
 from tieline.disclosures.comparison.explain import Bridge, bridge
 from tieline.disclosures.comparison.grid import grid
 from tieline.disclosures.facts import periods
@@ -121,12 +121,16 @@ def _printed_figure(book: ClaimBook, name: str, claims: tuple[Claim, ...]) -> di
 
 
 def _computed_figure(book: ClaimBook, stem: str) -> dict[str, Any]:
-    issuer, _, rest = stem.partition(".")
-    period = rest.partition(".")[0]
-    cell = _cell(book, issuer, period, stem)
+    period, _, field = stem.partition(".")[2].partition(".")
+    rows = compare.table(book, period).rows if periods.is_month(period) else ()
+    # The name holds the ticker as a link can hold it, so the whole name is compared.
+    named = ((row.issuer, cell) for row in rows for cell in row.cells.values() if cell.id == stem)
+    issuer, cell = next(named, (None, None))
+    if cell is None:
+        raise NoFigureError(f"no figure {stem!r} in the book; `tieline disclosures compare` lists a month's figures")
     used = [claim for one in cell.claims for claim in book.of(one.partition("~")[0]) if claim.id == one]
     return {
-        "issuer": issuer, "period": period, "field": stem.rpartition(".")[2], "scope": None,
+        "issuer": issuer, "period": period, "field": field, "scope": None,
         "meaning": "computed from printed figures", "value": _number(cell.value), "unit": cell.unit,
         "computed": cell.computed, "best": None, "asked": None, "claims": [_claim(claim) for claim in used],
     }  # fmt: skip
@@ -149,14 +153,6 @@ def _series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
         for field, lines in drawn.items()
         if lines
     }
-
-
-def _cell(book: ClaimBook, issuer: str, period: str, stem: str) -> Cell:
-    rows = compare.table(book, period).rows if periods.is_month(period) else ()
-    for cell in (cell for row in rows if row.issuer == issuer for cell in row.cells.values()):
-        if cell.id == stem:
-            return cell
-    raise NoFigureError(f"no figure {stem!r} in the book; `tieline disclosures compare` lists a month's figures")
 
 
 def _severity(verdict: Verdict) -> int:

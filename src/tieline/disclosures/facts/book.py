@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from functools import cached_property
 from itertools import groupby
 from typing import Literal
@@ -106,10 +105,6 @@ class ClaimBook:
             return claims[0]
         by_date = sorted(own, key=lambda claim: (claim.published or "", -_RANK[claim.source_kind]))
         return by_date[-1] if view == "restated" else by_date[0]
-
-    def value(self, issuer: str, period: str, field: str, view: View = "restated") -> Decimal | None:
-        claim = self.best(issuer, period, field, view=view)
-        return None if claim is None else claim.value
 
 
 @dataclass(frozen=True)

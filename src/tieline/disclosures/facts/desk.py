@@ -212,7 +212,7 @@ def _claim_of(
 
 
 def _corrected(fact: Fact, change: Correction | None) -> Fact:
-    if change is None or (change.value, change.period, change.field) == (None, None, None):
+    if change is None or change == Correction():
         raise DeskError("a correction changes the value, the period or the field; give one")
     field, value = change.field or fact.field, fact.value if change.value is None else change.value
     period, unit = change.period or fact.period, unit_of(field)

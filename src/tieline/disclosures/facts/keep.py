@@ -36,13 +36,11 @@ class FileKeeper(LineFile[Claim]):
 
     def append(self, claims: Iterable[Claim]) -> AppendResult:
         batch = _valid(claims)
+        first = {claim.id: claim for claim in reversed(batch)}
 
         def unknown(kept: list[Claim]) -> Iterable[Claim]:
             known = {claim.id for claim in kept}
-            new: dict[str, Claim] = {}
-            for claim in batch:
-                new.setdefault(claim.id, claim)
-            return [claim for name, claim in new.items() if name not in known]
+            return [claim for name, claim in reversed(first.items()) if name not in known]
 
         new = self.add(unknown) if batch else 0
         return AppendResult(new, len(batch) - new)
@@ -60,9 +58,7 @@ def book(keeper: FileKeeper | None = None, desk: CandidateFile | None = None) ->
         return shipped()
     claims = keeper.claims()
     desk = desk or CandidateFile(path_beside(keeper.path))
-    if desk.state() is not None:
-        return desk.book((*shipped().all, *claims))
-    return ClaimBook((*shipped().all, *claims)) if claims else shipped()
+    return desk.book((*shipped().all, *claims)) if claims or desk.state() is not None else shipped()
 
 
 class LiveBook:

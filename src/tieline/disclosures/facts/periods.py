@@ -37,7 +37,13 @@ def window(period: str) -> tuple[datetime, datetime]:
 def _kind(period: str) -> str | None:
     """`year`, `quarter`, `month` or `day`; None for what no miner can have printed."""
     match = _SHAPE.fullmatch(period)
-    return match.lastgroup if match is not None and FIRST_YEAR <= int(match["year"]) <= LAST_YEAR else None
+    if match is None or not FIRST_YEAR <= int(match["year"]) <= LAST_YEAR:
+        return None
+    try:
+        window(period)
+    except ValueError:  # the thirty-first of a shorter month
+        return None
+    return match.lastgroup
 
 
 def is_month(period: str) -> bool:
