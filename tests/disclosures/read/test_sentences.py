@@ -251,7 +251,6 @@ def test_a_company_may_be_known_under_another_ticker() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Wren Compute Q2 2024 highlights\nOur fleetwide active hash rate has reduced to approximately 355 PH/s of bitcoin mining.",
         "Wren Compute underclocked some of its bitcoin machines in September 2023, to 80 TH/s per machine at an efficiency level of 26.3 J/TH.",
         "Wren Compute mined a net total of 125.1 Bitcoins over the seven months ending July 31, 2024.",
         "Wren Compute mined a total of 854.5 BTC in April and May 2024.",

@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tieline.disclosures.lexicon.numbers import style_of
-from tieline.disclosures.lexicon.periods import Period, as_heading, month_of, periods, resolve, shift
+from tieline.disclosures.lexicon.periods import (
+    Period,
+    as_heading,
+    month_of,
+    periods,
+    resolve,
+    shift,
+    shift_quarters,
+)
 
 _LANGUAGES = {
     "en": r"\b(?:the|of|and|in|for|with|was|its|per|average|month)\b",
@@ -62,15 +70,24 @@ class Context:
     published: str | None
     other_dollars: bool = False
     """Some amounts are in another country's dollars and none is marked as in those of the United States."""
-    reported: str | None = None
-    """The quarter of a report on one that is no monthly update: what an undated figure in it speaks of."""
+    fiscal: int = 0
+    """Quarters by which the calendar is off from the issuer's own: -1 where its first quarter ends with December."""
+
+
+def _is_ahead(p: Period, ctx: Context) -> bool:
+    """Is a quarter without its year one that was not over: an outlook, or one of a year of the issuer's own?"""
+    if p.kind != "quarter" or p.year is not None or ctx.fiscal or ctx.reference is None:
+        return False
+    return 0 < p.month * 3 - ctx.reference[1] < 3
 
 
 def key_of(p: Period, ctx: Context) -> str | None:
     """The period as facts carry it: a month-end date in a monthly update is that month."""
-    if p.kind == "quarter" and p.year is None and ctx.reference is not None and 0 < p.month * 3 - ctx.reference[1] < 3:
-        return None  # not over yet: a fiscal quarter, or an outlook
+    if _is_ahead(p, ctx):
+        return None
     resolved = resolve(p, ctx.reference)
+    if p.numbered and ctx.fiscal and resolved.key is not None:
+        return shift_quarters(resolved.key, ctx.fiscal)
     if resolved.kind == "date" and resolved.ends_month and not ctx.statement:
         resolved = month_of(resolved)
     if resolved.kind == "date" and p.loose is not None and p.year is None and p.loose >= 20 and not resolved.ends_month:
@@ -89,7 +106,26 @@ def understand(text: str, title: str | None, published: str | None) -> Context:
     statement = len(_STATEMENT.findall(text[:60_000])) >= 2 and not _UPDATE.search(text[:60_000])
     month, reference = _month(text, title, date)
     foreign = bool(_OTHER_DOLLARS.search(text[:60_000])) and not _US_DOLLARS.search(text[:60_000])
-    return Context(language, style_of(text, language), month, reference, statement, published, foreign)
+    style = style_of(text, language)
+    return Context(language, style, month, reference, statement, published, foreign, _fiscal(text[:6000]))
+
+
+_OWN_QUARTER = re.compile(
+    r"\b(?:Q(?P<digit>[1-4])|(?P<word>first|second|third|fourth)(?: fiscal)? quarter|fiscal (?P<after>first|second|third|fourth) quarter)\b"
+    r"[^.;]{0,90}?\b(?:three months|quarter|period) ended (?P<end>[A-Z][a-z]+ \d{1,2}, 20\d\d)",
+    re.IGNORECASE,
+)
+_NUMBERS = {"first": 1, "second": 2, "third": 3, "fourth": 4}
+
+
+def _fiscal(text: str) -> int:
+    """By how many quarters the issuer's own year runs ahead: `its third quarter, the three months ended March 31`."""
+    for m in _OWN_QUARTER.finditer(text):
+        ends = [p for p in periods(m["end"]) if p.kind == "date" and p.ends_month and p.month % 3 == 0]
+        number = int(m["digit"] or 0) or _NUMBERS[(m["word"] or m["after"]).lower()]
+        if ends:
+            return -((number - ends[0].month // 3) % 4)
+    return 0
 
 
 def language_of(text: str) -> str:

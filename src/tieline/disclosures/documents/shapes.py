@@ -96,7 +96,8 @@ _VALUE = rf"(?:-|N/?A|\(?[-+]?\$?\d[\d,]*(?:\.\d+)?\)?{_UNIT}?\d?)"
 _ROW_IN_LINE = re.compile(rf" +([A-Z][A-Za-z][^\d$\n]{{1,70}}?(?:\d(?:,\d)?)?(?: +{_VALUE}(?!\S)){{2,}})")
 
 _PAIR_IN_LINE = re.compile(
-    rf" ?((?:[A-Z]|\d+[A-Z])[^:.;\n]{{2,70}}: [~$]?\d[\d,]*(?:\.\d+)?(?:{_UNIT}|\s?(?:miners|J/Th|\$/kWh))?)"
+    r" ?((?:[A-Z]|\d+[A-Z])(?:(?!\) [A-Z])[^:.;\n]){2,70}: [~$]?\d[\d,]*(?:\.\d+)?"
+    rf"(?:{_UNIT}|\s?(?:miners|J/Th|\$/kWh))?)"
     r"(?= [A-Z]|$)"
 )
 _PAIRS_IN_LINE = re.compile(rf"(?:{_PAIR_IN_LINE.pattern}){{4,}}")

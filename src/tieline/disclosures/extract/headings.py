@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tieline.disclosures.documents.context import is_dateline
+from tieline.disclosures.finding import Finding
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.rules.naming import classify
 from tieline.disclosures.rules.vocabulary import (
@@ -23,7 +24,7 @@ from tieline.disclosures.rules.vocabulary import (
     names_somebody,
     strange,
 )
-from tieline.disclosures.rules.wordlists import COLUMNS, DATED, HEADING, TITLE
+from tieline.disclosures.rules.wordlists import COLUMNS, DATED, HEADING, PROVES, TITLE
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.passage import CAPTION, UNAUDITED
 
@@ -58,25 +59,35 @@ class _LineOver(NamedTuple):
         return self.words.endswith((".", "!", "?")) and not _is_company(self.words)
 
     @property
+    def heads(self) -> bool:
+        """Is it a table's own head: `Key Metrics`, or months over its columns?"""
+        return HEAD.match(self.words) is not None or len(self.dated) > 1
+
+    @property
+    def skipped(self) -> bool:
+        """Does it head nothing: a paragraph, a picture's caption, a dateline?"""
+        told = len(self.words) > _LONGEST or CAPTION.search(self.raw) is not None
+        return told or is_dateline(self.words, self.dated)
+
+    @property
     def bare(self) -> str:
         return undated(re.sub(r"['’]000s?\b", "", self.words), self.dated)
 
 
-def heading_over(text: str, at: int, frame: Frame, period: str) -> str | None:
-    """The line over a row by which its figure of a period is unproven; None where all that stands there proves it.
+def heading_over(text: str, at: int, frame: Frame, c: Finding) -> str | None:
+    """The line over a row by which its figure is unproven; None where all that stands there proves it.
 
     Beyond a sentence over a head of the table (`Key Metrics`) stands another part of the text, which bars only where it
     is of others or of plans.
     """
     nearest, headed, beyond = True, False, False
     for line in _lines_above(text, at):
-        if len(line.words) > _LONGEST or CAPTION.search(line.raw) or is_dateline(line.words, line.dated):
+        if line.skipped:
             beyond = beyond or headed
             continue
         over = nearest and (not headed or _INTRODUCES.search(line.words) is not None)
-        proves, told = _judged(line, frame, period, over, beyond)
-        own_head = HEAD.match(line.words) is not None or len(line.dated) > 1
-        headed |= not told and not beyond and proves is None and own_head
+        proves, told = _judged(line, frame, c, over, beyond)
+        headed |= not (told or beyond) and proves is None and line.heads
         if told:
             nearest, beyond = False, beyond or (headed and line.ends)
         if proves is not None:
@@ -84,16 +95,16 @@ def heading_over(text: str, at: int, frame: Frame, period: str) -> str | None:
     return None
 
 
-def _judged(line: _LineOver, frame: Frame, period: str, nearest: bool, beyond: bool) -> tuple[bool | None, bool]:
+def _judged(line: _LineOver, frame: Frame, c: Finding, nearest: bool, beyond: bool) -> tuple[bool | None, bool]:
     """Whether a line proves what stands under it, or leaves it open (None); and whether it is told and heads nothing: a
     sentence, or a point of a list."""
-    bare = re.sub(r"(?i)\bquarter\w*", "", line.bare) if "Q" in period else line.bare
+    bare = re.sub(r"(?i)\bquarter\w*", "", line.bare) if "Q" in c.period else line.bare
     doubtful = _DOUBTS.search(bare) is not None  # which `May 2025` is not
     if line.ends:
         return False if nearest and _tells_of_others(line.words, frame) else None, True
     if beyond:
         return False if doubtful and not re.search(r"\d", line.bare) else None, False
-    proves = _proves(line, frame, period)
+    proves = _proves(line, frame, c)
     if proves is False and _BULLET.match(line.raw) and len(line.words.split()) > 4:
         return False if nearest and doubtful else None, True
     return proves, False
@@ -114,7 +125,7 @@ def _lines_above(text: str, at: int) -> Iterator[_LineOver]:
         under = under if UNAUDITED.fullmatch(words) else words or under
 
 
-def _proves(line: _LineOver, frame: Frame, period: str) -> bool | None:
+def _proves(line: _LineOver, frame: Frame, c: Finding) -> bool | None:
     """Does a heading prove what stands under it? None where it is a row, or a piece of a label."""
     if _YEAR.fullmatch(line.words) or _another_company(line.words, frame):
         return False
@@ -122,7 +133,7 @@ def _proves(line: _LineOver, frame: Frame, period: str) -> bool | None:
         return None  # says nothing of whose
     numbered = re.search(r"\d", line.bare) is not None
     if _heads_columns(line.raw, line.dated):
-        return False if not numbered and _columns_bar(line.raw, frame, period) else None
+        return False if not numbered and _columns_bar(line.raw, frame, c.period) else None
     if numbered:
         return False if _heads_with_numbers(line.words, line.bare) else None
     if _VALUE.fullmatch(line.under):
@@ -133,7 +144,8 @@ def _proves(line: _LineOver, frame: Frame, period: str) -> bool | None:
         or (not line.title and _is_fragment(line.words, line.under))
     ):
         return None
-    return not _heading_bars(line.words, line.dated, line.title, frame)
+    words = _WHOLE_YEAR.sub(" ", line.words) if c.dated else line.words  # the row says of which month it is
+    return not _heading_bars(words, line.dated, line.title, frame, c.field)
 
 
 _DOUBTS = re.compile(f"{NOT_OWN.pattern}|{NOT_DONE.pattern}|{POISON.pattern}", re.IGNORECASE)
@@ -156,6 +168,8 @@ _OPEN_ENDED = re.compile(r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net)|[
 _MONTH = re.compile(r"[A-Z][a-z]{2,8}\.?(?: \d{1,2},?)?")
 _YTD = re.compile(r"\s*(?:(?:[FC]Y ?)?20\d\d ?)?(?:YTD|[Yy]ear[ -]to[ -][Dd]ate)(?: ?20\d\d)?\s*")
 _YEAR = re.compile(r"(?:[FC]Y ?)?20\d\d")
+_WHOLE_YEAR = re.compile(r"\bfull[- ]year\b", re.IGNORECASE)
+_OF_OTHERS = ("hosted_btc_customers", "jv_share_btc")
 _VALUE = re.compile(r"[~$(]{0,3}\d[\d,.]*\)?\s?[A-Za-z/%]{0,6}")
 _TO_DATE = re.compile(r"\b(?:YTD 20\d\d|20\d\d YTD|(?:Three|Six|Nine|Twelve) Months(?: Ended)? 20\d\d|One Month)\b")
 
@@ -171,18 +185,23 @@ def _columns_bar(line: str, frame: Frame, period: str) -> bool:
     what stands beside another one says nothing of a period's figures."""
     cells = re.split(r"[|\t]", _TO_DATE.sub(" ", line))
     over = len(cells) > 1 and sum(p.kind != "year" for p in periods(line)) > 1
-    for cell in cells:
-        dated = [p for p in periods(cell) if p.kind != "year"]
-        if len(cells) > 1 and len(dated) == 1 and _is_another(dated[0], period):
-            continue
-        known = DATED if dated and over else HEADING if over or len(dated) > 1 else COLUMNS
-        if strange(undated(cell, dated), frame.names, known) is not None and not _YTD.fullmatch(cell):
-            return True
-    return over and "%" in cells[0]
+    own = [cell for cell in cells if len(cells) == 1 or not _is_of_another(cell, period)]
+    return any(_cell_bars(cell, over, frame) for cell in own) or (over and "%" in cells[0])
+
+
+def _cell_bars(cell: str, over: bool, frame: Frame) -> bool:
+    dated = [p for p in periods(cell) if p.kind != "year"]
+    known = DATED if dated and over else HEADING if over or len(dated) > 1 else COLUMNS
+    return strange(undated(cell, dated), frame.names, known) is not None and not _YTD.fullmatch(cell)
+
+
+def _is_of_another(cell: str, period: str) -> bool:
+    """Does a column's head name one month or quarter, which is not the period?"""
+    dated = [p for p in periods(cell) if p.kind != "year"]
+    return bool(dated) and _is_another(dated[0], period)
 
 
 def _is_another(head: Period, period: str) -> bool:
-    """Does a column's head name a month or a quarter that is not the period?"""
     of_quarter = "Q" in period
     if head.kind not in ("month", "date", "quarter") or (head.kind == "quarter") != of_quarter or len(period) < 6:
         return False
@@ -211,11 +230,12 @@ def _tells_of_others(sentence: str, frame: Frame) -> bool:
     return names_somebody(sentence, frame.names) or (not own and match is not None)
 
 
-def _heading_bars(words: str, dated: Sequence[Period], title: bool, frame: Frame) -> bool:
+def _heading_bars(words: str, dated: Sequence[Period], title: bool, frame: Frame, field: str) -> bool:
     """Does a heading leave open whether, of whom or of when its rows are?"""
     if len(words.split()) > 14:  # a sentence that lost its stop
         return _tells_of_others(words, frame) or re.search(r"\bhosts?\b|\bmodels?\b", words) is not None
-    return bars(undated(words, dated), frame.names, TITLE if title else HEADING)
+    of_others = PROVES[field] if field in _OF_OTHERS else frozenset()
+    return bars(undated(words, periods(words)), frame.names, (TITLE if title else HEADING) | of_others)
 
 
 def undated(line: str, dated: Sequence[Period]) -> str:

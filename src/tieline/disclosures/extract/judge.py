@@ -66,7 +66,7 @@ def _row_lacks(text: str, c: Finding, frame: Frame, ctx: Context, apart: bool) -
         return "assertion", f"the text says {frame.disowned!r}"
     if not c.dated and c.period != frame.period and not c.rule.startswith("statement"):
         return "period", f"neither heading nor title states {c.period}"
-    if c.strength == WEAK and not c.rule.endswith(("bare-balance", "bare-daily")):  # those `settle` proves by sums
+    if c.strength == WEAK and not c.rule.startswith("table:label:bare-"):  # those `settle` proves by sums
         return "assertion", f"{c.label!r} could name something else"
     return _label_lacks(c) or _digits_lack(text, c, frame, apart) or _place_lacks(text, c, frame, ctx.style)
 
@@ -118,7 +118,7 @@ def _place_lacks(text: str, c: Finding, frame: Frame, style: str) -> Lack | None
     elif (behind := _behind_in_row(text, c)) is not None:
         return "assertion", f"{behind!r} stands behind the value in its row"
     line = text.rfind("\n", 0, max(c.at, 0)) + 1
-    if (over := heading_over(text, line, frame, c.period)) is not None:
+    if (over := heading_over(text, line, frame, c)) is not None:
         return "assertion", f"under the heading {over!r}"
     if _in_money(text, line, c):
         return "token", f"the head of the columns speaks of money, and {c.printed} has no unit of its own"

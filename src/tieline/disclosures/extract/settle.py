@@ -94,8 +94,8 @@ def _rated(c: Finding, rated: bool, averages: list[Decimal]) -> Finding | None:
 
 
 def _balanced(group: Group, notes: list[str]) -> Group:
-    """Rows that do not say of what they are: a daily mean is bitcoin where it gives the month's total, a balance where
-    opening + mined + bought - sold - fees = closing."""
+    """Rows that do not say of what they are: a daily mean is bitcoin where it gives the month's total, a balance or
+    a fee where opening + mined + bought - sold - fees = closing."""
     if not any(c.rule.startswith("table:label:bare-") for c in group):
         return group
     here = {c.field: c.value for c in group if c.scope is None}
@@ -108,6 +108,8 @@ def _balanced(group: Group, notes: list[str]) -> Group:
         if c.rule == "table:label:bare-balance" and not closes:
             says = "a balance row does not say of what, and no roll-forward of bitcoin closes on it"
             notes.append(f"{c.period}: {says}")
+        elif c.rule == "table:label:bare-fee" and not closes:
+            out.append(replace(c, licensed=False, lacks=("assertion", f"{c.label!r} could name something else")))
         elif c.rule != "table:label:bare-daily" or _gives(c, _values(group, "btc_produced")):
             out.append(c)
     return out

@@ -109,7 +109,7 @@ _SPACED = r"\d{1,3}(?: \d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)?"
 def _pattern(number: str) -> re.Pattern[str]:
     return re.compile(
         r"(?<![A-Za-zÀ-ɏ0-9_.,])(?P<open>\(" + _SP + r")?(?P<sign>[-+]" + r"\s?)?(?:" + _CURRENCY_BEFORE + _SP + r"(?P<sign2>-\s?)?(?P<open2>\()?)?"
-        r"(?P<num>" + number + r")(?P<foot>(?<=\d{3})\d{1,2}(?!\d))?(?![\d])(?:" + _SCALE + r")?(?:" + _CENT + r")?(?:"
+        r"(?P<num>" + number + r")(?P<foot>(?<=\d{3})\d{1,2}(?!\d))?(?!\d|[ACDF-JLNOQ-SU-WYZ]\b(?!/)|(?:st|nd|rd|th)\b)(?:" + _SCALE + r")?(?:" + _CENT + r")?(?:"
         + _SP + _CURRENCY_AFTER + r"(?![A-Za-z]))?(?:" + _PER_KWH + r"|" + _UNIT + r")?"
         r"(?P<close>" + _SP + r"\))?(?P<pct>(?<=\))\s?%)?(?P<mark>[*†‡]+)?"
     )  # fmt: skip
@@ -177,10 +177,6 @@ def _quantity(m: re.Match[str], style: str) -> PrintedNumber | None:
     raw, at = m["num"], m.start("num")
     if m.string[at - 1 : at] in (")", "]") and m.string[m.end("num") : m.end("num") + 1].isupper():
         return None  # `(PH/s)1,164Bitcoin mined`: cells that ran together
-    if not (m["unit"] or m["scale"] or m["tight"] or m["aft"] or m["kwh"] or m["cent"]) and _GLUED.match(
-        m.string, m.end("num")
-    ):
-        return None  # `Sphere 3D`, `the 3rd`
     value = to_decimal(raw, style) if len(raw) <= 30 else None
     if value is None or (m["cent"] and not m["kwh"]):
         return None
@@ -195,9 +191,6 @@ def _quantity(m: re.Match[str], style: str) -> PrintedNumber | None:
     return PrintedNumber(
         value, unit, begin, stop, raw + foot, negative, m["mark"] or "", foot + (m["ufoot"] or ""), decimals, currency
     )
-
-
-_GLUED = re.compile(r"[A-DF-WYZ]\b(?!/)|(?:st|nd|rd|th)\b")
 
 
 def _signed(m: re.Match[str]) -> tuple[bool, int, int]:

@@ -89,6 +89,8 @@ class Period:
     end: int = 0
     loose: int | None = None
     """The two digits in `Aug 25`: a year in a table heading, a day in a sentence."""
+    numbered: bool = False
+    """`the third quarter`: by its number in a year, which may be the issuer's own."""
 
     @property
     def key(self) -> str | None:
@@ -172,7 +174,7 @@ def _period(m: re.Match[str]) -> Period | None:
         number = next(m[f"q{k}"] for k in (1, 2, 3, 4, 5, 6, 7) if m[f"q{k}"])
         year = next((m[f"qy{k}"] for k in (1, 2, 3, 4, 5, 7) if m[f"qy{k}"]), None)
         number = number[:4] if m["q7"] else number
-        return Period("quarter", _year(year), _QUARTERS[number.lower()], None, m.start(), m.end())
+        return Period("quarter", _year(year), _QUARTERS[number.lower()], None, m.start(), m.end(), numbered=True)
     for form, year_in, month_in, day_in in _FORMS:
         if m[form]:
             day = m[day_in] if day_in is not None else None
@@ -294,6 +296,12 @@ def shift(key: str, months: int) -> str:
     year, month = int(key[:4]), int(key[5:7])
     total = year * 12 + month - 1 + months
     return f"{total // 12:04d}-{total % 12 + 1:02d}"
+
+
+def shift_quarters(key: str, quarters: int) -> str:
+    """`2024Q1` shifted by whole quarters."""
+    total = int(key[:4]) * 4 + int(key[5]) - 1 + quarters
+    return f"{total // 4:04d}Q{total % 4 + 1}"
 
 
 def days_in(key: str) -> int:

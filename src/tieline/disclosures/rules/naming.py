@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tieline.disclosures.lexicon import words as w
-from tieline.disclosures.lexicon.periods import Period, periods
+from tieline.disclosures.lexicon.periods import Period, periods, shift
 from tieline.disclosures.rules.labels import BUSINESS, MINING, LabelRule, label_rules
 from tieline.disclosures.rules.wordlists import COLUMNS, PROVES
 
@@ -76,6 +76,18 @@ def period_in(label: str) -> Period | None:
     """The period that a label carries: `Bitcoin mined in October`."""
     spans = periods(label)
     return spans[0] if len(spans) == 1 else None
+
+
+_EARLIER = re.compile(
+    r"\b(?:prior|previous|preceding|last) (?:(?P<month>month)|year)\b|\byear ago\b|\bsame month (?:of )?last year\b",
+    re.IGNORECASE,
+)
+
+
+def earlier(label: str, period: str | None) -> str | None:
+    """The month of a label that says `prior month` or `prior year`; else the one given."""
+    m = _EARLIER.search(label)
+    return period if m is None or period is None or len(period) != 7 else shift(period, -1 if m["month"] else -12)
 
 
 @lru_cache(maxsize=4096)

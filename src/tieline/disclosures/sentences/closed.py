@@ -78,13 +78,13 @@ def proven(text: str, spans: list[tuple[int, int]], ctx: Context, frame: Frame) 
         return []
     out: list[Finding] = []
     passage = Passage(frame.period or frame.quarter, ctx, frame.names)
-    for start, end in _whole_lists(text, spans):
-        if (dateline := DATELINE.match(text[start:end])) is not None:
-            start += dateline.end()
+    for begin, end in _whole_lists(text, spans):
+        dateline = DATELINE.match(text[begin:end])
+        start = begin if dateline is None else begin + dateline.end()
         sentence = text[start:end]
         if qualifies(sentence):
             out[-_RECENT:] = [_withheld(f, start) for f in out[-_RECENT:]]
-        if not text[text.rfind("\n", 0, start) + 1 : start].strip(" \t-*•·>"):
+        if not text[text.rfind("\n", 0, begin) + 1 : begin].strip(" \t-*•·>"):
             passage.paragraph()
         if is_heading(text, start, end):
             passage.heading(sentence)
@@ -92,12 +92,18 @@ def proven(text: str, spans: list[tuple[int, int]], ctx: Context, frame: Frame) 
             passage.speaks_of(sentence)
         else:
             tpl = template(text, start, end, ctx.style, frame.names)
-            if len(tpl.tokens) <= MAX_WORDS and passage.means_issuer(tpl):
-                findings = _Sentence(text, tpl, (start, end), ctx, passage).findings()
-                passage.day = next((f.period for f in findings if len(f.period) == 10), passage.day)
-                out.extend(findings)
+            out.extend(_told_in(text, tpl, (start, end), ctx, passage))
             passage.after(sentence, tpl)
     return out
+
+
+def _told_in(text: str, tpl: Template, span: tuple[int, int], ctx: Context, passage: Passage) -> list[Finding]:
+    """What one sentence proves; a day that it tells dates what is told behind it."""
+    if len(tpl.tokens) > MAX_WORDS or not passage.means_issuer(tpl):
+        return []
+    findings = _Sentence(text, tpl, span, ctx, passage).findings()
+    passage.day = next((f.period for f in findings if len(f.period) == 10), passage.day)
+    return findings
 
 
 _RECENT = 3
@@ -276,10 +282,10 @@ class _Sentence:
     def _spans_more(self, kind: str) -> bool:
         """Does the sentence speak of a span that is no month?"""
         shapes, month = self.tpl.shapes.replace("year-over-year", ""), self.passage.month
-        if month is not None and "Q" in month:
+        if month is not None and len(month) != 7:  # a quarter's section, or a year's
             if re.search(r"\bmonth\b", shapes):
                 return True
-            shapes = re.sub(r"\b(?:in|during|for|over) the (?:@q|quarter)\b", "", shapes)
+            shapes = re.sub(r"\b(?:in|during|for|over) the (?:full )?(?:@[qy]|quarter|year)\b", "", shapes)
         return kind != "ytd" and WINDOW.search(shapes) is not None and not _EARLIER.search(self.tpl.shapes)
 
     def _key(self, k: int, kind: str, how: str) -> str | None:

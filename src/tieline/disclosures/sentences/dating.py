@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from tieline.disclosures.documents.context import Context, key_of
-from tieline.disclosures.lexicon.periods import Period, shift
+from tieline.disclosures.lexicon.periods import Period, shift, shift_quarters
 from tieline.disclosures.sentences.mentions import Mention
 from tieline.disclosures.sentences.split import COMPARISON
 
@@ -18,7 +18,7 @@ _PRIOR_MONTH = re.compile(
     re.IGNORECASE,
 )
 _PRIOR_YEAR = re.compile(
-    r"year[- ]o(?:ver|n)[- ]year|\by/y\b|\byoy\b|same month (?:a year|last year)|\b(?:a|one) year (?:ago|earlier)|\blast year\b|(?:prior|previous) year|vorjahr|année précédente|año anterior|同比|去年|지난해|작년|전년",
+    r"year[- ]o(?:ver|n)[- ]year|\by/y\b|\byoy\b|same (?:month|period|quarter) (?:(?:of |in )?(?:a year|last year|the (?:prior|previous) year|20[12]\d))|\b(?:a|one) year (?:ago|earlier)|\blast year\b|(?:prior|previous) year|vorjahr|année précédente|año anterior|同比|去年|지난해|작년|전년",
     re.IGNORECASE,
 )
 _OTHER_SPAN = re.compile(
@@ -39,6 +39,12 @@ _WHOLE_YEAR = r"(?:the )?(?:full |calendar )?(?:year )?(?P<year>20[12]\d)\b(?![-
 _YEAR_BEHIND = re.compile(rf",? (?:in|for|during|throughout) {_WHOLE_YEAR}", re.IGNORECASE)
 _YEAR_AHEAD = re.compile(rf"\b(?:in|for|during|throughout) {_WHOLE_YEAR}[^.;\d]{{0,40}}\Z", re.IGNORECASE)
 """A whole year right behind a number, or before it."""
+_YEAR_END = re.compile(
+    r",? (?:as of|at|by) (?:the )?(?:end of|year[- ]end(?: of)?) (?P<year>20[12]\d)\b(?![-/])", re.IGNORECASE
+)
+_LAST_YEAR = re.compile(
+    r"\bLast year,? (?:the company|[A-Z][\w ]{1,30}?) (?:mined|produced|earned|sold)\b[^.;\d]{0,12}\Z"
+)
 _FOR_THE_YEAR = re.compile(r",? (?:for|in|during) the (?:full |calendar )?year\b(?! ended)", re.IGNORECASE)
 _NO_FIGURES = ("span", "week", "year")
 """Kinds of period that date no figure."""
@@ -101,6 +107,10 @@ class Dated:
         behind = _YEAR_BEHIND.match(self.text, m.q.end) or _YEAR_AHEAD.search(self.text, self.start, m.q.start)
         if behind is not None:
             return behind["year"]
+        if (end := _YEAR_END.match(self.text, m.q.end)) is not None:
+            return f"{end['year']}-12"
+        if _LAST_YEAR.search(self.text, self.start, m.q.start) and (self.ctx.published or "")[:4].isdigit():
+            return str(int((self.ctx.published or "")[:4]) - 1)
         ends = self.ctx.period is not None and self.ctx.period.endswith("-12")
         return self.ctx.period[:4] if self.ctx.period and ends and _FOR_THE_YEAR.match(self.text, m.q.end) else None
 
@@ -132,16 +142,10 @@ class Dated:
         if self.ctx.statement and (rest := [p for p in self.marks if p.start > m.q.end]):
             return key_of(rest[0], self.ctx)
         near = text[max(self.start, m.q.start - 70) : min(self.end, m.q.end + 70)]
-        stem = self._before(m) or self.base
-        if stem is not None and "Q" in stem:
-            return _another_quarter(stem, near)
-        if stem is None or len(stem) != 7:
-            return None
-        if _PRIOR_MONTH.search(near):
-            return shift(stem, -1)
-        if _PRIOR_YEAR.search(near):
-            return shift(stem, -12)
-        return self.other if self.other != stem else None
+        stem = self._before(m) or self.base or ""
+        if len(stem) in (len("2024Q1"), len("2024-01")) and (earlier := _earlier(stem, near)) is not None:
+            return earlier
+        return self.other if len(stem) == len("2024-01") and self.other != stem else None
 
     def _key(self, p: Period) -> str | None:
         """The period as facts carry it; `August of last year` is a year back."""
@@ -162,14 +166,12 @@ class Dated:
         return self._key(free[-1])
 
 
-def _another_quarter(quarter: str, near: str) -> str | None:
-    """The quarter before, or a year before, where the words near a number say so."""
-    year, number = int(quarter[:4]), int(quarter[5])
-    if _PRIOR_YEAR.search(near):
-        return f"{year - 1}Q{number}"
-    if _PRIOR_QUARTER.search(near):
-        return f"{year}Q{number - 1}" if number > 1 else f"{year - 1}Q4"
-    return None
+def _earlier(stem: str, near: str) -> str | None:
+    """The month or quarter before, or that of a year before, where the words near a number say so."""
+    before, whole, months = (_PRIOR_QUARTER, 4, shift_quarters) if "Q" in stem else (_PRIOR_MONTH, 12, shift)
+    if before.search(near):
+        return months(stem, -1)
+    return months(stem, -whole) if _PRIOR_YEAR.search(near) else None
 
 
 def _right_behind(text: str, m: Mention, p: Period) -> bool:

@@ -181,16 +181,21 @@ def _reporters(text: str, title: str | None, issuer: str | None) -> list[str]:
     """Who reports: in the title, the first lines or behind the dateline, or listed under the ticker asked for."""
     head = text[:2500]
     lines = [line[:400] for line in (title or "", *[one for one in text[:3000].split("\n") if one.strip()][:2])]
-    listed = list(_LISTED.finditer(head))
     bracketed = _bracketed(head, issuer) if issuer else []
-    own = [m for m in listed if issuer and re.search(rf"\b{re.escape(issuer)}\b", text[m.end() : m.end() + 60])]
     reporters = [
         next(filter(None, map(_NAMED.match, lines)), None),
-        *(own or ([] if bracketed else listed[:1])),
+        *_listed(text, head, issuer, bool(bracketed)),
         _ALIAS.search(head),
     ]
     names = [m["name"].strip() for m in reporters if m is not None and not NOT_OWN.search(m["name"])] + bracketed
     return [name for name in names if name.split()[0].lower() not in _NO_NAME and not periods(name)]
+
+
+def _listed(text: str, head: str, issuer: str | None, known: bool) -> list[re.Match[str]]:
+    """Who is listed under the ticker asked for; else, unless its name is known, who is listed first."""
+    listed = list(_LISTED.finditer(head))
+    own = [m for m in listed if issuer and re.search(rf"\b{re.escape(issuer)}\b", text[m.end() : m.end() + 60])]
+    return own or listed[: not known]
 
 
 def _bracketed(head: str, issuer: str) -> list[str]:

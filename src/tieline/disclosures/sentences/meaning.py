@@ -57,7 +57,7 @@ def name_in_order(text: str, end: int, mentions: list[Mention]) -> None:
 
 def _field(text: str, start: int, end: int, mentions: list[Mention], i: int) -> str | None:
     m, coins = mentions[i], mentions[i].q.unit == "BTC"
-    if _of_another(m) or (coins and (_EACH.match(m.right) or _NOW.search(text, start, m.q.start))):
+    if _of_another(m) or (coins and _NOW.search(text, start, m.q.start)):
         return None
     row = _row(m, text[start:end], mentions[:i])
     alike = [o for o in mentions[:i] if o.q.unit == m.q.unit]
@@ -94,7 +94,7 @@ def _of_another(m: Mention) -> bool:
         or w.CHANGE_BEHIND.match(m.right)
     ):
         return True
-    if _INSTEAD.search(m.left):
+    if _INSTEAD.search(m.left) or (m.q.unit == "BTC" and _EACH.match(m.right)):
         return True
     if w.MORE_BEFORE.search(m.left) and _nearest(m.left) is None:
         return True

@@ -25,6 +25,7 @@ _TWO_COINS = re.compile(
     r"\b(?:BTC|[Bb]itcoins?) and (?:ETH|[Ee]ther(?:eum)?|[A-Z]{3,4})\b[^.;\d]{0,40}?(?P<own>\d[\d,]*(?:\.\d+)?) and (?P<other>\d[\d,]*(?:\.\d+)?)(?!\w)"
 )
 """`Treasury holdings of BTC and ETH were 946.3 and 8,799.9`: of each coin in turn."""
+_TURNS = {"own": "BTC", "other": "other coin"}
 _BRACKETED = re.compile(r"[(\[]\s*[^()\[\]\d]{2,20}(?:20\d\d)?\s?[:：]\s?(?:approximately |about |US)?\s?$")
 _COMPARED_BEHIND = re.compile(r"\s?(?:BTC\s?)?(?:대비|보다|から|より)")
 _NEXT_PART = re.compile(r",(?!\d)|;|\band\b|\bto\b|，|%", re.IGNORECASE)
@@ -71,21 +72,21 @@ def mentions_of(text: str, start: int, end: int, marks: list[Period], style: str
     for i, q in enumerate(numbers):
         if q.unit is None and (unit := _inherited(text, start, numbers, i)) is not None:
             numbers[i] = replace(q, unit=unit)
-    for m in _TWO_COINS.finditer(text, start, end):
-        named = {m.start("own"): "BTC", m.start("other"): "other coin"}
-        numbers = [replace(q, unit=named.get(q.start, q.unit)) for q in numbers]
+    in_turn = {m.start(unit): _TURNS[unit] for m in _TWO_COINS.finditer(text, start, end) for unit in _TURNS}
+    numbers = [replace(q, unit=in_turn.get(q.start, q.unit)) for q in numbers]
     solid = [q for q in numbers if q.unit != "%"]
-    out = []
-    for q in numbers:
-        beside = numbers if q.unit == "%" else solid
-        before = next((o for o in reversed(beside) if o.end <= q.start), None)
-        after = next((o for o in beside if o.start >= q.end), None)
-        left_from = start if before is None else _left_from(text, before, q)
-        right_to = min(end, q.end + 120) if after is None else _right_to(text, q, after)
-        left, right = text[left_from : q.start].replace("\n", " "), text[q.end : right_to].replace("\n", " ")
-        lead = text[start if before is None else before.end : q.start]
-        out.append(Mention(q, left, right, left_from, _set_beside(lead, text[q.end : q.end + 8])))
-    return out
+    return [_mention(text, start, end, numbers if q.unit == "%" else solid, q) for q in numbers]
+
+
+def _mention(text: str, start: int, end: int, beside: list[PrintedNumber], q: PrintedNumber) -> Mention:
+    """A number with its own words, up to those beside it."""
+    before = next((o for o in reversed(beside) if o.end <= q.start), None)
+    after = next((o for o in beside if o.start >= q.end), None)
+    left_from = start if before is None else _left_from(text, before, q)
+    right_to = min(end, q.end + 120) if after is None else _right_to(text, q, after)
+    left, right = text[left_from : q.start].replace("\n", " "), text[q.end : right_to].replace("\n", " ")
+    lead = text[start if before is None else before.end : q.start]
+    return Mention(q, left, right, left_from, _set_beside(lead, text[q.end : q.end + 8]))
 
 
 def _numbers(text: str, start: int, end: int, marks: list[Period], style: str) -> list[PrintedNumber]:

@@ -15,10 +15,11 @@ from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.facts.fields import FLOWS
 from tieline.disclosures.finding import MEDIUM, STRONG, Finding, convert
 from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.lexicon.words import AFTER_SALE
+from tieline.disclosures.lexicon.words import AFTER_SALE, OF_MINING
 from tieline.disclosures.sentences.dating import THE_MONTH, Carried, Dated, governed
 from tieline.disclosures.sentences.meaning import PART, name_fields, name_in_order
 from tieline.disclosures.sentences.mentions import Mention, mentions_of
+from tieline.disclosures.sentences.passage import is_heading, section_of
 
 _APPROX = re.compile(
     r"(?:approximately|about|roughly|nearly|almost|around|over|more than|some|circa|ca\.|rund|etwa|environ|aproximadamente|unos|近|约|約|超过|超過)\s*(?:US)?[$€]?$",
@@ -39,13 +40,20 @@ _WORTH = re.compile(
 BALANCES = ("btc_held_end", "free_btc", "restricted_or_pledged_btc", "lent_btc")
 
 
+def _taken_up(text: str, start: int, end: int, carried: Carried, reported: str | None, ctx: Context) -> None:
+    """What a heading, and a line's beginning, say of when the sentences behind them are."""
+    if is_heading(text, start, end):
+        carried.reported = section_of(text[start:end], ctx) or reported
+    if "\n" in text[max(0, start - 2) : start]:
+        carried.period = carried.reported
+
+
 def claims(text: str, spans: list[tuple[int, int]], ctx: Context, reported: str | None = None) -> list[Finding]:
     """Everything that the sentences may say. `reported`: the quarter that a report on one is about."""
     out: list[Finding] = []
     carried = Carried(reported, reported)
     for start, end in spans:
-        if "\n" in text[max(0, start - 2) : start]:
-            carried.period = reported
+        _taken_up(text, start, end, carried, reported, ctx)
         if not _WORTH.search(text, start, end):
             continue
         marks = periods(text, start, end)
@@ -53,17 +61,22 @@ def claims(text: str, spans: list[tuple[int, int]], ctx: Context, reported: str 
         mentions = mentions_of(text, start, end, marks, ctx.style)
         name_fields(text, start, end, mentions)
         base = ctx.period if carried.period is None else carried.period or None
-        for i, m in enumerate(mentions):
-            m.dated = bool(marks)
-            m.period = Dated(text, start, end, marks, mentions, ctx, base, carried.other).period(i)
-            if m.compared and m.period and len(m.period) == 7 and m.period != ctx.period:
-                carried.other = m.period
+        _date(Dated(text, start, end, marks, mentions, ctx, base, carried.other), carried)
         name_in_order(text, end, mentions)
         findings = [c for m in mentions if (c := _claim(text, m, ctx)) is not None]
         findings = _sold_out(text, start, end, mentions, findings, ctx)
         findings.extend(_none_sold(text, start, end, marks, ctx, findings))
         out.extend(findings)
     return _events(text, out, ctx)
+
+
+def _date(sentence: Dated, carried: Carried) -> None:
+    """Say of each number of a sentence of when it is."""
+    for i, m in enumerate(sentence.mentions):
+        m.dated = bool(sentence.marks)
+        m.period = replace(sentence, other=carried.other).period(i)
+        if m.compared and m.period and len(m.period) == 7 and m.period != sentence.ctx.period:
+            carried.other = m.period
 
 
 _STANDS_FOR = {
@@ -77,13 +90,9 @@ def _claim(text: str, m: Mention, ctx: Context) -> Finding | None:
     if m.field is None or m.period is None:
         return None
     name = m.field
-    if "Q" in m.period and name.endswith("_ehs"):
+    if _is_never(name, m.period):
         return None
-    if len(m.period) == 10 and name in ("btc_produced", "avg_btc_per_day", "avg_operating_ehs", "blocks_won"):
-        return None  # what flows has no day
-    if len(m.period) == 4 and name not in FLOWS | {"revenue_usd", "sale_proceeds_usd"}:
-        return None
-    if name in BALANCES and "Q" in m.period and not m.dated:
+    if "Q" in m.period and (name.endswith("_ehs") or (name in BALANCES and not m.dated)):
         m.period = f"{m.period[:4]}-{int(m.period[5]) * 3:02d}"
     if ctx.other_dollars and m.q.unit == "USD" and "US" not in text[max(0, m.q.start - 3) : m.q.end]:
         return None  # another country's dollars
@@ -91,11 +100,24 @@ def _claim(text: str, m: Mention, ctx: Context) -> Finding | None:
     if isinstance(value, str):
         return None
     start, end = min(m.at, m.q.start), m.q.end + min(60, len(m.right))
-    strength = MEDIUM if name == "hashrate_unnamed" else STRONG
+    whole = name == "revenue_usd" and OF_MINING.search(m.clause) is None  # of what business is not said
+    strength = MEDIUM if name == "hashrate_unnamed" or whole else STRONG
     finding = Finding(name, value, m.period, start, end, m.q.printed, f"open:{name}", strength, at=m.q.start)
     finding.holds_parts = bool(PART.search(m.right + text[m.q.end : m.q.end + 90].split(". ")[0]))
     finding.approximate = bool(_APPROX.search(text[max(0, m.q.start - 24) : m.q.start].rstrip()))
     return finding
+
+
+_OF_YEARS = FLOWS | {"revenue_usd", "sale_proceeds_usd"}
+_OF_NO_DAY = ("btc_produced", "avg_btc_per_day", "avg_operating_ehs", "blocks_won")
+
+
+def _is_never(field: str, period: str) -> bool:
+    """Has a field no figure for such a period: what flows none for a day, what stands none for a year?"""
+    length = len(period)
+    if length == 4:
+        return field not in _OF_YEARS
+    return field in _OF_NO_DAY if length == 10 else "Q" in period and field == "avg_operating_ehs"
 
 
 _ALL = re.compile(r"\bsold (?:all|the whole|everything)\b[^.;]{0,20}$", re.IGNORECASE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from tieline.disclosures.documents.context import Context, is_dateline, key_of
-from tieline.disclosures.lexicon.periods import periods
+from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.rules.vocabulary import COMPANY, FIRM, NOT_DONE, NOT_OWN, bars, names_own, names_somebody
 from tieline.disclosures.rules.wordlists import HEADING, TITLE
 from tieline.disclosures.sentences.frame import INTRODUCES
@@ -25,6 +25,7 @@ _FOLLOWS = re.compile(
     re.IGNORECASE,
 )
 _WE = re.compile(r"\b(?:[Ww]e|[Oo]ur)\b")
+_TELLS = re.compile(f"{NOT_DONE.pattern}|{NOT_OWN.pattern}|{_FOLLOWS.pattern}", re.IGNORECASE)
 _OFFICE = re.compile(
     r"\b(?:C[EFOT]O|Chief|Chairman|Chairwoman|Chair|President|Director|Officer|Founder)\b", re.IGNORECASE
 )
@@ -77,23 +78,24 @@ class Passage:
         spans = periods(line)
         if is_dateline(line.strip(), spans) or UNAUDITED.fullmatch(line):
             return
-        if re.fullmatch(r"20\d\d", line.strip()) and not self._bare_month:
-            self.section = self.month = None  # a year's
+        if (year := _YEAR.fullmatch(line)) is not None and not (self._bare_month and year["bare"]):
+            self.section = self.month = year["whole"]  # a bare year's figures are of no month that is known
+            self.barred = self.barred and year["whole"] is None
             return
         self._bare_month = bool(spans) and not undated(line).strip()
         self._headings += 1
         self.antecedent = None
-        keys = {key_of(p, self._ctx) if p.kind in _DATED else "" for p in spans}
+        keys = _keys(spans, self._ctx)
         other = "" in keys or (WINDOW.search(undated(line)) is not None and self.document not in keys)
         self.barred = bars(undated(line), self._names, TITLE if self._headings == 1 else HEADING)
-        self._for_good = any(words.search(line) for words in (NOT_DONE, NOT_OWN, _FOLLOWS))
+        self._for_good = _TELLS.search(line) is not None
         self.section = self.document if not other and keys <= {self.document} else None
         if len(keys) == 1 and not other:
             self.section = keys.pop()
         self.month = self.section
 
     def speaks_of(self, sentence: str) -> None:
-        """Whom a sentence names is who the next one may mean."""
+        """A sentence may bar what follows it or introduce the report; whom it names is who the next one may mean."""
         if is_dateline(sentence.strip(), periods(sentence)):
             return
         years = re.findall(r"(?<![\d/-])20[0-2]\d(?![\d-])", sentence)
@@ -102,6 +104,9 @@ class Passage:
             self.barred = True
         if self.barred and not self._for_good and self._introduces(sentence):
             self.barred, self.section, self.month = False, self.document, self.document
+        self._names_in(sentence)
+
+    def _names_in(self, sentence: str) -> None:
         own = names_own(sentence, self._names)
         company = not own and (COMPANY.search(sentence) or FIRM.search(sentence)) is not None
         officer = (own or _WE.search(sentence)) and _OFFICE.search(sentence)
@@ -128,6 +133,26 @@ class Passage:
             self.month = None
         elif keys:
             self.month = self.section
+
+
+_YEAR = re.compile(
+    r"\W*(?:(?:full[- ]year|calendar year|year ended December 31,?) (?P<whole>20[12]\d)|(?P<bare>20\d\d))\W*",
+    re.IGNORECASE,
+)
+
+
+def _keys(spans: list[Period], ctx: Context) -> set[str | None]:
+    """The periods of a line; empty for one that dates no figure."""
+    return {key_of(p, ctx) if p.kind in _DATED else "" for p in spans}
+
+
+def section_of(heading: str, ctx: Context) -> str | None:
+    """The one quarter or calendar year of which a heading says that it is."""
+    if (year := _YEAR.fullmatch(heading)) is not None:
+        return year["whole"]
+    keys = _keys(periods(heading), ctx)
+    key = keys.pop() if len(keys) == 1 else None
+    return key if key is not None and "Q" in key else None
 
 
 def is_heading(text: str, start: int, end: int) -> bool:

@@ -31,6 +31,11 @@ class Value:
         return self.quantity.printed if self.quantity is not None else text[self.start : self.end].strip()
 
     @property
+    def mark(self) -> str:
+        """The stars behind it."""
+        return self.quantity.mark if self.quantity is not None else ""
+
+    @property
     def is_percent(self) -> bool:
         return self.quantity is not None and self.quantity.unit == "%"
 

@@ -14,7 +14,7 @@ from tieline.disclosures.finding import STRONG, WEAK, Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities
 from tieline.disclosures.lexicon.periods import Period, as_heading, periods
 from tieline.disclosures.rules.labels import PERCENTAGES
-from tieline.disclosures.rules.naming import classify, period_in
+from tieline.disclosures.rules.naming import classify, earlier, period_in
 from tieline.disclosures.tables.cells import CHANGE
 
 _PAIR = re.compile(
@@ -76,7 +76,7 @@ def _told(
     if over is False or ("\n" in text[m.end("label") : q.start] and _VALUE_LINE.match(text, q.end)):
         return []  # of no month, or the first of several columns
     own = period_in(m["label"]) or over
-    period = key_of(own, ctx) if own is not None else ctx.period
+    period = key_of(own, ctx) if own is not None else earlier(m["label"], ctx.period)
     dated = [] if period is None else [(q, period, own is not None)]
     other, named = _other_month(text, numbers, end)
     key = key_of(named, ctx) if named is not None else None

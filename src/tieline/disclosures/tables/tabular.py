@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.facts.fact import Licence
 from tieline.disclosures.facts.fields import FLOWS, unit_of
 from tieline.disclosures.finding import STRONG, WEAK, Finding, convert
-from tieline.disclosures.lexicon.periods import as_heading
+from tieline.disclosures.lexicon.periods import Period, as_heading, resolve
 from tieline.disclosures.rules.labels import PERCENTAGES
-from tieline.disclosures.rules.naming import Label, classify, period_in, unit_in
+from tieline.disclosures.rules.naming import Label, classify, earlier, period_in, unit_in
 from tieline.disclosures.rules.vocabulary import NOT_OWN
 from tieline.disclosures.tables.cells import PeriodColumn, Value
 from tieline.disclosures.tables.layout import Row
@@ -37,15 +38,36 @@ _ADD_UP = ("managed_ehs",)
 _GLUED: tuple[Licence, str] = ("token", "the cells ran together, and no change is printed that shows where one ends")
 _SCALED: tuple[Licence, str] = ("token", "the text speaks of thousands or millions of dollars, and its row does not")
 _IN_THOUSANDS = re.compile(r"\bin (?:US ?)?(?:\$ ?)?(?:thousands|millions)\b|\(\$? ?['’]?000s?\)", re.IGNORECASE)
+_FEW_MONTHS = 3
+"""Of so many months down a table's side each is dated alone."""
 Cells = list[tuple[PeriodColumn | None, Value]]
 
 
 def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Finding], list[str]]:
     """Every figure that the tables print, and a note for each row that could not be read."""
     tables = _Tables(text, ctx)
-    for row in rows:
+    for row in _with_years(rows, ctx):
         tables.row(row)
     return _totals_first(text, [*tables.out, *pairs(text, ctx)]), tables.notes
+
+
+def _with_years(rows: list[Row], ctx: Context) -> list[Row]:
+    """Rows of months down a table's side that bear no year, January to December, are all of the last one's."""
+    runs: list[list[tuple[Row, Period]]] = [[]]
+    for row in rows:
+        month = row.columns[0].period if len(row.columns) == 1 else None
+        if month is None or month.kind != "month" or month.year is not None:
+            runs.append([])
+        elif runs[-1] and month.month < runs[-1][-1][1].month:
+            runs.append([(row, month)])
+        else:
+            runs[-1].append((row, month))
+    for run in runs:
+        if len({month.month for _, month in run}) > _FEW_MONTHS:
+            year = resolve(run[-1][1], ctx.reference).year
+            for row, month in run:
+                row.columns = [replace(row.columns[0], period=replace(month, year=year))]
+    return rows
 
 
 def _totals_first(text: str, findings: list[Finding]) -> list[Finding]:
@@ -94,6 +116,8 @@ class _Tables:
     def _cell(self, row: Row, label: Label, name: str, start: int, column: PeriodColumn | None, value: Value) -> None:
         """One value under one heading."""
         period = _period(column, name, self.ctx)
+        if period is None and label.field == "btc_produced" and self._to_date(column):
+            label, period = replace(label, field="ytd_btc"), self.ctx.period
         if period is None or not _is_told(label.field, period, value):
             return
         q = value.quantity
@@ -101,6 +125,7 @@ class _Tables:
         if isinstance(amount, str):
             self.notes.append(f"{name!r}: {amount}")
             return
+        dated = column is not None or period_in(name) is not None
         rule = "glued" if row.joined else "dash" if q is None else label.rule
         self.out.append(
             Finding(
@@ -109,11 +134,18 @@ class _Tables:
                 end=row.line[1] if row.joined else value.end,
                 printed=value.printed(self.text),
                 rule=f"table:{rule}", strength=WEAK if label.weak else STRONG, scope=label.scope, label=name, at=value.start,
-                dated=column is not None or period_in(name) is not None,
-                restated=self.starred and q is not None and "*" in q.mark,
+                dated=dated, restated=self.starred and "*" in value.mark,
                 lacks=self._of_note(row) or self._lacks(row, label, column, amount),
             )
         )  # fmt: skip
+
+    def _to_date(self, column: PeriodColumn | None) -> bool:
+        """Does a head speak of the year so far, of the document's own: `YTD 2025`?"""
+        head = self.text[column.start : column.end] if column is not None else ""
+        own = (self.ctx.period or "")[:4]
+        return re.search(r"\bYTD\b|year[- ]to[- ]date", head, re.IGNORECASE) is not None and (
+            not re.search("20", head) or own in head
+        )
 
     def _lacks(
         self, row: Row, label: Label, column: PeriodColumn | None, amount: Decimal
@@ -255,4 +287,6 @@ def _period(column: PeriodColumn | None, name: str, ctx: Context) -> str | None:
     own = period_in(name)
     if own is not None and (column is None or (column.period is not None and column.period.year is None)):
         return key_of(own, ctx)
-    return ctx.period if column is None or column.period is None else key_of(as_heading(column.period), ctx)
+    if column is None or column.period is None:
+        return earlier(name, ctx.period)
+    return key_of(as_heading(column.period), ctx)
