@@ -30,9 +30,7 @@ _CHECKS = (
 def check(book: ClaimBook, *, issuer: str | None = None, period: str | None = None) -> tuple[Verdict, ...]:
     """All verdicts, by issuer, period and check. The whole shipped book takes some tens of milliseconds."""
     return tuple(
-        verdict
-        for verdict in _all(book)
-        if (issuer is None or verdict.issuer == issuer) and (period is None or verdict.period == period)
+        verdict for verdict in _all(book) if issuer in (None, verdict.issuer) and period in (None, verdict.period)
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from tieline.disclosures.comparison.prices import price_near
+from tieline.disclosures.comparison.derive import price_near
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import IssuerPeriod
 from tieline.disclosures.facts.claims import Claim, distinct, slack, total

@@ -13,16 +13,13 @@ from functools import partial
 import msgspec
 
 from tieline.disclosures.checks.balance import CAME, movement
-from tieline.disclosures.comparison.derive import Term, computed, held_at, printed, produced_in
-from tieline.disclosures.comparison.prices import price_near
+from tieline.disclosures.comparison.derive import Term, computed, held_at, price_near, printed, produced_in
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import IssuerPeriod
 from tieline.disclosures.facts.claims import Claim, figure_id, slack, total
 from tieline.disclosures.facts.verdict import addends, millions, round_to, show
 from tieline.economics import hashcost as hashcost_of
 from tieline.units import Efficiency, EnergyPrice
-
-_ZERO = Decimal(0)
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +32,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     computed: str | None = None
     """How, for a computed value; None for a printed one."""
     claims: tuple[str, ...] = ()
-    give_or_take: Decimal = _ZERO
+    give_or_take: Decimal = Decimal(0)
     """How far a computed value may lie off by the rounding of what it was computed from, where that matters."""
 
 
@@ -236,7 +233,7 @@ class Column:
             unit=self.unit,
             computed=term.computed,
             claims=tuple(dict.fromkeys(claim.id for claim in term.claims)),
-            give_or_take=term.slack if self.coarse else _ZERO,
+            give_or_take=term.slack if self.coarse else Decimal(0),
         )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
+from functools import partial
 
 import msgspec
 
@@ -69,20 +70,19 @@ def _factor(name: str, before: float, after: float, unit: str) -> BridgeStep:
 
 def bridge(book: ClaimBook, issuer: str, month: str, base: str | None = None) -> Bridge | NoBridge:
     """The change from `base` (the month before, unless given) to `month`."""
+    none = partial(NoBridge, issuer=issuer, month=month)
     for name in (month, base or month):
         if not periods.is_month(name):
-            return NoBridge(issuer=issuer, month=month, reason=f"{name} is no month; write YYYY-MM")
+            return none(reason=f"{name} is no month; write YYYY-MM")
     start = base or periods.previous(month)
     both = IssuerPeriod(book, issuer, start), IssuerPeriod(book, issuer, month)
     mined = []
     for here in both:
         term = produced_in(here)
         if term is None:
-            reason = f"no production of {issuer} for {here.period} is in the book"
-            return NoBridge(issuer=issuer, month=month, reason=reason)
+            return none(reason=f"no production of {issuer} for {here.period} is in the book")
         if term.value <= 0:
-            reason = f"{issuer} mined nothing in {here.period}: no shares of nothing"
-            return NoBridge(issuer=issuer, month=month, reason=reason)
+            return none(reason=f"{issuer} mined nothing in {here.period}: no shares of nothing")
         mined.append(term)
     old, new = mined
     change = new.value - old.value

@@ -58,10 +58,8 @@ class MonthGrid(msgspec.Struct, frozen=True, kw_only=True):
 def grid(
     book: ClaimBook, field: str, *, issuers: Iterable[str] = (), since: str = "", until: str = "", view: View = "value"
 ) -> MonthGrid:
-    """The grid of one field. Raises ValueError for a field, a view or a month that there is not."""
+    """The grid of one field. Raises ValueError for a field, a miner or a month that there is not."""
     unit_of(field)
-    if view not in ("value", "month", "year"):
-        raise ValueError(f"view {view!r}: give value, month or year")
     for name in (since, until):
         if name and not periods.is_month(name):
             raise ValueError(f"month {name!r}: write YYYY-MM")

@@ -69,7 +69,8 @@ def _dashboard(book: ClaimBook, month: str) -> dict[str, Any]:
     table = compare.table(book, month)
     verdicts = [verdict for verdict in check(book) if periods.month_of(verdict.period) == month]
     # Claim id -> the worst outcome of a check that it is the first subject of.
-    marks = {verdict.claims[0]: verdict.outcome for verdict in sorted(verdicts, key=_severity)}
+    worst_last = sorted(verdicts, key=lambda verdict: OUTCOMES.index(verdict.outcome), reverse=True)
+    marks = {verdict.claims[0]: verdict.outcome for verdict in worst_last}
     bridges = [verdict for row in table.rows if isinstance(verdict := bridge(book, row.issuer, month), Bridge)]
     return {
         "month": month,
@@ -109,7 +110,7 @@ def figure(book: ClaimBook, name: str) -> dict[str, Any]:
 
 def _printed_figure(book: ClaimBook, name: str, claims: tuple[Claim, ...]) -> dict[str, Any]:
     first = claims[0].fact
-    best = book.best(first.issuer or "unknown", first.period, first.field, first.scope)
+    best = book.best(claims[0].subject, first.period, first.field, first.scope)
     assert best is not None
     unit, meaning = ALL[first.field]
     asked = name if any(claim.id == name for claim in claims) else None
@@ -153,10 +154,6 @@ def _series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
         for field, lines in drawn.items()
         if lines
     }
-
-
-def _severity(verdict: Verdict) -> int:
-    return -OUTCOMES.index(verdict.outcome)
 
 
 def _row(row: compare.IssuerMonth, marks: dict[str, Outcome]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class ClaimBook:
                 continue
             seen.add(name)
             grouped.setdefault(claim.figure, []).append(claim)
-            self._by_period.setdefault((claim.fact.issuer or "unknown", claim.fact.period), []).append(claim)
+            self._by_period.setdefault((claim.subject, claim.fact.period), []).append(claim)
         self._by_figure = {name: tuple(sorted(claims, key=_witness)) for name, claims in grouped.items()}
         self._best: dict[tuple[str, View], Claim | None] = {}
         self._size = len(seen)

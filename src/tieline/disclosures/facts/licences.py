@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from tieline.disclosures.comparison.chain import Chain
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.claims import Claim, slack_of
+from tieline.disclosures.facts.claims import Claim, places, slack_of
 from tieline.disclosures.facts.fact import Fact
 from tieline.disclosures.facts.fields import SIGNED
 
@@ -122,8 +122,7 @@ def _prints_change(text: str, fact: Fact, before: Fact, change: Decimal) -> bool
         return False
     for m in _CHANGE.finditer(text, max(0, start - 120), min(len(text), end + 160)):
         printed = Decimal(m[1])
-        step = Decimal(1).scaleb(int(printed.as_tuple().exponent))
-        if abs(abs(change) - printed) <= step / 2:
+        if abs(abs(change) - printed) <= Decimal(5).scaleb(-places(printed) - 1):
             return True
     return False
 

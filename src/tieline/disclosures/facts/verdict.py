@@ -59,8 +59,7 @@ def verdict(
     outcome, sentence = FINDINGS[check][finding]
     if residual is not None:
         said |= {"residual": show(residual), "off": show(abs(residual))}
-    fact = used[0].fact
-    issuer, about = fact.issuer or "unknown", period or fact.period
+    issuer, about = used[0].subject, period or used[0].fact.period
     return Verdict(
         id=f"{check}:{issuer}.{about}{'.' + apart if apart else ''}",
         check=check,
