@@ -86,6 +86,7 @@ def normalise(text: str) -> str:
         text = text.replace("\t", " | ")
     if "В" in text or "Т" in text:
         text = re.sub(r"(?<!\w)[ВB][ТT][СC](?!\w)", "BTC", text)  # Cyrillic letters that look Latin
+    text = re.sub(r"(?m)^[ \t]*o (?=[A-Z])", "- ", text)  # a hollow bullet
     text = re.sub(
         r"(?m)^\|[ \t]*(?=(?:[^|\s]+[ \t]+){7}[^|\n]*$)", "\n", text
     )  # a layout table's bar before a sentence

@@ -16,10 +16,12 @@ from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.rules.naming import classify
 from tieline.disclosures.rules.vocabulary import (
     COMPANY,
+    EXCHANGE,
     NOT_DONE,
     NOT_OWN,
     POISON,
     bars,
+    is_title,
     names_own,
     names_somebody,
     strange,
@@ -71,7 +73,7 @@ class _LineOver(NamedTuple):
 
     @property
     def bare(self) -> str:
-        return undated(re.sub(r"['’]000s?\b", "", self.words), self.dated)
+        return EXCHANGE.sub(" ", undated(re.sub(r"['’]000s?\b", "", self.words), self.dated))
 
 
 def heading_over(text: str, at: int, frame: Frame, c: Finding) -> str | None:
@@ -235,7 +237,9 @@ def _heading_bars(words: str, dated: Sequence[Period], title: bool, frame: Frame
     if len(words.split()) > 14:  # a sentence that lost its stop
         return _tells_of_others(words, frame) or re.search(r"\bhosts?\b|\bmodels?\b", words) is not None
     of_others = PROVES[field] if field in _OF_OTHERS else frozenset()
-    return bars(undated(words, periods(words)), frame.names, (TITLE if title else HEADING) | of_others)
+    bare = undated(words, periods(words))
+    known = (TITLE if title else HEADING) | of_others
+    return bars(bare, frame.names, known) and not is_title(words, frame.names)
 
 
 def undated(line: str, dated: Sequence[Period]) -> str:

@@ -68,12 +68,13 @@ def _row_lacks(text: str, c: Finding, frame: Frame, ctx: Context, apart: bool) -
         return "period", f"neither heading nor title states {c.period}"
     if c.strength == WEAK and not c.rule.startswith("table:label:bare-"):  # those `settle` proves by sums
         return "assertion", f"{c.label!r} could name something else"
-    return _label_lacks(c) or _digits_lack(text, c, frame, apart) or _place_lacks(text, c, frame, ctx.style)
+    return _label_lacks(c, frame) or _digits_lack(text, c, frame, apart) or _place_lacks(text, c, frame, ctx.style)
 
 
-def _label_lacks(c: Finding) -> Lack | None:
+def _label_lacks(c: Finding, frame: Frame) -> Lack | None:
     """What the words of a row's label leave open: each must be one that proves the field."""
     label = clean(c.label)
+    label = re.sub(r"(?i)\bquarter(?:-end)?\b", "", label) if frame.quarter is not None else label
     stray = stray_words(undated(label, periods(label)), c.field, c.scope)
     if not stray:
         return None

@@ -37,7 +37,7 @@ NOT_OWN = re.compile(
 DISOWNED = re.compile(
     r"\b(?:none of (?:this|it|them|these(?! (?!figures|numbers|amounts|data)\w))|not (?:ours|from us|our (?:own )?(?:figures|numbers|data))|do(?:es)? not (?:come from|endorse|confirm)|"
     r"(?:not|no longer) be relied (?:up)?on|test (?:string|data|values?)|fictitious|for illustration|placeholders?|dummy"
-    r"|rumou?rs?|untrue|false|falsely|fake|hoax|incorrect|incorrectly|in error|erroneous\w*|mistak\w+|retract\w*|den(?:y|ies|ied|ial)|hypothe\w+|illustrati\w+(?! (?:layout|rendering|image|drawing|map|picture))|imagine|suppose)\b",
+    r"|rumou?rs?|untrue|false|falsely|fake|hoax|incorrect|incorrectly|in error|erroneous\w*|mistak\w+|retract\w*|den(?:y|ies|ied|ial)|hypothe\w+(?= (?:figures?|numbers?|results?|data|example|release|company|miner|production|update))|illustrati\w+(?! (?:layout|rendering|image|drawing|map|picture))|imagine|suppose)\b",
     re.IGNORECASE,
 )
 """Words by which a text says that what it prints is nobody's, or not so: then nothing in it is proven."""
@@ -126,12 +126,19 @@ def preface(text: str, names: dict[str, bool]) -> str | None:
     return next((line for line in _unwrapped(lines[:titled]) if _says_something(line, names)), None)
 
 
+def _is_place(line: str) -> bool:
+    """Is a line one word, as the place of a dateline that stands alone is?"""
+    return re.fullmatch(r"[A-Z][a-z]+,?", line) is not None and _NO_TITLE.search(line) is None
+
+
 def _says_something(line: str, names: dict[str, bool]) -> bool:
     """Does a line before the title hold more than the issuer's name and a page's furniture, and is no sentence on it?"""
     own = names_own(line, names)
-    sentence = len(line.split()) > 12 or line.endswith((".", "!"))
+    sentence = len(line.split()) > 12 or line.endswith((".", "!")) or is_title(line, names)
     words = _ADDRESS.sub(" ", _BRACKETS.sub(" ", line) if own else line)
-    return len(line) > 3 and not (sentence and own) and strange(words, names, PREFACE) is not None
+    return (
+        len(line) > 3 and not (sentence and own) and not _is_place(line) and strange(words, names, PREFACE) is not None
+    )
 
 
 def names_own(text: str, names: dict[str, bool]) -> bool:
@@ -142,7 +149,7 @@ def names_own(text: str, names: dict[str, bool]) -> bool:
 DATELINE = re.compile(
     r"\A\W*[A-Z][A-Za-z .'&-]{1,40},[^\n]{0,90}?20\d\d\)?(?:[^-–—\n]{0,50}[-–—]{1,2}\s|[:.]? (?=[A-Z]))|\A[^.]{0,60}(?:\.,[^.]{0,40})?20\d\d\)?[^-–—]{0,40}[-–—]{1,2}\s"
 )
-_EXCHANGE = re.compile(r"\((?:NASDAQ|Nasdaq|NYSE|TSX|LSE|AIM|ASX|OTC|FSE|CBOE|Cboe)[^()\n]{0,60}\)")
+EXCHANGE = re.compile(r"\((?:NASDAQ|Nasdaq|NYSE|TSX|LSE|AIM|ASX|OTC|FSE|CBOE|Cboe)[^()\n]{0,60}\)")
 _LISTING = re.compile(r"\([^()]{0,80}[:“\"][^()]{0,80}\)")
 
 
@@ -182,7 +189,7 @@ def strange(heading: str, names: dict[str, bool], known: frozenset[str] = HEADIN
     """The first word of an undated heading that may name somebody or something else than the issuer's own."""
     for name, own in names.items():
         heading = heading.replace(name, " ") if own else heading
-    heading = _NOTHING_NEW.sub(" ", _EXCHANGE.sub(" ", heading))
+    heading = _NOTHING_NEW.sub(" ", EXCHANGE.sub(" ", heading))
     words = re.findall(r"[^\W\d_]+(?:['’&/-][^\W\d_]+)*", heading)
     return next((word for word in words if len(word) > 1 and not _proves(word, known)), None)
 
@@ -205,6 +212,27 @@ def bars(heading: str, names: dict[str, bool], known: frozenset[str] = HEADING) 
     """Does an undated heading leave open whose figures stand under it, or of when?"""
     company = not names_own(heading, names) and COMPANY.search(heading)
     return bool(company or _OTHERS.search(heading)) or strange(heading, names, known) is not None
+
+
+_NO_TITLE = re.compile(
+    f"{NOT_DONE.pattern}|{NOT_OWN.pattern}|{POISON.pattern}"
+    r"|\b(?:guess\w*|mock\w*|drafts?|exercises?|drills?|simulat\w+|model\w*|imagin\w+|parod\w+|quiz|leak\w*|unofficial|unconfirmed"
+    r"|bets?|tips?|odds|students?|class|fans?|readers?|opinions?|analysts?|analysis|research|compar\w+|versus|against|after|before"
+    r"|mid|early|late|part|tenants?|lessors?|lenders?|owners?|sites?|facilit\w+|campus|region\w*|segment)\b",
+    re.IGNORECASE,
+)
+"""Words of a title that may leave its text not done, or another's."""
+
+
+def is_title(line: str, names: dict[str, bool]) -> bool:
+    """Is a line the issuer's own title: its name and the time of the report, and no word of doubt or of others?"""
+    dated = periods(line)
+    bare = line
+    for p in reversed(dated):
+        bare = bare[: p.start] + bare[p.end :]
+    bare = EXCHANGE.sub(" ", bare)
+    own = bool(dated) and names_own(line, names) and not line.rstrip().endswith(":")
+    return own and _NO_TITLE.search(bare) is None and _OTHERS.search(bare) is None
 
 
 def _proves(word: str, known: frozenset[str] = HEADING) -> bool:

@@ -19,7 +19,7 @@ from tieline.disclosures.finding import Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import resolve, shift
 from tieline.disclosures.rules.grammar import SentenceRule, patterns, rows
-from tieline.disclosures.rules.vocabulary import DATELINE, qualifies
+from tieline.disclosures.rules.vocabulary import DATELINE, NOT_DONE, NOT_OWN, POISON, names_somebody, qualifies
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.named import named
 from tieline.disclosures.sentences.passage import WINDOW, Passage, is_compared, is_heading
@@ -68,6 +68,17 @@ _RATE = re.compile(
 )
 _PRESENT = re.compile(r"(?:^| )(?:holds?|owns?|has|have|is|are|stands|now|currently|today)(?: |$)")
 _EARLIER = re.compile(r"same month (?:of )?last year|year earlier|year ago")
+_ASIDE = re.compile(
+    r"(?:[;,] (?:and |while |but )?|and |while |but )(?:~own |we |it |also )*"
+    r"(?:[a-z]{3,}ed|ran|paid|kept|drew|spent|took|made|brought|grew|built|bought|had|began|won|met|cut) "
+)
+"""The beginning of another thing that the issuer did."""
+_BACK = re.compile(
+    f"{POISON.pattern}|{NOT_OWN.pattern}|{NOT_DONE.pattern}"
+    r"|\b(?:them|this|that|these|those|which|who|whose|whom|half|part|portion|most|majority|some|rest|remainder|former|latter"
+    r"|output|production|figures?|numbers?|amounts?|sum|total|coins?|bitcoins?|btc|share|respectively|owners?|investors?)\b"
+)
+"""Words by which a stretch may say something of what was told before it, or of others."""
 _ASKS = re.compile(r"(?:had|were|was|should|did|does|is|are|has|have) ")
 Told = tuple[SentenceRule, int, str | None]
 
@@ -186,10 +197,15 @@ class _Sentence:
         tokens, shapes = self.tpl.tokens, self.tpl.shapes
         if shapes.rstrip().endswith("?") or _ASKS.match(shapes):
             return False  # a question, or a condition turned round
-        return all(
-            explained or accounted_for(" ".join(tokens[i].shape for i in run))
-            for explained, run in groupby(range(len(tokens)), self.explained.__contains__)
-        )
+        runs = [list(run) for known, run in groupby(range(len(tokens)), self.explained.__contains__) if not known]
+        return all(accounted_for(self._shapes(run[0], run[-1] + 1)) or self._aside(run) for run in runs)
+
+    def _aside(self, run: list[int]) -> bool:
+        """Does a stretch tell of something else that the issuer did: `, and repaid its term loan in full`?"""
+        shapes = self._shapes(run[0], run[-1] + 1)
+        text = self.text[self.tpl.tokens[run[0]].start : self.tpl.tokens[run[-1]].end]
+        told = _ASIDE.match(shapes) is not None and _BACK.search(shapes) is None
+        return told and not names_somebody(text, self.passage.names)
 
     # --- what a number is ---
 

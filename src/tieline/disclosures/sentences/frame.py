@@ -24,7 +24,7 @@ _TELLS = (
     rf"|[-–—:|]\s*(?:{_MONTHS}) 20\d\d$"
     r"|(?:Bitcoin |Monthly |Operational |Operations |Production |Mining )+(?:Update|Results|Report))"
 )
-_FORM = r"(?:,? (?:Inc|Corp|Ltd|plc|PLC|Limited|Holdings|Group|Corporation|AG|ASA|SE|N\.V|Technologies)\b\.?)"
+_FORM = r"(?:,? (?:Inc|INC|Corp|CORP|Ltd|LTD|plc|PLC|Limited|LIMITED|Holdings|Group|Corporation|AG|ASA|SE|N\.V|Technologies)\b\.?)"
 _NAMED = re.compile(
     rf"[ \t>*#|]*(?P<name>[A-Z][\w.&'’-]*(?: (?:[A-Z0-9][\w.&'’-]*|of|&)){{0,4}}?){_FORM}?"
     rf"(?:,? ?\([^()\n]{{2,120}}\))*,?[ \t]+{_TELLS}"
@@ -32,6 +32,7 @@ _NAMED = re.compile(
 _LISTED = re.compile(
     rf"(?P<name>[A-Z][\w.&'’-]*(?: [A-Z0-9][\w.&'’-]*){{0,3}}?){_FORM}? ?\((?:the )?(?:NASDAQ|Nasdaq|NYSE|TSX|LSE|AIM|ASX|OTC)"
 )
+_CAPITALS = re.compile(r"(?m)^[A-Z][\w&'’-]+(?: [A-Z][\w&'’-]+)*")
 _BEFORE_TICKER = re.compile(r"[A-Z][\w.&'’-]*(?: (?:[A-Z0-9][\w.&'’-]*|of|&)){0,4}$")
 _ALIAS = re.compile(
     r"\((?:(?:NASDAQ|Nasdaq|NYSE|TSX)[^()]{0,60}\) ?\()?[^()]{0,60}?[\"“](?P<name>[A-Z][\w&' -]{1,30})[\"”]"
@@ -142,6 +143,7 @@ def _names(text: str, title: str | None, issuer: str | None) -> dict[str, bool]:
     for name in chain.from_iterable(map(_forms, [*reporters, *_with_form(text, reporters)])):
         if not any(name in other or other in name for other in others):
             names.setdefault(name, True)
+    names |= {name.upper(): own for name, own in names.items() if name.upper() in text}
     return dict(sorted(names.items(), key=lambda item: -len(item[0])))
 
 
@@ -195,7 +197,7 @@ def _listed(text: str, head: str, issuer: str | None, known: bool) -> list[re.Ma
     """Who is listed under the ticker asked for; else, unless its name is known, who is listed first."""
     listed = list(_LISTED.finditer(head))
     own = [m for m in listed if issuer and re.search(rf"\b{re.escape(issuer)}\b", text[m.end() : m.end() + 60])]
-    return own or listed[: not known]
+    return [m for m in own if _may_be(m["name"], issuer or "", head)] or ([] if own else listed[: not known])
 
 
 def _bracketed(head: str, issuer: str) -> list[str]:
@@ -207,7 +209,13 @@ def _bracketed(head: str, issuer: str) -> list[str]:
     words = before[0].split() if before is not None else []
     while words and (words[0].lower() in _NO_NAME or re.search(r"\d", words[0])):
         words = words[1:]
-    return [" ".join(words)] if words and not NOT_OWN.search(" ".join(words)) else []
+    name = " ".join(words)
+    return [name] if words and _may_be(name, issuer, head) and not NOT_OWN.search(name) else []
+
+
+def _may_be(name: str, issuer: str, head: str) -> bool:
+    """Is a name before a ticker the company's, and no place: it fits the letters, or none that begins a line does?"""
+    return _is_ticker_of(issuer, name) or not any(_is_ticker_of(issuer, m[0]) for m in _CAPITALS.finditer(head[:300]))
 
 
 def _forms(name: str) -> list[str]:
@@ -216,4 +224,5 @@ def _forms(name: str) -> list[str]:
     if not words or words[0].lower() in _NO_NAME or len(name) < 3:
         return []
     forms = [" ".join(words[:k]) for k in range(len(words), 0, -1)]
+    forms += [form.title() for form in forms if form.isupper()]
     return [f for f in forms if len(f) >= 4 and f.lower() not in _NO_NAME and not f.endswith((" of", " &"))]

@@ -10,7 +10,16 @@ import re
 
 from tieline.disclosures.documents.context import Context, is_dateline, key_of
 from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.rules.vocabulary import COMPANY, FIRM, NOT_DONE, NOT_OWN, bars, names_own, names_somebody
+from tieline.disclosures.rules.vocabulary import (
+    COMPANY,
+    FIRM,
+    NOT_DONE,
+    NOT_OWN,
+    bars,
+    is_title,
+    names_own,
+    names_somebody,
+)
 from tieline.disclosures.rules.wordlists import HEADING, TITLE
 from tieline.disclosures.sentences.frame import INTRODUCES
 from tieline.disclosures.sentences.template import ITSELF, Template
@@ -57,7 +66,7 @@ class Passage:
         """`elsewhen`: the paragraph spoke of another year, to which a month without its year may belong."""
         self.antecedent: bool | None = None
         """Whether the sentence before speaks of the issuer; None at the start of a paragraph."""
-        self._ctx, self._names, self._headings, self._bare_month = ctx, names, 0, False
+        self.names, self._ctx, self._headings, self._bare_month = names, ctx, 0, False
         self._for_good = False
         """Whether the heading that bars speaks of others, of plans or of what follows, and no report's beginning lifts it."""
 
@@ -87,7 +96,8 @@ class Passage:
         self.antecedent = None
         keys = _keys(spans, self._ctx)
         other = "" in keys or (WINDOW.search(undated(line)) is not None and self.document not in keys)
-        self.barred = bars(undated(line), self._names, TITLE if self._headings == 1 else HEADING)
+        known = TITLE if self._headings == 1 else HEADING
+        self.barred = bars(undated(line), self.names, known) and not is_title(line, self.names)
         self._for_good = _TELLS.search(line) is not None
         self.section = self.document if not other and keys <= {self.document} else None
         if len(keys) == 1 and not other:
@@ -107,10 +117,10 @@ class Passage:
         self._names_in(sentence)
 
     def _names_in(self, sentence: str) -> None:
-        own = names_own(sentence, self._names)
+        own = names_own(sentence, self.names)
         company = not own and (COMPANY.search(sentence) or FIRM.search(sentence)) is not None
         officer = (own or _WE.search(sentence)) and _OFFICE.search(sentence)
-        somebody = company or (names_somebody(sentence, self._names) and not officer)
+        somebody = company or (names_somebody(sentence, self.names) and not officer)
         if somebody or NOT_OWN.search(_NOBODY.sub(" ", sentence)):
             self.antecedent = False
         elif own or _WE.search(sentence) or ITSELF.search(sentence):
@@ -118,7 +128,7 @@ class Passage:
 
     def _introduces(self, sentence: str) -> bool:
         """`Heron is pleased to provide the following operational update for July 2025`: here the report begins."""
-        own = names_own(sentence, self._names)
+        own = names_own(sentence, self.names)
         dated = self.document in {key_of(p, self._ctx) for p in periods(sentence)}
         return own and dated and INTRODUCES.search(sentence) is not None and not NOT_DONE.search(sentence)
 
