@@ -34,6 +34,8 @@ CANCEL_S: Final = 2.0
 CANCEL_AGAIN_S: Final = 3.0
 # The same cause of the same task is logged again after this long, with how often it happened meanwhile.
 LOG_AGAIN_S: Final = 300.0
+# What a connection that is ended has to send goes within that, or is left unsent.
+LAST_WORD_S: Final = 0.3
 # Between two looks at whether something has become well again.
 LOOK_S: Final = 0.5
 
@@ -97,6 +99,39 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+
+
+class Connections:
+    """Those that a server of streams has open, so that it ends them itself: one that the loop cancels at its own end is
+    told as an error, with a traceback, where nothing was wrong."""
+
+    def __init__(self) -> None:
+        self._open: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
+
+    @contextlib.contextmanager
+    def serving(self, writer: asyncio.StreamWriter) -> Iterator[None]:
+        """While one is served, by the task that this is."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = writer
+        try:
+            yield
+        finally:
+            self._open.pop(task, None)
+            writer.close()
+
+    async def close(self) -> None:
+        """Each sends what it has to send, hears that nothing comes any more, and ends."""
+        left = dict(self._open)
+        for writer in left.values():
+            writer.close()
+        if left:
+            await asyncio.wait(left, timeout=LAST_WORD_S)
+        for task, writer in left.items():
+            if not task.done():
+                writer.transport.abort()  # who does not read keeps nobody
+        if still := [task for task in left if not task.done()]:
+            await asyncio.wait(still, timeout=LAST_WORD_S)
 
 
 @dataclass

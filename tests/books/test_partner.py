@@ -19,6 +19,7 @@ from tests.dispatch.fleets import fleet, site
 
 from tieline import records
 from tieline.books.reports.partner import PartnerStatement, SitesOfMonth
+from tieline.books.reports.partner_page import StandingAsk, statement_page
 from tieline.books.reports.sums import by_site, parted
 from tieline.cli import main
 from tieline.fleet import Fleet, Partner
@@ -36,6 +37,9 @@ SITES = ("tx-1", "tx-2", "no-1")
 PARTNER = Partner(
     id="acme", name="Acme", sites=("tx-1", "no-1"), mining_share=Decimal("0.7"), inference_share=Decimal("0.333")
 )
+
+
+ASKED = StandingAsk(PARTNER, [], 0, 5_000)
 
 
 def told(at: datetime, kind: str = "measured") -> dict[str, Any]:
@@ -261,3 +265,27 @@ def test_sums_that_lack_much_are_not_read_and_those_that_lack_little_are_brought
     monkeypatch.setattr(rolled, "NEAR", store.last_seq())
     assert roll.ready(store) is roll.kept
     assert roll.reached(store) == store.last_seq()
+
+
+def test_a_site_is_available_since_its_meter_first_told_and_not_known_before(tmp_path: Path) -> None:
+    """A site whose meter came on the twentieth, one that has none, and the interval that runs."""
+    kept = Store(tmp_path / "store.db", records.encode, records.decode)
+    since = AUGUST + timedelta(days=19)
+    more: dict[str, Any] = {"unit_id": "tx-1.rigs-1", "length_s": 300, "readings": 1, "power_w": 1.0}
+    kept.append([Sample(site_id="tx-1", hashrate_hs=1e15, **more, **told(AUGUST))])
+
+    def at(now: datetime) -> PartnerStatement:
+        return partner_statement(kept, whole(), PARTNER, "2026-08", now)
+
+    assert at(since).availability is None
+    assert "not known yet" in statement_page(at(since), ["2026-08"], [], ASKED)
+    kept.append([
+        MeterReading(site_id="tx-1", length_s=300, readings=n % 4, power_w=1.0 if n % 4 else None,
+                     **told(since + n * timedelta(minutes=5)))
+        for n in range(1, 9)
+    ])  # fmt: skip
+    seen = at(since + timedelta(minutes=49))  # nobody can have told of 45 to 50 yet
+    assert seen.availability == Decimal("0.7500")
+    assert [(line.site, line.amount) for line in seen.of("elapsed")] == [("tx-1", 2_400)]
+    assert "75.00 % of the time heard" in statement_page(seen, ["2026-08"], [], ASKED)
+    kept.close()

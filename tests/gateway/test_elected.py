@@ -170,3 +170,28 @@ async def _to_the_end(office: Office, story: Any) -> None:
         await story
     finally:
         await office.close()
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["that reads", "that does not read"])
+def test_a_coordinator_that_ends_leaves_no_task_that_its_loop_would_tell_as_an_error(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, reads: bool
+) -> None:
+    """A gateway that joined, one that has yet to say who it is, one with more to read than its socket holds."""
+
+    async def scene() -> None:
+        server = CoordinatorServer(Coordinator(LIMITS), lambda name: None)
+        await server.start(tmp_path / "budgets.sock")
+        said = [await asyncio.open_unix_connection(tmp_path / "budgets.sock", limit=64) for _ in range(3)]
+        for n, (_, writer) in enumerate(said[1:]):
+            join = {"do": "join", "n": 1, "gateway": f"worker-{n}", "totals": {}, "claims": {}}
+            writer.write(msgspec.json.encode(join) + b"\n")
+        await asyncio.sleep(0.05)
+        if not reads:
+            for task, writer in server._connections._open.items():
+                assert not task.done()
+                writer.write(b"x" * 5_000_000)
+        await server.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(scene())
+    assert [one for one in caplog.records if one.name == "asyncio"] == []

@@ -54,13 +54,18 @@ def test_nothing_acknowledged_is_lost_when_a_person_promotes_and_an_old_primary_
         acknowledged = first.last_seq()
         # The primary lives while a person promotes a standby: from then on the old one acknowledges nothing.
         server.promote("two")
-        stuck = threading.Event()
+        stuck, refused = threading.Event(), list[str]()
 
         def strays() -> None:
-            first.append([tick(99)])
-            stuck.set()
+            try:
+                first.append([tick(99)])
+            except StoreError as error:
+                refused.append(str(error))
+            else:
+                stuck.set()
 
-        threading.Thread(target=strays, daemon=True).start()
+        straying = threading.Thread(target=strays, daemon=True)
+        straying.start()
         # Its own names wait for `one` and `two` too, and neither follows it: a person says so.
         assert server.asked("two", "ALTER SYSTEM SET synchronous_standby_names = ''") == []
         assert server.asked("two", "SELECT pg_reload_conf()") == [[True]]
@@ -88,8 +93,13 @@ def test_nothing_acknowledged_is_lost_when_a_person_promotes_and_an_old_primary_
         assert moved.last_seq() == acknowledged + 2
         moved.close()
         assert not stuck.is_set(), "whoever writes to the old one is told nothing"
+        assert straying.is_alive()
         server.stop("primary", "immediate")
+        straying.join(20.0)
         assert not stuck.is_set()
+        assert [one.partition(" ")[0] for one in refused] == ["cannot"], (
+            "and that it failed, once the old one has ended"
+        )
         with pytest.raises(StoreError):
             opened(server, "primary", tmp_path / "old").last_seq()
         second.close()

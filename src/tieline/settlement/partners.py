@@ -18,7 +18,7 @@ from tieline.fleet import Fleet, Partner
 from tieline.records import MeterReading, Payout, PowerBill, Sample, Shortfall, Usage
 from tieline.settlement.month import BEGINNING, SOON, span_of
 from tieline.settlement.rolled import SumsOfSpans
-from tieline.store import Store
+from tieline.store import Selection, Store
 
 LINES = ("energy", "hashes", "mining", "inference", "heard", "faults")
 
@@ -69,7 +69,15 @@ def sites_of_month(
     for payout in _payouts(store, start, end):
         paid_for.append(PayoutHashes(payout, sums.hashes(payout.span_start, payout.span_end)))
         simulated |= payout.kind == "simulated"
-    return SitesOfMonth(zone, days, paid_for, simulated)
+    first_told = {site: _metered_from(store, site, end) for site in sites or {site for _, site in days}}
+    metered = {site: at for site, at in first_told.items() if at is not None}
+    return SitesOfMonth(zone, days, paid_for, metered, simulated)
+
+
+def _metered_from(store: Store, site: str, end: datetime) -> datetime | None:
+    """When the first thing that its meter told holds, be it that nothing was heard; None: it has none, or none yet."""
+    first = store.page(Selection(MeterReading, BEGINNING, end, subject=site), 1).items
+    return next((one.record.at for one in first if isinstance(one.record, MeterReading)), None)
 
 
 def _days(start: datetime, end: datetime, zone: tzinfo) -> Iterator[tuple[date, datetime, datetime]]:

@@ -5,7 +5,8 @@
     mining        satoshi of each payout, shared among all sites by the hashes their machines made in the payout's span
     inference     nano-dollars of each request, shared among the sites that served it by the output tokens of each (by
                   prompt tokens where it made none), summed by day and site
-    availability  seconds in which its sites' meters were heard, and what of full mining faults took
+    availability  seconds in which its sites' meters were heard, of those since they first told anything, and what of
+                  full mining faults took
 
 All sums are exact: satoshi, nano-dollars and tokens are whole numbers, watt-hours the decimals that records hold. What
 rounding leaves of a payout or a request goes to the largest part, so that all sites together have all of it. The
@@ -17,14 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 
 from tieline.books.reports.sums import RolledSums, parted
+from tieline.clock import FIVE_MINUTES
 from tieline.fleet import Partner
 from tieline.records import Payout
 
 Place = tuple[date, str]  # a day and a site
+MIDNIGHT = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class PartnerStatement:
 
     @property
     def availability(self) -> Decimal | None:
-        """Share of the seconds asked for in which the sites' meters were heard; None: none was asked for."""
+        """Share of the time that the sites have had meters in which these were heard; None: none has told yet."""
         asked = int(self.total("elapsed"))
         return None if asked == 0 else (Decimal(self.heard_s) / asked).quantize(Decimal("0.0001"))
 
@@ -93,11 +96,13 @@ class PayoutHashes:
 @dataclass(frozen=True, slots=True)
 class SitesOfMonth:
     """What a month's records say of sites, each counted where and on the day on which it was: behind every partner's
-    statement. `paid_for` has the hashes of all sites, `days` of those that are asked for."""
+    statement. `paid_for` has the hashes of all sites, `days` of those that are asked for. `metered_from`: since when a
+    site has a meter that tells, of those that have one."""
 
     zone: tzinfo
     days: Mapping[Place, RolledSums] = field(default_factory=dict)
     paid_for: Sequence[PayoutHashes] = ()
+    metered_from: Mapping[str, datetime] = field(default_factory=dict)
     simulated: bool = False
 
     def paid(self) -> dict[str, dict[str, int]]:
@@ -109,7 +114,7 @@ class SitesOfMonth:
     ) -> PartnerStatement:
         """Of one partner, whose sites are those that it has now."""
         own, lines = set(partner.sites), list[PartnerLine]()
-        elapsed = int((min(end, now) - start).total_seconds())
+        told = min(end, now - (now - MIDNIGHT) % FIVE_MINUTES)  # of the interval that runs nobody can have heard yet
         days = [(day, site, sums) for (day, site), sums in sorted(self.days.items()) if site in own]
         lines += [
             PartnerLine("energy", day, site, one.billed_wh, "Wh", records=one.bills)
@@ -132,7 +137,9 @@ class SitesOfMonth:
             for day, site, one in days
             if one.meters
         ]
-        lines += [PartnerLine("elapsed", None, site, elapsed, "s") for site in sorted(own)]
+        for site in sorted(own & self.metered_from.keys()):
+            elapsed_s = int((told - max(start, self.metered_from[site])).total_seconds())
+            lines += [PartnerLine("elapsed", None, site, elapsed_s, "s")] if elapsed_s > 0 else []
         lines += [
             PartnerLine("faults", day, site, one.short_wh_fault, "Wh", records=one.shortfalls)
             for day, site, one in days

@@ -135,7 +135,8 @@ def records_page(title: str, back: str, rows: Sequence[Mapping[str, Any]]) -> st
 
 
 def _sums(made: PartnerStatement) -> str:
-    available = "not known" if made.availability is None else f"{made.availability * 100:.2f} %"
+    share = made.availability
+    heard = "not known yet: no meter of these sites told" if share is None else f"{share * 100:.2f} % of the time heard"
     pairs = (
         ("Energy", f"{Decimal(made.total('energy')) / 10**6:,.6f} MWh"),
         ("Hashes", f"{made.total('hashes'):,}"),
@@ -143,7 +144,7 @@ def _sums(made: PartnerStatement) -> str:
         ("Tokens", f"{made.tokens:,}"),
         ("Inference", f"{_usd(made.part('inference'))} USD, {_share(made.inference_share)} of "
                       f"{_usd(int(made.total('inference')))}"),
-        ("Availability", f"{available} of the time heard; faults took {made.total('faults'):,} Wh of mining"),
+        ("Availability", f"{heard}; faults took {made.total('faults'):,} Wh of mining"),
     )  # fmt: skip
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in pairs) + "</dl>"
 

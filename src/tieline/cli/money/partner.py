@@ -75,7 +75,10 @@ def shown(made: PartnerStatement) -> list[str]:
     """In words, line by line."""
     said = " (simulated)" if made.simulated else ""
     mining, inference = made.part("mining"), made.part("inference")
-    available = "nothing was asked for" if made.availability is None else f"{made.availability * 100:.2f} %"
+    share = made.availability
+    available = (
+        "not known yet: no meter told" if share is None else f"{share * 100:.2f} % of the time meters were heard"
+    )
     return [
         f"{made.name} ({made.partner}), {made.month}{said}: {', '.join(made.sites)}",
         *(_line(line) for line in made.lines if line.what != "elapsed"),
@@ -85,7 +88,7 @@ def shown(made: PartnerStatement) -> list[str]:
         f"tokens        {made.tokens:,}",
         f"inference     {_usd(int(made.total('inference')))} USD, of which {made.inference_share} is the partner's: "
         f"{_usd(inference)} USD",
-        f"availability  {available} of the time meters were heard; faults took {made.total('faults'):,} Wh of mining",
+        f"availability  {available}; faults took {made.total('faults'):,} Wh of mining",
     ]
 
 

@@ -18,6 +18,7 @@ import msgspec
 from tieline.clock import Clock
 from tieline.edge.orders.sources import read_orders
 from tieline.feeds.notices.standing import MAX_ORDERS, StatedOrder
+from tieline.tasks import Connections
 
 MAX_HEAD, MAX_BODY, REQUEST_TIMEOUT_S = 8192, 100_000, 5.0
 AT_ONCE = 16
@@ -36,6 +37,7 @@ class HookSource:
         self._in_force: list[str] = []
         self._server: asyncio.Server | None = None
         self._open = 0
+        self._connections = Connections()
         self.arrived = asyncio.Event()  # an order that cannot wait for the next reading
 
     async def start(self) -> None:
@@ -57,12 +59,16 @@ class HookSource:
         if self._server is not None:
             self._server.close()
             self._server = None
+            await self._connections.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
         try:
-            with contextlib.suppress(
-                OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
+            with (
+                self._connections.serving(writer),
+                contextlib.suppress(
+                    OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
+                ),
             ):
                 if self._open > AT_ONCE:
                     await _answer(writer, 503, {"error": f"more than {AT_ONCE} requests at once"})
@@ -71,7 +77,6 @@ class HookSource:
                     await self._one(reader, writer)
         finally:
             self._open -= 1
-            writer.close()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

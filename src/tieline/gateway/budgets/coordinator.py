@@ -23,6 +23,7 @@ from tieline.gateway.budgets.ordered import OrderedChanges, patch_from
 from tieline.gateway.budgets.recall import LeaseRequest, Recalls, Say
 from tieline.gateway.budgets.remote import MAX_GATEWAYS, Remembers, proof
 from tieline.gateway.wire.decoding import json_reader
+from tieline.tasks import Connections
 
 log = logging.getLogger("tieline.gateway")
 
@@ -65,6 +66,7 @@ class CoordinatorServer:
         self.claims = Claims(calls)
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._servers: list[asyncio.Server] = []
+        self._connections = Connections()
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self, path: Path) -> None:
@@ -95,8 +97,7 @@ class CoordinatorServer:
             self._timer.cancel()
         for server in self._servers:
             server.close()
-        for writer in self._writers.values():
-            writer.close()
+        await self._connections.close()
 
     def sweep(self) -> None:
         """Once a second: free what dead gateways held."""
@@ -119,6 +120,12 @@ class CoordinatorServer:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, proven: tuple[bytes, str] | None = None
     ) -> None:
         """`proven`: the secret, and the number that the proof must name."""
+        with self._connections.serving(writer):
+            await self._hear(reader, writer, proven)
+
+    async def _hear(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, proven: tuple[bytes, str] | None
+    ) -> None:
         gateway = ""
         now = asyncio.get_running_loop().time
         try:
@@ -141,7 +148,6 @@ class CoordinatorServer:
                 del self._writers[gateway]
                 self.claims.left(gateway)
                 self._send(self.recalls.left(gateway, now()))
-            writer.close()
 
     def _admit(self, message: dict[str, Any], secret: bytes, nonce: str) -> None:
         """A gateway of another machine wants to join. Raises ValueError."""
