@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from tests.gateway.rig import free_port
 
 from tieline import records
+from tieline.gateway.budgets import greeting
 from tieline.gateway.budgets.coordinator import CoordinatorServer
 from tieline.gateway.budgets.elected import BACK_S, StoredBudgets, take_over
 from tieline.gateway.budgets.lease import GRACE_S, LEASE_S, Coordinator
-from tieline.gateway.budgets.remote import proof
+from tieline.gateway.budgets.remote import Remembered, Remote, proof
 from tieline.store import Store
 from tieline.store.lead.kept import Kept, open_kept
 from tieline.store.lead.lease import Leases, open_leases
@@ -195,3 +198,28 @@ def test_a_coordinator_that_ends_leaves_no_task_that_its_loop_would_tell_as_an_e
 
     asyncio.run(scene())
     assert [one for one in caplog.records if one.name == "asyncio"] == []
+
+
+def test_a_gateway_finds_the_coordinator_that_leads_beside_one_that_is_frozen(tmp_path: Path) -> None:
+    """One takes the connection and says nothing, one refuses until it leads: it is joined as soon as it does."""
+
+    async def scene() -> None:
+        frozen = socket.create_server(("127.0.0.1", 0))
+        places = [Remote("127.0.0.1", port, SECRET, None) for port in (frozen.getsockname()[1], free_port())]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(greeting, "GREET_S", 0.3)
+            with pytest.raises(ConnectionError, match="says nothing; 127.0.0.1:[0-9]+ ConnectionRefused"):
+                await greeting.first_greeting(places)
+        looking = asyncio.create_task(greeting.first_greeting(places))
+        await asyncio.sleep(0.4)
+        assert not looking.done()
+        server = CoordinatorServer(Coordinator(LIMITS), lambda name: None, Remembered(tmp_path / "b.json"))
+        await server.listen("127.0.0.1", places[1].port, SECRET, None)
+        found = await asyncio.wait_for(looking, 1.0)
+        assert found.writer.get_extra_info("peername")[1] == places[1].port
+        assert len(found.nonce) == 32
+        found.writer.close()
+        await server.close()
+        frozen.close()
+
+    asyncio.run(scene())

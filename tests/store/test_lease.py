@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,15 +14,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pg8000.exceptions import InterfaceError
 from tests.store.kinds import T0, tick
 from tests.store.server import Server, running
 
 from tieline import records
 from tieline.store import Store, StoreError
-from tieline.store.lead import holder
-from tieline.store.lead.fence import FencedError, TakenError, Turn
+from tieline.store.lead import holder, primary
+from tieline.store.lead.fence import Fence, FencedError, TakenError, Turn
 from tieline.store.lead.holder import HOLD_S, TAKE_S, Lead
-from tieline.store.lead.lease import open_leases
+from tieline.store.lead.lease import LeaseRow, open_leases
 from tieline.store.place import StorePlace
 
 INTERVAL = timedelta(minutes=5)
@@ -259,3 +261,75 @@ def test_leaders_that_are_killed_and_frozen_are_followed_and_what_they_wake_up_w
     numbers = store.tables.rows("SELECT fence FROM decided ORDER BY at")
     assert [n for (n,) in numbers] == sorted(n for (n,) in numbers), "no turn of an older leader's behind a newer one's"
     store.close()
+
+
+class Ticking:
+    """A clock that half a second passes on with every look at it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 0.5
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("beats_after", "takes_after"), [(7, 6.0), (8, 10.0)], ids=["nobody renewed meanwhile", "somebody did"]
+)
+def test_who_stands_by_counts_on_while_the_store_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, beats_after: int, takes_after: float
+) -> None:
+    """A primary is frozen and a standby promoted: the last renewal is as old as it is, and a newer one is seen anew."""
+    monkeypatch.setattr(holder, "LOOK_S", 0.0)
+    clock = Ticking()
+
+    class Shaky:
+        taken_at = 0.0
+
+        def look(self, office: str) -> LeaseRow:
+            if 1.0 < clock.now < 5.0:
+                clock.now += 0.5
+                raise StoreError("the primary says nothing")
+            return LeaseRow(1, "a", "", 7 if clock.now < 5.0 else beats_after, 0)
+
+        def take(self, office: str, name: str, place: str, seen: LeaseRow | None) -> Fence:
+            assert seen is not None
+            assert seen.beats == beats_after
+            self.taken_at = clock.now
+            return Fence(office, 2, name)
+
+        def wall_s(self) -> None:
+            return None
+
+        def renew(self, fence: Fence) -> None: ...
+
+        def free(self, fence: Fence) -> None: ...
+
+        def close(self) -> None: ...
+
+    shaky = Shaky()
+    monkeypatch.setattr(holder, "open_leases", lambda place: shaky)
+    lead = Lead(StorePlace(tmp_path, "postgresql://a,b/x"), "core", "b", clock=clock, times=(2.0, 4.0))
+    asyncio.run(lead.stand())
+    lead.close()
+    assert shaky.taken_at == takes_after
+
+
+def test_a_server_that_says_nothing_is_waited_for_less_long_but_for_each_fourth_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(primary, "CONNECT_S", 0.08)
+    monkeypatch.setattr(primary, "SILENT_S", 0.02)
+    waited: list[float | None] = []
+
+    def says_nothing(place: primary.ServerPlace, sock: socket.socket) -> object:
+        waited.append(sock.gettimeout())
+        return sock.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        servers = primary.Servers([primary.ServerPlace("127.0.0.1", frozen.getsockname()[1])])
+        for _ in range(6):
+            with pytest.raises(InterfaceError, match="timed out"):
+                servers.dial(says_nothing, 5.0)
+    assert waited == [0.08, 0.02, 0.02, 0.02, 0.08, 0.02]

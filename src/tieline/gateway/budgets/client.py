@@ -20,6 +20,7 @@ from tieline.gateway import errors
 from tieline.gateway.budgets.admit import KeyAccounts, LocalBudget, Share, Short
 from tieline.gateway.budgets.coordinator import MAX_LINE, decode, encode
 from tieline.gateway.budgets.followed import FollowedChanges
+from tieline.gateway.budgets.greeting import first_greeting
 from tieline.gateway.budgets.lease import CONCURRENT, LEASE_S, RENEW_EVERY_S, limited
 from tieline.gateway.budgets.ordered import NumberedChange, patch_from
 from tieline.gateway.budgets.recall import TIGHT_S
@@ -35,8 +36,9 @@ Answer = tuple[int, bytes, bytes]
 # One request waits this long for the coordinator.
 ASK_S: Final = 0.050
 # ... and, where several may coordinate, so long for the next: it leads 2.8 s after the last sign of life of one that
-# died, sooner after one that was stopped. No more than so many requests at once.
-FOLLOWED_S: Final = 4.0
+# died, sooner after one that was stopped, and up to 2.5 s after a standby of a frozen store was promoted. As long as a
+# lease, which is what requests that need no more live on meanwhile. No more than so many requests at once.
+FOLLOWED_S: Final = LEASE_S
 ASK_AGAIN_S: Final = 0.1
 MAX_PATIENT: Final = 1_000
 CALL_S: Final = 2.0
@@ -198,8 +200,7 @@ class LeaseClient:
         self, where: Path | Remote, gateway: str, book: KeyAccounts, spool: Spool, abandon: Callable[[], None]
     ) -> None:
         self.where, self.gateway, self.spool, self.abandon = where, gateway, spool, abandon
-        self._places = (where, *where.others) if isinstance(where, Remote) else (where,)
-        self._place = 0
+        self._followed = isinstance(where, Remote) and bool(where.others)  # there is another where this one ends
         self.budgets = LeasedBudgets(book)
         self._writer: asyncio.StreamWriter | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -222,7 +223,6 @@ class LeaseClient:
                 await self._live()
             except (OSError, asyncio.IncompleteReadError, TimeoutError, msgspec.DecodeError, KeyError) as error:
                 log.info("the budgets' coordinator is away: %r", error)
-                self._place = (self._place + 1) % len(self._places)
             self._writer = None
             if not self._turning:
                 await asyncio.sleep(0.1)
@@ -247,15 +247,12 @@ class LeaseClient:
             self._writer.close()
 
     async def _live(self) -> None:
-        where, nonce = self._places[self._place], ""
-        if isinstance(where, Path):
-            reader, self._writer = await asyncio.open_unix_connection(where, limit=MAX_LINE)
+        if isinstance(self.where, Path):
+            reader, self._writer = await asyncio.open_unix_connection(self.where, limit=MAX_LINE)
+            nonce = ""
         else:
-            async with asyncio.timeout(CALL_S):
-                reader, self._writer = await asyncio.open_connection(
-                    where.host, where.port, ssl=where.tls, limit=MAX_LINE
-                )
-                nonce = str(decode(await reader.readline())["hello"])
+            greeting = await first_greeting((self.where, *self.where.others))
+            reader, self._writer, nonce = greeting.reader, greeting.writer, greeting.nonce
         reading = asyncio.create_task(self._read(reader))
         try:
             await self._join(nonce)
@@ -271,7 +268,7 @@ class LeaseClient:
                 self._extend(sent + LEASE_S)
                 if self.changes is not None:
                     self.changes.renewed(renewed.get("changes"))
-                if isinstance(where, Remote):
+                if isinstance(self.where, Remote):
                     self._return_slack()
         finally:
             reading.cancel()
@@ -390,7 +387,7 @@ class LeaseClient:
         until = self._loop.time() + FOLLOWED_S
         while True:
             outcome = await self._asked_once(short)
-            patient = len(self._places) > 1 and self._patient < MAX_PATIENT and self._loop.time() < until
+            patient = self._followed and self._patient < MAX_PATIENT and self._loop.time() < until
             if outcome is not _AWAY or not patient:
                 return outcome
             self._patient += 1

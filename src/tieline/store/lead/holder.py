@@ -103,8 +103,9 @@ class Lead:
                 if free and await self._may_lead(leases, wrong_clock) and await self._take(leases, row):
                     return self.fence
             except StoreError as error:
+                # What was seen stays seen: one that has not renewed when the store answers again has not renewed since,
+                # and holds the office no longer, wherever the store answers from by then. One that has is seen anew.
                 log.warning("standing by for %s: %s", self.office, error)
-                seen, since = None, self._clock.monotonic()
             await asyncio.sleep(LOOK_S)
 
     async def _may_lead(self, leases: Leases, wrong_clock: Say) -> bool:

@@ -17,6 +17,9 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 
 # Until a server that is asked has taken the connection and said what it is; another may be the primary.
 CONNECT_S: Final = 2.0
+# One that took the connection and said nothing is frozen or cut off, most likely: so long only, but each fourth time,
+# which one that is merely slow is found by.
+SILENT_S, FOURTH = 0.5, 4
 # The timeline is the first eight digits of the name of the log that is written now; a standby writes none.
 _TIMELINE: Final = "SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE pg_walfile_name(pg_current_wal_lsn()) END"
 
@@ -47,17 +50,21 @@ class Servers:
 
     def __init__(self, places: Sequence[ServerPlace]) -> None:
         self._order, self._timeline, self._lock = list(places), 0, threading.Lock()
+        self._silent: dict[ServerPlace, int] = {}  # how often one after another nothing was said
 
     def dial(self, dial: Dial, timeout_s: float) -> Primary:
         """The primary, over a connection whose calls may take `timeout_s`. Raises InterfaceError, naming what each of
         them said."""
         said = []
         for place in list(self._order):
+            patience_s = SILENT_S if self._silent.get(place, 0) % FOURTH else CONNECT_S
             try:
-                connection = _connected(place, dial, timeout_s)
+                connection = _connected(place, dial, patience_s, timeout_s)
             except (InterfaceError, DatabaseError, OSError, EOFError) as error:
+                self._silent[place] = self._silent.get(place, 0) + 1 if _timed_out(error) else 0
                 said.append(f"{place}: {_why(error)}")
                 continue
+            self._silent[place] = 0
             why = self._judge(place, connection)
             if not why:
                 return Primary(connection, place)
@@ -98,8 +105,8 @@ def servers_at(places: tuple[ServerPlace, ...]) -> Servers:
     return _known.setdefault(places, Servers(places))
 
 
-def _connected(place: ServerPlace, dial: Dial, timeout_s: float) -> Any:
-    sock = socket.create_connection(place, CONNECT_S)
+def _connected(place: ServerPlace, dial: Dial, patience_s: float, timeout_s: float) -> Any:
+    sock = socket.create_connection(place, patience_s)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection = dial(place, sock)
@@ -108,6 +115,13 @@ def _connected(place: ServerPlace, dial: Dial, timeout_s: float) -> Any:
         raise
     connection._usock.settimeout(timeout_s)  # over TLS another than `sock`
     return connection
+
+
+def _timed_out(error: BaseException | None) -> bool:
+    """Whether a wait was what ended it: the driver says so, or only that its socket did."""
+    while error is not None and not isinstance(error, TimeoutError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _why(error: Exception) -> str:
