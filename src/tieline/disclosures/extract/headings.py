@@ -131,23 +131,24 @@ def _proves(line: _LineOver, frame: Frame, c: Finding) -> bool | None:
     """Does a heading prove what stands under it? None where it is a row, or a piece of a label."""
     if _YEAR.fullmatch(line.words) or _another_company(line.words, frame):
         return False
-    if UNAUDITED.fullmatch(line.words):
+    if UNAUDITED.fullmatch(line.words) or (_LISTING.fullmatch(line.words) and names_own(line.words, frame.names)):
         return None  # says nothing of whose
     numbered = re.search(r"\d", line.bare) is not None
     if _heads_columns(line.raw, line.dated):
         return False if not numbered and _columns_bar(line.raw, frame, c.period) else None
     if numbered:
         return False if _heads_with_numbers(line.words, line.bare) else None
-    if _VALUE.fullmatch(line.under):
-        return None  # the label of a row that names no field
-    if (
-        classify(line.words) is not None
-        or line.under.startswith("(")
-        or (not line.title and _is_fragment(line.words, line.under))
-    ):
+    if _is_label(line):
         return None
     words = _WHOLE_YEAR.sub(" ", line.words) if c.dated else line.words  # the row says of which month it is
     return not _heading_bars(words, line.dated, line.title, frame, c.field)
+
+
+def _is_label(line: _LineOver) -> bool:
+    """Is a line a row's label, or a piece of one: over its value, or over the rest of its words?"""
+    if _VALUE.fullmatch(line.under) or line.under.startswith("("):
+        return True
+    return classify(line.words) is not None or (not line.title and _is_fragment(line.words, line.under))
 
 
 _DOUBTS = re.compile(f"{NOT_OWN.pattern}|{NOT_DONE.pattern}|{POISON.pattern}", re.IGNORECASE)
@@ -170,6 +171,8 @@ _OPEN_ENDED = re.compile(r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net)|[
 _MONTH = re.compile(r"[A-Z][a-z]{2,8}\.?(?: \d{1,2},?)?")
 _YTD = re.compile(r"\s*(?:(?:[FC]Y ?)?20\d\d ?)?(?:YTD|[Yy]ear[ -]to[ -][Dd]ate)(?: ?20\d\d)?\s*")
 _YEAR = re.compile(r"(?:[FC]Y ?)?20\d\d")
+_LISTING = re.compile(r"[A-Z][A-Za-z .-]{1,40}: ?[A-Z]{2,5}")
+"""Where a company is listed, and no more: `Nasdaq: HRN`."""
 _WHOLE_YEAR = re.compile(r"\bfull[- ]year\b", re.IGNORECASE)
 _OF_OTHERS = ("hosted_btc_customers", "jv_share_btc")
 _VALUE = re.compile(r"[~$(]{0,3}\d[\d,.]*\)?\s?[A-Za-z/%]{0,6}")

@@ -150,7 +150,8 @@ def _in_money(text: str, at: int, c: Finding) -> bool:
         return False
     if _OWN_UNIT.match(text[c.end : c.end + 10]) or _OWN_UNIT.match(text[c.at : c.end]):
         return False
-    above = reversed(text[max(0, at - 1500) : at].split("\n")[:-1])
+    label = text.rfind("\n", 0, c.start) + 1 if c.start < at else 0  # the head of a turned table holds the label itself
+    above = reversed(text[max(0, at - 1500, label) : at].split("\n")[:-1])
     head = next((line for line in above if len(periods(line)) > 1 or HEAD.match(line)), "")
     return _MONEY.search(head) is not None
 

@@ -89,13 +89,17 @@ class Item:
 _CHANGE = (
     r"(?:month|year|quarter|mth|yr)[- ]?(?:/|over|on|to|-)[- ]?(?:month|year|quarter|mth|yr)"
     r"|[MQY]o[MQY](?: (?:increase|change|growth|decrease))?|[mqy]/[mqy]"
+    r"|change (?:on|from|over|vs\.?) (?:last|prior|previous|the prior|the previous) (?:month|year)"
     r"|(?:%|percent(?:age)?) ?(?:change|chg\.?|increase|variance)|change(?: ?\(?%\)?)?|variance|% ?ch\.?"
     r"|(?:three|six|nine|twelve) months(?: ended)? 20[1-4]\d\b"
+    r"|(?:same|this|current|last|prior|previous) month(?: (?:of )?(?:last|prior|previous) year)?\b|budget(?: this month)?"
     r"|(?:increase|decrease)(?:/\(?decrease\)?)?|difference|growth|Δ|(?:YTD|FY|H[12]|CY)[ -]?20[1-4]\d\b"
     r"|20[1-4]\d[ -]?(?:YTD|H[12])\b|YTD\b|year[- ]to[- ]date|环比|同比|變化|变化|前月比|前年比|veränderung|variación"
     r"|variation|var\.?"
 )
 CHANGE = re.compile(r"(?:" + _CHANGE + r")(?:\s*\(?%\)?)?", re.IGNORECASE)
+THIS_MONTH = re.compile(r"\b(?:this|current) month\b", re.IGNORECASE)
+"""A head over the figures of the document's own month."""
 NOISE = re.compile(
     r"\b(?:key|metrics?|comparison|kpis?|key performance indicators?|operating|operational|operations?|highlights?"
     r"|unaudited|indicators?|mining|production|summary|results?|data|statistics|statistik|description|item|period"

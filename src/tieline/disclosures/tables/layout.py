@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from tieline.disclosures.lexicon.numbers import quantities
 from tieline.disclosures.lexicon.periods import Period
 from tieline.disclosures.rules.naming import classify
-from tieline.disclosures.tables.cells import CHANGE, Item, LabelLine, PeriodColumn, Value
+from tieline.disclosures.tables.cells import CHANGE, THIS_MONTH, Item, LabelLine, PeriodColumn, Value
 from tieline.disclosures.tables.grid import items_of
 from tieline.disclosures.tables.joined_cells import solve
 
@@ -95,7 +95,7 @@ class _Machine:
         if self.heading_open:
             self.columns = [*self.columns, *item.columns]
             self.joined = self.joined or item.joined
-        elif months:
+        elif months or (len(item.columns) > 1 and THIS_MONTH.search(self.text, item.start, item.end)):
             self.columns, self.joined, self.names = item.columns, item.joined, []
             self.corner = self.text[item.start : item.columns[0].start].strip(" |\n")
         elif len(self.columns) == 1 and CHANGE.fullmatch(self.text[item.start : item.end].strip(" :*|#")):

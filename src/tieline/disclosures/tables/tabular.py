@@ -19,7 +19,7 @@ from tieline.disclosures.lexicon.periods import Period, as_heading, resolve
 from tieline.disclosures.rules.labels import PERCENTAGES
 from tieline.disclosures.rules.naming import Label, classify, earlier, period_in, unit_in
 from tieline.disclosures.rules.vocabulary import NOT_OWN
-from tieline.disclosures.tables.cells import PeriodColumn, Value
+from tieline.disclosures.tables.cells import THIS_MONTH, PeriodColumn, Value
 from tieline.disclosures.tables.layout import Row
 from tieline.disclosures.tables.pairs import pairs
 
@@ -38,6 +38,7 @@ _ADD_UP = ("managed_ehs",)
 _GLUED: tuple[Licence, str] = ("token", "the cells ran together, and no change is printed that shows where one ends")
 _SCALED: tuple[Licence, str] = ("token", "the text speaks of thousands or millions of dollars, and its row does not")
 _IN_THOUSANDS = re.compile(r"\bin (?:US ?)?(?:\$ ?)?(?:thousands|millions)\b|\(\$? ?['’]?000s?\)", re.IGNORECASE)
+_TO_DATE = re.compile(r"\bYTD\b|year[- ]to[- ]date", re.IGNORECASE)
 _FEW_MONTHS = 3
 """Of so many months down a table's side each is dated alone."""
 Cells = list[tuple[PeriodColumn | None, Value]]
@@ -116,8 +117,8 @@ class _Tables:
     def _cell(self, row: Row, label: Label, name: str, start: int, column: PeriodColumn | None, value: Value) -> None:
         """One value under one heading."""
         period = _period(column, name, self.ctx)
-        if period is None and label.field == "btc_produced" and self._to_date(column):
-            label, period = replace(label, field="ytd_btc"), self.ctx.period
+        if period is None and column is not None:
+            label, period = self._by_words(label, self.text[column.start : column.end])
         if period is None or not _is_told(label.field, period, value):
             return
         q = value.quantity
@@ -139,13 +140,15 @@ class _Tables:
             )
         )  # fmt: skip
 
-    def _to_date(self, column: PeriodColumn | None) -> bool:
-        """Does a head speak of the year so far, of the document's own: `YTD 2025`?"""
-        head = self.text[column.start : column.end] if column is not None else ""
-        own = (self.ctx.period or "")[:4]
-        return re.search(r"\bYTD\b|year[- ]to[- ]date", head, re.IGNORECASE) is not None and (
-            not re.search("20", head) or own in head
-        )
+    def _by_words(self, label: Label, head: str) -> tuple[Label, str | None]:
+        """What a head says without a date: `This month`, `Prior month`, and of coins mined the year so far, `YTD 2025`."""
+        if THIS_MONTH.fullmatch(head):
+            return label, self.ctx.period
+        if (before := earlier(head, self.ctx.period)) != self.ctx.period and not re.search(r"(?i)change", head):
+            return label, before
+        own = (self.ctx.period or "none")[:4] in head or "20" not in head
+        to_date = own and label.field == "btc_produced" and _TO_DATE.search(head) is not None
+        return (replace(label, field="ytd_btc"), self.ctx.period) if to_date else (label, None)
 
     def _lacks(
         self, row: Row, label: Label, column: PeriodColumn | None, amount: Decimal
