@@ -223,3 +223,36 @@ def test_a_gateway_finds_the_coordinator_that_leads_beside_one_that_is_frozen(tm
         frozen.close()
 
     asyncio.run(scene())
+
+
+def test_slots_of_a_gateway_that_was_killed_are_free_a_second_after_its_connection_closed(office: Office) -> None:
+    """Its budget is not: it may have spent that. One whose connection breaks and that is back at once keeps its own."""
+
+    async def story() -> None:
+        server, _, port = await office.elect()
+        killed = await Gateway.join("gateway-1", port)
+        other = await Gateway.join("gateway-2", port)
+        for _ in range(2):
+            assert (await killed.slot())["granted"] == 1
+            assert (await other.slot())["granted"] == 1
+        assert (await killed.spend(600))["granted"] == 600
+        assert "spent" in await other.slot(), "all four are held"
+        loop, killed_at = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+        killed.writer.transport.abort()
+        other.writer.close()
+        back = await Gateway.join("gateway-2", port, concurrent=2)
+        waits = 0
+        while "granted" not in (answer := await back.slot()):
+            assert "spent" in answer
+            server.sweep()
+            waits += 1
+            await asyncio.sleep(0.05)
+        assert 1.0 <= loop.time() - killed_at < 2.0
+        assert waits > 5
+        assert (await back.slot())["granted"] == 1
+        server.sweep()
+        assert "spent" in await back.slot(), "its own two, and the two of the one that is gone"
+        assert "granted" not in await back.spend(500), "the one that is gone may have spent its 600"
+        assert (await back.spend(400))["granted"] == 400
+
+    asyncio.run(_to_the_end(office, story()))

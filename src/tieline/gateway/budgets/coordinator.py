@@ -31,6 +31,9 @@ log = logging.getLogger("tieline.gateway")
 MAX_LINE: Final = 524_288
 # A connection says who it is by then.
 JOIN_S: Final = 5.0
+# A gateway whose connection closed and that lives is back within this: it dials again at once. One that was killed is
+# not, and what it ran has ended with it.
+BACK_S: Final = 1.0
 
 encode = msgspec.json.Encoder().encode
 decode = json_reader(dict[str, Any])
@@ -57,6 +60,7 @@ class CoordinatorServer:
         # not known yet; and those that make a call which is to be made once.
         self.awaited: dict[str, float] = {}
         self.owners: dict[str, float] = {}
+        self._closed: dict[str, float] = {}  # gateways whose connection closed, and until when they may be back
         self.learn: Callable[[], None] = lambda: None  # reads the limits anew if they have changed
         # What is changed at run time at any gateway, where it is kept for all; and who hears of it.
         self.changes: OrderedChanges | None = None
@@ -104,6 +108,9 @@ class CoordinatorServer:
         now = asyncio.get_running_loop().time()
         self.claims.sweep(now)
         self.awaited = {one: until for one, until in self.awaited.items() if now < until}
+        for gateway in [one for one, until in self._closed.items() if now >= until]:
+            del self._closed[gateway]
+            self.coordinator.free_slots(gateway)
         for gateway in [one for one, until in self.owners.items() if now >= until]:
             del self.owners[gateway]
             self._send(self.claims.dropped(gateway))
@@ -146,6 +153,7 @@ class CoordinatorServer:
         finally:
             if self._writers.get(gateway) is writer:
                 del self._writers[gateway]
+                self._closed[gateway] = now() + BACK_S
                 self.claims.left(gateway)
                 self._send(self.recalls.left(gateway, now()))
 
@@ -166,6 +174,7 @@ class CoordinatorServer:
             fence = self.coordinator.join(gateway, message["totals"], now, message["claims"])
             self.awaited.pop(gateway, None)
             self.owners.pop(gateway, None)
+            self._closed.pop(gateway, None)
             self._send([Say(gateway, {"re": message["n"], "fence": fence, **self._newest()})])
             self._follow.discard(gateway)
             if "changes" in message:  # one of a version before would not know what to do with a change

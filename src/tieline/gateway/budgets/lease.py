@@ -233,6 +233,13 @@ class Coordinator:
                 assert account.leased.get(gateway, 0) >= amount
                 account.leased[gateway] -= amount
 
+    def free_slots(self, gateway: str) -> None:
+        """It is gone for all that can be seen: what it ran runs no more. All else that it was given stays so until its
+        lease is over, or it joins again, which says how many slots it does hold."""
+        for name, account in self.accounts.items():
+            if limited(name) == CONCURRENT:
+                account.leased.pop(gateway, None)
+
     def lapsed(self, now: float) -> list[str]:
         """Members whose lease and grace are over; each is to be dropped with what its disk says."""
         return [one for one, member in self.members.items() if now >= member.expires + GRACE_S]
