@@ -29,6 +29,7 @@ from tieline.disclosures.rules.vocabulary import (
 from tieline.disclosures.rules.wordlists import COLUMNS, DATED, HEADING, PROVES, TITLE
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.passage import CAPTION, UNAUDITED
+from tieline.disclosures.tables.cells import CHANGE
 
 SPAN = re.compile(
     r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) (?:months|weeks|days)|quarter|"
@@ -141,6 +142,7 @@ def _proves(line: _LineOver, frame: Frame, c: Finding) -> bool | None:
     if _is_label(line):
         return None
     words = _WHOLE_YEAR.sub(" ", line.words) if c.dated else line.words  # the row says of which month it is
+    words += ":" if line.raw.rstrip().endswith(":") else ""
     return not _heading_bars(words, line.dated, line.title, frame, c.field)
 
 
@@ -171,6 +173,8 @@ _OPEN_ENDED = re.compile(r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net)|[
 _MONTH = re.compile(r"[A-Z][a-z]{2,8}\.?(?: \d{1,2},?)?")
 _YTD = re.compile(r"\s*(?:(?:[FC]Y ?)?20\d\d ?)?(?:YTD|[Yy]ear[ -]to[ -][Dd]ate)(?: ?20\d\d)?\s*")
 _YEAR = re.compile(r"(?:[FC]Y ?)?20\d\d")
+_SENTENCE = 4
+"""Words in lower case by which a line with two dates is told, and heads no columns."""
 _LISTING = re.compile(r"[A-Z][A-Za-z .-]{1,40}: ?[A-Z]{2,5}")
 """Where a company is listed, and no more: `Nasdaq: HRN`."""
 _WHOLE_YEAR = re.compile(r"\bfull[- ]year\b", re.IGNORECASE)
@@ -182,7 +186,8 @@ _TO_DATE = re.compile(r"\b(?:YTD 20\d\d|20\d\d YTD|(?:Three|Six|Nine|Twelve) Mon
 def _heads_columns(line: str, dated: Sequence[Period]) -> bool:
     """Is it a line over columns: several months, a corner that says so, or cells of words?"""
     cells = [cell for cell in re.split(r"[|\t]", line) if re.search(r"[^\W\d_]{3}", cell)]
-    return len(dated) > 1 or HEAD.match(line.strip(" |")) is not None or len(cells) > 1
+    several = len(dated) > 1 and len(re.findall(r"\b[a-z]{3,}\b", without(line, dated))) < _SENTENCE
+    return several or HEAD.match(line.strip(" |")) is not None or len(cells) > 1
 
 
 def _columns_bar(line: str, frame: Frame, period: str) -> bool:
@@ -190,7 +195,11 @@ def _columns_bar(line: str, frame: Frame, period: str) -> bool:
     what stands beside another one says nothing of a period's figures."""
     cells = re.split(r"[|\t]", _TO_DATE.sub(" ", line))
     over = len(cells) > 1 and sum(p.kind != "year" for p in periods(line)) > 1
-    own = [cell for cell in cells if len(cells) == 1 or not _is_of_another(cell, period)]
+    own = [
+        cell
+        for cell in cells
+        if len(cells) == 1 or not (_is_of_another(cell, period) or CHANGE.fullmatch(cell.strip()))
+    ]
     return any(_cell_bars(cell, over, frame) for cell in own) or (over and "%" in cells[0])
 
 
@@ -237,7 +246,7 @@ def _tells_of_others(sentence: str, frame: Frame) -> bool:
 
 def _heading_bars(words: str, dated: Sequence[Period], title: bool, frame: Frame, field: str) -> bool:
     """Does a heading leave open whether, of whom or of when its rows are?"""
-    if len(words.split()) > 14:  # a sentence that lost its stop
+    if len(words.split()) > 14 and not words.endswith(":"):  # a sentence that lost its stop
         return _tells_of_others(words, frame) or re.search(r"\bhosts?\b|\bmodels?\b", words) is not None
     of_others = PROVES[field] if field in _OF_OTHERS else frozenset()
     bare = undated(words, periods(words))

@@ -71,8 +71,9 @@ _EARLIER = re.compile(r"same month (?:of )?last year|year earlier|year ago")
 _ASIDE = re.compile(
     r"(?:[;,] (?:and |while |but )?|and |while |but )(?:~own |we |it |also )*"
     r"(?:[a-z]{3,}ed|ran|paid|kept|drew|spent|took|made|brought|grew|built|bought|had|began|won|met|cut) "
+    r"|to (?:redeem|repay|retire|pay|fund|cover|finance|reduce) "
 )
-"""The beginning of another thing that the issuer did."""
+"""The beginning of another thing that the issuer did, or of what it did something for."""
 _BACK = re.compile(
     f"{POISON.pattern}|{NOT_OWN.pattern}|{NOT_DONE.pattern}"
     r"|\b(?:them|this|that|these|those|which|who|whose|whom|half|part|portion|most|majority|some|rest|remainder|former|latter"
