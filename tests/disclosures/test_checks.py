@@ -223,11 +223,29 @@ FIELDS = st.sampled_from(
         "mom_pct",
         "btc_produced_mom_pct",
         "btc_purchased",
+        "btc_open",
+        "service_fee_btc",
+        "btc_lenders_net",
+        "free_btc",
+        "restricted_or_pledged_btc",
+        "cryptocurrencies_usd",
+        "equity_raised_usd @ A",
+        "acquired_ehs",
+        "btc_held_before_sale",
         "loan_balance_usd",
+        "loan_balance_usd @ L",
+        "loan_collateral_usd @ L",
+        "loan_ltv_initial @ L",
+        "loan_collateral_btc @ L",
+        "loan_trigger_price_usd @ L",
     ]
 )
+EDGES = [Decimal("1e15"), Decimal("1e-12"), Decimal("999999999999999.123456789012")]
+"""The largest and the smallest that are kept, and what has the most digits."""
 NUMBERS = st.one_of(
-    st.just(Decimal(0)), st.decimals(min_value=-1000, max_value=10**9, allow_nan=False, allow_infinity=False, places=2)
+    st.just(Decimal(0)),
+    st.sampled_from(EDGES),
+    st.decimals(min_value=-1000, max_value=10**9, allow_nan=False, allow_infinity=False, places=2),
 )
 
 
@@ -257,6 +275,14 @@ def test_no_book_breaks_a_check(facts: dict[str, dict[str, Decimal]], kind: str)
     verdicts = check(ClaimBook(claims))
     assert len({found.id for found in verdicts}) == len(verdicts)
     assert all(found.computation for found in verdicts)
+
+
+def test_the_largest_over_the_smallest_is_shown(book_of: BookOf) -> None:
+    month = {"btc_sold": "0.000000000001", "sale_proceeds_usd": 10**15}
+    assert (
+        "US$1,000,000,000,000,000,000,000,000,000 per BTC"
+        in one(book_of("X", {"2025-01": month}), "proceeds").computation
+    )
 
 
 def test_a_holding_told_for_after_a_sale_is_held_against_the_month_end(book_of: Callable[..., ClaimBook]) -> None:

@@ -90,6 +90,12 @@ def test_random_months_sum_exactly(
     assert sum((step.btc for step in made.steps), Decimal(0)) == new - old
 
 
+def test_what_floats_lose_of_many_digits_goes_around_the_parts() -> None:
+    total = Decimal("999999999999999.123456789012")
+    parts = sum_to([3e14, 3e14, 3.99e14], total, 12)
+    assert sum(parts) == total
+
+
 @given(st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=8), st.integers(0, 3))
 def test_rounding_moves_no_part_by_more_than_a_unit(parts: list[float], digits: int) -> None:
     total = Decimal(repr(sum(parts))).quantize(Decimal(1).scaleb(-digits))

@@ -296,6 +296,18 @@ def test_feeds_of_both_kinds_and_of_none() -> None:
     assert list(parse(b"<rss><channel/></rss>", "https://wire.test/feed")) == []
 
 
+@pytest.mark.parametrize("day", ["Thu, 01 Jan 1970 00:00:00 GMT", "0001-01-01T00:00:00Z", "yesterday", ""])
+def test_a_clock_that_was_never_set_is_no_day(day: str) -> None:
+    feed = f"<rss><channel><item><title>A</title><link>/a</link><pubDate>{day}</pubDate></item></channel></rss>"
+    (item,) = parse(feed.encode(), "https://wire.test/feed")
+    assert item.published is None
+
+
+def test_an_item_without_an_address_costs_itself() -> None:
+    feed = "<rss><item><title>A</title><link>http://[</link></item><item><title>B</title><link>/b</link></item></rss>"
+    assert [item.link for item in parse(feed.encode(), "https://wire.test/feed")] == ["https://wire.test/b"]
+
+
 def test_a_folder_to_drop_files_into(tmp_path: Path) -> None:
     folder = tmp_path / "drop"
     folder.mkdir()

@@ -121,6 +121,14 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
         FileKeeper(path).claims()
 
 
+def test_a_line_that_other_hands_wrote_is_held_to_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+    FileKeeper(path).append(CLAIMS)
+    path.write_text(path.read_text().replace('"period":"2025-01"', '"period":"0001-01"', 1))
+    with pytest.raises(KeepError, match="line 1: period '0001-01'.*mend or remove"):
+        FileKeeper(path).claims()
+
+
 def test_a_full_disk_keeps_nothing_of_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "facts.jsonl"
     keeper = FileKeeper(path)

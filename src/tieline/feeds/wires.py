@@ -86,8 +86,12 @@ def parse(body: bytes, url: str) -> Iterator[WireItem]:
         title = entry.findtext("title") or entry.findtext(f"{_ATOM}title") or ""
         link = _link(entry)
         when = entry.findtext("pubDate") or entry.findtext(f"{_ATOM}published") or entry.findtext(f"{_ATOM}updated")
+        try:
+            address = urljoin(url, link)
+        except ValueError:  # no address at all, such as `http://[`: it costs itself, not the feed
+            continue
         if link:
-            yield WireItem(" ".join(title.split()), urljoin(url, link), _day(when))
+            yield WireItem(" ".join(title.split()), address, _day(when))
 
 
 def _link(entry: ElementTree.Element) -> str:
@@ -100,12 +104,14 @@ def _link(entry: ElementTree.Element) -> str:
 
 
 def _day(text: str | None) -> str | None:
-    """The day of an item, from either of the two ways feeds write time."""
+    """The day of an item, from either of the two ways feeds write time; None also for the first day of a clock that
+    was never set (1970, or the year 1)."""
     if text is None:
         return None
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
-            return read(text.strip()).date().isoformat()
+            day = read(text.strip()).date()
+            return day.isoformat() if day.year >= 2009 else None
         except ValueError:
             continue
     return None

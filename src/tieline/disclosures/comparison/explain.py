@@ -23,7 +23,7 @@ from tieline.disclosures.comparison.derive import produced_in
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import ClaimBook, IssuerPeriod
 from tieline.disclosures.facts.claims import places
-from tieline.disclosures.facts.verdict import round_to, show, signed
+from tieline.disclosures.facts.verdict import WIDE, round_to, show, signed
 
 
 class BridgeStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,11 +170,12 @@ def sum_to(exact: list[float], total: Decimal, digits: int) -> list[Decimal]:
     """Round parts to `digits` decimals so that they sum to `total`: floors first, then one unit each to the
     largest remainders."""
     unit = Decimal(1).scaleb(-digits)
-    floors = [Decimal(repr(part)).quantize(unit, ROUND_FLOOR) for part in exact]
+    floors = [Decimal(repr(part)).quantize(unit, ROUND_FLOOR, WIDE) for part in exact]
     missing = int(((total - sum(floors, Decimal(0))) / unit).to_integral_value())
     order = sorted(range(len(exact)), key=lambda i: (floors[i] - Decimal(repr(exact[i])), i))
-    # `missing` lies in [0, parts] but for float noise, so one pass around the parts is enough.
-    step = 1 if missing >= 0 else -1
-    for index in range(abs(missing)):
-        floors[order[index % len(order)]] += step * unit
+    # `missing` lies in [0, parts] but for float noise, which goes around them all.
+    step = unit if missing >= 0 else -unit
+    rounds, rest = divmod(abs(missing), len(order))
+    for position, index in enumerate(order):
+        floors[index] += step * (rounds + (position < rest))
     return floors

@@ -40,8 +40,8 @@ OWN_WORDS = frozenset(KINDS[:4])
 # Texts that carry the issuer's figures; the rest is what others say.
 OF_THE_ISSUER = frozenset(KINDS[:6])
 
-MAX_VALUE, MAX_PLACES = 10**15, 20
-"""A thousand times the dollars of the largest company; twice the decimals of a bitcoin."""
+MAX_VALUE, MAX_PLACES = 10**15, 12
+"""A hundred times the dollars of the largest company; half as many decimals again as a bitcoin has."""
 
 # Fields whose values releases round to a few digits ("$38.8 million"): trailing zeros are not digits there.
 _MONEY_UNITS = frozenset({"USD", "kUSD"})

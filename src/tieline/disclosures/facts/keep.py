@@ -32,7 +32,7 @@ class FileKeeper(LineFile[Claim]):
     """The kept claims of one file."""
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
-        super().__init__(path, Claim, max_bytes)
+        super().__init__(path, Claim, max_bytes, checked)
 
     def append(self, claims: Iterable[Claim]) -> AppendResult:
         batch = _valid(claims)

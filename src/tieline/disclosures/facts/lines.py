@@ -28,9 +28,13 @@ class KeepError(RuntimeError):
 class LineFile(Generic[Record]):
     """One file, of records of one shape. Raises KeepError."""
 
-    def __init__(self, path: Path, shape: Any, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self, path: Path, shape: Any, max_bytes: int = MAX_BYTES, check: Callable[[Record], object] | None = None
+    ) -> None:
+        """`check` raises ValueError for a record that was put into the file by other hands than ours."""
         self.path = path
         self._decode: Callable[[bytes], Record] = msgspec.json.Decoder(shape).decode
+        self._check = check
         self._max_bytes = max_bytes
 
     def read(self) -> list[Record]:
@@ -75,6 +79,8 @@ class LineFile(Generic[Record]):
             try:
                 if line.strip():
                     records.append(self._decode(line))
+                    if self._check is not None:
+                        self._check(records[-1])
             except (msgspec.DecodeError, ValueError) as error:
                 raise KeepError(f"{self.path}, line {number}: {error}; mend or remove the line") from error
         return records

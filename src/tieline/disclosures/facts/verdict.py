@@ -6,7 +6,7 @@ A verdict never changes a figure. `residual` is printed minus computed unless th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Literal
 
 import msgspec
@@ -26,6 +26,10 @@ CHECKS: dict[str, str] = {check: findings.pop("rule") for check, findings in _FI
 """What each check holds a figure against."""
 FINDINGS: dict[str, dict[str, tuple[Outcome, str]]] = msgspec.convert(_FILE, dict[str, dict[str, tuple[Outcome, str]]])
 """What each check can find, by name: the outcome, and the sentence with its gaps."""
+
+
+# A quotient of the largest value that is kept and the smallest has 27 digits before its point.
+WIDE = Context(prec=100)
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +104,7 @@ def millions(usd: Decimal, places: int | None = None) -> str:
 
 def round_to(value: Decimal, places: int) -> Decimal:
     """Half up, as people round; minus zero becomes zero."""
-    rounded = value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    rounded = value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP, WIDE)
     return abs(rounded) if rounded == 0 else rounded
 
 
