@@ -147,6 +147,11 @@ def test_typed_in_facts_are_kept(tmp_path: Path) -> None:
     assert "differs" in run(tmp_path, "check", "--issuer", "MYCO").output
     mine.write_text("[[document]]\nissuer=1\n")
     assert "mine.toml" in run(tmp_path, "keep", str(mine), ok=1).output
+    mine.write_text(
+        '[[document]]\nissuer="MYCO"\nsource="my notes"\nkind="news"\n'
+        f'[document.facts]\n"2025-01"={{sale_proceeds_usd="{"9" * 40}b"}}\n'
+    )
+    assert "out of bounds" in run(tmp_path, "keep", str(mine), ok=1).output
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,14 @@ def test_what_could_be_known_then() -> None:
     [
         ("[[document]]\nissuer = 1", "issuer"),
         ('[[document]]\nissuer="X"\nsource="s"\nkind="rumour"\n[document.facts]', "news_of_release"),
-        ('[[document]]\nissuer="X"\nsource="s"\nkind="news"\n[document.facts]\n"2025-13"={btc_sold=1}', "2025-13"),
-        ('[[document]]\nissuer="X"\nsource="s"\nkind="news"\n[document.facts]\n"2025-01"={coins=1}', "coins"),
+        (
+            '[[document]]\nissuer="X"\nsource="s"\nkind="news"\n[document.facts]\n"2025-13"={btc_sold=1}',
+            "test.toml: X 2025-13",
+        ),
+        (
+            '[[document]]\nissuer="X"\nsource="s"\nkind="news"\n[document.facts]\n"2025-01"={coins=1}',
+            "test.toml: X 2025-01.coins",
+        ),
         ('[[document]]\nissuer="X"\nsource="s"\nkind="news"\n[document.facts]\n"2025-01"={btc_sold="many"}', "many"),
         ('[[document]]\nissuer="X"\nsource="s"\nkind="news"\n[document.facts]\n"2025-01"={btc_sold=nan}', "NaN|nan"),
         ("[[document]\n", "test.toml"),

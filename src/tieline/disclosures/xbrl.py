@@ -174,12 +174,8 @@ def _fact(issuer: str, end: str, field: str, value: Decimal, scope: str | None, 
 
 def _scope(dimensions: Dimensions) -> str | None:
     """What else the dimensions say: pledged, a custodian. The coin itself is no scope: it is the field."""
-    rest = [
-        re.sub(r"Member$", "", _local(member))
-        for _, member in dimensions
-        if not _BITCOIN.fullmatch(re.sub(r"(?:Asset)?Member$", "", _local(member)))
-    ]
-    return ", ".join(rest) or None
+    names = (_local(member).removesuffix("Member") for _, member in dimensions)
+    return ", ".join(name for name in names if not _BITCOIN.fullmatch(name.removesuffix("Asset"))) or None
 
 
 def _contexts(root: ElementTree.Element) -> Iterator[tuple[str, tuple[str, Dimensions]]]:

@@ -106,8 +106,8 @@ def _arithmetic(here: IssuerPeriod, best: Claim, claim: Claim) -> tuple[str, str
     field = best.fact.field
     if not periods.is_month(here.period) or best.fact.scope is not None:
         return "", None, 0
-    if field == "btc_produced" and (line := _by_quarter(here, best, claim)) is not None:
-        return *line, 0
+    if field == "btc_produced" and (by_quarter := _by_quarter(here, best, claim)) is not None:
+        return *by_quarter, 0
     moved = movement(here)
     if moved is None or moved.sold is None or field not in {"btc_sold", "btc_held_end", "btc_produced"}:
         return "", None, 0

@@ -33,20 +33,17 @@ class ClaimBook:
         self._on: dict[Chain, ClaimBook] = {}
         grouped: dict[str, list[Claim]] = {}
         self._by_period: dict[tuple[str, str], list[Claim]] = {}
-        seen: set[str] = set()
+        unique: dict[str, Claim] = {}
         for claim in self.all:
-            name = claim.id
-            if name in seen:
-                continue
-            seen.add(name)
+            unique.setdefault(claim.id, claim)
+        for claim in unique.values():
             grouped.setdefault(claim.figure, []).append(claim)
             self._by_period.setdefault((claim.subject, claim.fact.period), []).append(claim)
         self._by_figure = {name: tuple(sorted(claims, key=_witness)) for name, claims in grouped.items()}
         self._best: dict[tuple[str, View], Claim | None] = {}
-        self._size = len(seen)
 
     def __len__(self) -> int:
-        return self._size
+        return sum(map(len, self._by_figure.values()))
 
     def as_of(self, moment: datetime) -> ClaimBook:
         """The book as it could be known at a moment."""
@@ -98,11 +95,9 @@ class ClaimBook:
 
     @staticmethod
     def _choose(claims: tuple[Claim, ...], view: View) -> Claim | None:
-        if not claims:
-            return None
         own = [claim for claim in claims if claim.source_kind in OWN_WORDS]
         if not own:
-            return claims[0]
+            return claims[0] if claims else None
         by_date = sorted(own, key=lambda claim: (claim.published or "", -_RANK[claim.source_kind]))
         return by_date[-1] if view == "restated" else by_date[0]
 

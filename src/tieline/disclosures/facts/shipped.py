@@ -62,52 +62,50 @@ def parse(text: str, name: str) -> Iterator[Claim]:
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ValueError(f"{name}: {error}; kinds of source are {', '.join(get_args(SourceKind))}") from error
     for document in documents:
-        yield from _claims(document, name)
+        for period, figures in document.facts.items():
+            for key, given in figures.items():
+                try:
+                    yield _claim(document, period, key, given)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {document.issuer} {period}.{key}: {error}") from error
 
 
-def _claims(document: ShippedDocument, name: str) -> Iterator[Claim]:
-    known_at = known_from(document.published)
-    for period, figures in document.facts.items():
-        periods.window(period)
-        for key, given in figures.items():
-            value, printed = _number(given, f"{name}: {document.issuer} {period}.{key}")
-            field, _, scope = key.partition(" @ ")
-            try:
-                unit = unit_of(field)
-            except ValueError as error:
-                raise ValueError(f"{name}: {document.issuer} {period}: {error}") from error
-            mark = f"{period}.{field}"
-            yield Claim(
-                fact=Fact(
-                    issuer=document.issuer,
-                    period=period,
-                    field=field,
-                    value=value,
-                    printed=printed,
-                    unit=unit,
-                    scope=scope or None,
-                    method="typed",
-                    restated=mark in document.restated,
-                    approximate=mark in document.approximate,
-                ),
-                source=document.source,
-                source_kind=document.kind,
-                published=document.published,
-                known_at=known_at,
-                dateline=document.dateline,
-                note=document.note,
-            )
+def _claim(document: ShippedDocument, period: str, key: str, given: object) -> Claim:
+    periods.window(period)
+    value, printed = _number(given)
+    field, _, scope = key.partition(" @ ")
+    mark = f"{period}.{field}"
+    return Claim(
+        fact=Fact(
+            issuer=document.issuer,
+            period=period,
+            field=field,
+            value=value,
+            printed=printed,
+            unit=unit_of(field),
+            scope=scope or None,
+            method="typed",
+            restated=mark in document.restated,
+            approximate=mark in document.approximate,
+        ),
+        source=document.source,
+        source_kind=document.kind,
+        published=document.published,
+        known_at=known_from(document.published),
+        dateline=document.dateline,
+        note=document.note,
+    )
 
 
-def _number(given: object, where: str) -> tuple[Decimal, str]:
+def _number(given: object) -> tuple[Decimal, str]:
     """A number, or money in short: `"6.0m"` is 6000000 printed with one decimal of a million."""
     if isinstance(given, (int, Decimal)) and not isinstance(given, bool) and Decimal(given).is_finite():
         return Decimal(given), ""
     match = SHORT_MONEY.fullmatch(str(given))
     if match is None:
-        raise ValueError(f'{where}: {given!r} is no number; write 6000000 or "6.0m"')
+        raise ValueError(f'{given!r} is no number; write 6000000 or "6.0m"')
     value = Decimal(f"{match[1]}.{match[2] or 0}") * MULTIPLES[match[3]]
-    return (value.quantize(Decimal(1)) if value == value.to_integral_value() else value), match[0]
+    return (Decimal(int(value)) if value == value.to_integral_value() else value), match[0]
 
 
 def known_from(published: str | None) -> datetime:
