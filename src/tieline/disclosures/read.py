@@ -21,7 +21,7 @@ from tieline.disclosures.facts.claims import OWN_WORDS, Claim, SourceKind
 from tieline.disclosures.facts.fact import DocumentReading, Fact, Kind
 from tieline.disclosures.facts.fields import unit_of
 from tieline.disclosures.finding import STRONG, Finding
-from tieline.disclosures.lexicon.words import BITCOIN
+from tieline.disclosures.lexicon.words import BITCOIN, phrases
 from tieline.disclosures.rules.vocabulary import LEGAL
 from tieline.disclosures.sentences.closed import proven
 from tieline.disclosures.sentences.frame import Frame, frame_of
@@ -196,9 +196,6 @@ _TITLE = re.compile(
     r"(?m)^[^\n|]{0,90}\b(?:announces|reports|provides|releases|publishes)\b[^\n|]{0,100}\b(?:production|operation(?:s|al)?|mining|monthly)\b[^\n|]{0,60}$",
     re.IGNORECASE,
 )
-_WIRE = re.compile(r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile)\b", re.IGNORECASE)
-
-
 _MAIN = ("btc_produced", "btc_held_end", "btc_sold", "avg_operating_ehs", "deployed_ehs")
 
 
@@ -221,7 +218,7 @@ def _several(text: str, claims: list[Finding], ctx: context.Context) -> str | No
 def _starts(text: str) -> list[int]:
     """Where a title or a wire's dateline stands, 600 characters or more apart."""
     titles = {m.start() for m in _TITLE.finditer(text)} | {
-        text.rfind("\n", 0, m.start()) + 1 for m in _WIRE.finditer(text)
+        text.rfind("\n", 0, m.start()) + 1 for m in phrases("wires").finditer(text)
     }
     starts: list[int] = []
     for at in sorted(titles):

@@ -1,9 +1,11 @@
 """The tables and concepts by which labels and numbers are named hang together; a slip in them is told by its row."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+from tieline import disclosures
 from tieline.disclosures.data import shipped_rows, shipped_toml
 from tieline.disclosures.facts.fields import ALL, UNITS
 from tieline.disclosures.lexicon import words
@@ -43,6 +45,16 @@ def test_every_concept_is_asked_for() -> None:
     in_tables = set().union(*map(named, LABELS), *map(named, CUES))
     by_name = {name.lower() for name in vars(words) if name.isupper()}
     assert set(CONCEPTS) == in_tables | by_name
+
+
+def test_every_list_of_phrases_is_asked_for() -> None:
+    """By its name, or within another list."""
+    lists = words._lists().words | words._lists().phrases | words._lists().cased
+    room = "".join(path.read_text("utf-8") for path in Path(disclosures.__file__).parent.rglob("*.py"))
+    asked = {*re.findall(r"phrases\([\"'](\w+)[\"']\)", room)}
+    within = {line[1:-1] for lines in lists.values() for line in lines if line.startswith("{")}
+    assert set(lists) == asked | within
+    assert not [name for name in lists if "{" in re.sub(r"\{\d*,?\d+\}", "", words.phrases(name).pattern)]
 
 
 def test_a_part_in_braces_is_written_out() -> None:

@@ -21,36 +21,14 @@ from tieline.disclosures.lexicon.periods import (
     shift,
     shift_quarters,
 )
+from tieline.disclosures.lexicon.words import languages, phrases
 
-_LANGUAGES = {
-    "en": r"\b(?:the|of|and|in|for|with|was|its|per|average|month)\b",
-    "de": r"\b(?:der|die|das|und|im|mit|ein|eine|ist|den|dem|auf|zu|von|für|wurden|durchschnitt\w*|monat|hat)\b",
-    "fr": r"\b(?:le|la|les|des|et|en|du|une|au|que|sur|dans|pour|avec|mois|moyenne?)\b",
-    "es": r"\b(?:el|la|los|las|de|del|y|en|con|una|al|que|su|se|por|mes|promedio)\b",
-    "pt": r"\b(?:o|os|da|dos|em|com|uma|que|um|ao|de|por|mês|média|não)\b",
-    "it": r"\b(?:il|lo|gli|della|di|nel|con|una|del|al|dei|alla|le|si|per|mese|media|che)\b",
-    "ru": r"\b(?:и|в|на|за|по|с|из|компания|месяц\w*)\b",
-}
 _COMPARED = re.compile(
-    r"(?:vs\.?|versus|from|compared (?:to|with)|comparison (?:to|with)|than|over|relative to|against|prior|previous|since|"
-    r"gegenüber|verglichen mit|par rapport (?:à|au)|frente a|respecto a|rispetto a(?:l|lla|gli)?|em relação a|较|較|比|对比)\s*(?:the |in |month of |du |a |\d{1,2}[°º.] )*$",
-    re.IGNORECASE,
+    rf"(?:{phrases('compared').pattern})\s*(?:the |in |month of |du |a |\d{{1,2}}[°º.] )*$", re.IGNORECASE
 )
-_STATEMENT = re.compile(
-    r"fair value|carrying (?:value|amount)|cost basis|receivable|impairment|balance as of|consolidated (?:balance|statements)|"
-    r"derecogni|ASU 2023-08|ASC 350|number of bitcoin held|XBRL",
-    re.IGNORECASE,
-)
-_UPDATE = re.compile(
-    r"production (?:and|update)|monthly|operational update|operations? update|mining update|month[- ]over[- ]month|per day|"
-    r"\bin (?:January|February|March|April|May|June|July|August|September|October|November|December)\b(?!\s+\d)"
-)
-_WIRES = re.compile(
-    r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile(?: Corp)?|CNW)\b", re.IGNORECASE
-)
-_STANDS_AT = re.compile(r"(?:\b(?:as of|as at|al|au|zum|per|stand|at)\s|截至)\s*\Z", re.IGNORECASE)
-"""What stands right before the day that a balance is told for."""
-_OF_MONTHS = re.compile(r"\bmonth(?:ly)?\b|\bquarter|\bmonat|\bmois\b|\bmese\b|\bmes\b", re.IGNORECASE)
+_STATEMENT, _UPDATE, _WIRES = phrases("statement"), phrases("of_update"), phrases("wires")
+_STANDS_AT = re.compile(rf"(?:{phrases('stands_at').pattern})\s*\Z", re.IGNORECASE)
+_OF_MONTHS = phrases("of_months")
 Month = tuple[int, int]
 """Year and month."""
 
@@ -95,8 +73,7 @@ def key_of(p: Period, ctx: Context) -> str | None:
     return resolved.key
 
 
-_OTHER_DOLLARS = re.compile(r"(?<![A-Za-z])(?:C|CA|CDN|A|AU|HK|S)\$\s?\d|\b(?:CAD|AUD)\s?\$")
-_US_DOLLARS = re.compile(r"\bUS\s?\$|\bUSD\b|U\.S\. dollars?|US dollars?")
+_OTHER_DOLLARS, _US_DOLLARS = phrases("other_dollars"), phrases("us_dollars")
 
 
 def understand(text: str, title: str | None, published: str | None) -> Context:
@@ -110,12 +87,13 @@ def understand(text: str, title: str | None, published: str | None) -> Context:
     return Context(language, style, month, reference, statement, published, foreign, _fiscal(text[:6000]))
 
 
+_NUMBERS = {"first": 1, "second": 2, "third": 3, "fourth": 4}
+_NUMBER = "|".join(_NUMBERS)
 _OWN_QUARTER = re.compile(
-    r"\b(?:Q(?P<digit>[1-4])|(?P<word>first|second|third|fourth)(?: fiscal)? quarter|fiscal (?P<after>first|second|third|fourth) quarter)\b"
+    rf"\b(?:Q(?P<digit>[1-4])|(?P<word>{_NUMBER})(?: fiscal)? quarter|fiscal (?P<after>{_NUMBER}) quarter)\b"
     r"[^.;]{0,90}?\b(?:three months|quarter|period) ended (?P<end>[A-Z][a-z]+ \d{1,2}, 20\d\d)",
     re.IGNORECASE,
 )
-_NUMBERS = {"first": 1, "second": 2, "third": 3, "fourth": 4}
 
 
 def _fiscal(text: str) -> int:
@@ -138,7 +116,7 @@ def language_of(text: str) -> str:
     if han + kana > max(10, len(sample) * 0.05):
         return "ja" if kana > han * 0.3 else "zh"
     lowered = sample.lower()
-    counts = {name: len(re.findall(pattern, lowered)) for name, pattern in _LANGUAGES.items()}
+    counts = {name: len(re.findall(pattern, lowered)) for name, pattern in languages().items()}
     best = max(counts, key=lambda name: counts[name])
     return best if counts[best] > counts["en"] * 1.3 and counts[best] >= 3 else "en"
 

@@ -13,13 +13,13 @@ from typing import NamedTuple
 from tieline.disclosures.documents.context import is_dateline
 from tieline.disclosures.finding import Finding
 from tieline.disclosures.lexicon.periods import Period, periods
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.naming import classify
 from tieline.disclosures.rules.vocabulary import (
     COMPANY,
     EXCHANGE,
     NOT_DONE,
     NOT_OWN,
-    POISON,
     bars,
     is_title,
     names_own,
@@ -31,13 +31,7 @@ from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.passage import CAPTION, UNAUDITED
 from tieline.disclosures.tables.cells import CHANGE
 
-SPAN = re.compile(
-    r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) (?:months|weeks|days)|quarter|"
-    r"year-to-date|ytd|since|so far|to date|cumulative\w*|lifetime|"
-    r"inception|founded|annual\w*|weeks?|half|fiscal|(?:last|past|previous) (?:twelve|12) months)\b",
-    re.IGNORECASE,
-)
-"""Words of a span that is no month."""
+SPAN = phrases("span")
 HEAD = re.compile(r"\W*(?:key )?(?:metrics?|kpis?)\b", re.IGNORECASE)
 _LONGEST = 160
 """Characters of a heading; what is longer is a paragraph."""
@@ -153,9 +147,7 @@ def _is_label(line: _LineOver) -> bool:
     return classify(line.words) is not None or (not line.title and _is_fragment(line.words, line.under))
 
 
-_DOUBTS = re.compile(f"{NOT_OWN.pattern}|{NOT_DONE.pattern}|{POISON.pattern}", re.IGNORECASE)
-_INTRODUCES = re.compile(r":\W*$|\b(?:follow\w*|below|tables?)\b", re.IGNORECASE)
-"""What tells of the table under it; any other sentence over a table with a head of its own is another part."""
+_DOUBTS, _INTRODUCES = phrases("doubts"), phrases("introduces")
 _BULLET = re.compile(r"\s*[-•·*] ?[^\W\d_]")
 """A point of a list: told, as a sentence is, and no heading."""
 

@@ -20,29 +20,20 @@ from tieline.disclosures.facts.licences import closures, confirmed_by, implausib
 from tieline.disclosures.facts.periods import window
 from tieline.disclosures.finding import WEAK, Finding
 from tieline.disclosures.lexicon.periods import periods
-from tieline.disclosures.lexicon.words import words_of
+from tieline.disclosures.lexicon.words import phrases, words_of
 from tieline.disclosures.rules.naming import clean, stray_words
-from tieline.disclosures.rules.vocabulary import (
-    POISON,
-    names_somebody,
-    strange,
-)
+from tieline.disclosures.rules.vocabulary import POISON, names_somebody, strange
 from tieline.disclosures.sentences.closed import accounted_for
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.template import template
 
 _FLOWS = words_of("btc_produced btc_sold btc_purchased blocks_won avg_btc_per_day sale_proceeds_usd revenue_usd")
-_SUBJECT = re.compile(
-    r"\b(?:customers?|clients?|hosted|hosting|third part\w+|joint venture|pool|foundation|tokens?|ether\w*|eth|network|industry|sector|together|combined|collectively|"
-    r"miners (?:mined|produced|sold)|(?:us|u\.s\.|public\w*|listed|other) (?:bitcoin )?miners|peers?|rivals?|sites?|facilit\w+|not (?:yet )?energi[sz]ed|worth of)\b",
-    re.IGNORECASE,
-)
 _DOUBTS: tuple[tuple[Licence, re.Pattern[str], str], ...] = (
     ("window", SPAN, "not plainly of one month"),
-    ("subject", _SUBJECT, "not plainly the issuer's own"),
+    ("subject", phrases("subject"), "not plainly the issuer's own"),
     ("assertion", POISON, "not plainly told as done"),
 )
-_MONEY = re.compile(r"[$€£¥]|\b(?:USD|EUR|GBP|CAD|thousands|millions|in 000s)\b", re.IGNORECASE)
+_MONEY = phrases("money")
 _OWN_UNIT = re.compile(r"[ \t|]*(?:BTC|bitcoin|EH|PH|₿)|.*(?:BTC|bitcoins?|EH/s|PH/s)\W*$", re.IGNORECASE)
 Lack = tuple[Licence, str]
 _NO_GRAMMAR: Lack = ("assertion", "only English has a grammar that proves: here every figure is for a person to accept")
@@ -141,7 +132,7 @@ def _behind_in_row(text: str, c: Finding) -> str | None:
 def _harmless_note(text: str, mark: str, frame: Frame) -> bool:
     """Does the note of a mark, where there is one, name nobody else and no plan?"""
     notes = re.findall(rf"(?m)^\s*{re.escape(mark)}(?![*†‡])(.{{3,400}})", text)
-    return not any(names_somebody(note, frame.names) or POISON.search(note.lower()) for note in notes)
+    return not any(names_somebody(note, frame.names) or POISON.search(note) for note in notes)
 
 
 def _in_money(text: str, at: int, c: Finding) -> bool:
@@ -184,7 +175,7 @@ def lacking(text: str, c: Finding, frame: Frame, language: str = "en") -> Lack:
     named = [p for p in periods(sentence) if p.kind in ("month", "date", "quarter")]
     sentence = without(sentence, named)
     for licence, pattern, says in _DOUBTS:
-        match = pattern.search(sentence.lower() if pattern is POISON else sentence)
+        match = pattern.search(sentence)
         if match is not None and (licence != "window" or c.field in _FLOWS):
             return licence, f"{match[0]!r}: {says}"
     if not named and c.period != frame.period:
@@ -244,9 +235,7 @@ def _not_over(fact: Fact, ctx: Context) -> Lack | None:
     return None if over else ("period", f"{fact.period} was not over on {ctx.published}")
 
 
-_OWN_YEAR = re.compile(
-    r"\b(?:fiscal|financial) year\b|\byear\b[^.]{0,40}\b(?:begins|starts|ends) (?:on|in)\b", re.IGNORECASE
-)
+_OWN_YEAR = phrases("own_year")
 
 
 def _of_which_year(text: str, fact: Fact) -> Lack | None:
@@ -271,15 +260,7 @@ def _told_on(ctx: Context) -> datetime | None:
         return None
 
 
-_WIRE = re.compile(r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile Corp|CNW)\b", re.IGNORECASE)
-_NEWS = re.compile(
-    r"\bsaid in (?:a|an)\b|\baccording to\b|\btold (?:reporters|\w+ ?desk|us)\b|\bPhoto by\b|\bSource:|\bReuters\b|\bthe (?:firm|miner) (?:said|noted|added)\b|\bRelated:|\bRead more\b|"
-    r"\b(?:shares|stock) (?:of|rose|fell|closed|surged|dropped|are (?:up|down))|\bfinancial advi[cs]e|\bCEO,? [A-Z]\w+ [A-Z]\w+ (?:said|stated|noted)|\bdata (?:from|shows)\b|\bthe company (?:said|disclosed|reported|revealed|announced)\b",
-    re.IGNORECASE,
-)
-_OWN = re.compile(
-    r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile Corp|CNW)\b|(?<![\w\"“])(?:We|Our|we|our) (?:\w+ ){0,3}?(?:mined|produced|held|sold|bitcoin|fleet|hash)|forward-looking statements?|\bunaudited\b|\(the [\"“]?Company",
-)  # fmt: skip
+_WIRE, _NEWS, _OWN, _TITLED = phrases("wires"), phrases("news"), phrases("own"), phrases("titled")
 
 
 def speaks_itself(text: str, title: str | None, claims: Sequence[Finding]) -> bool:
@@ -291,6 +272,3 @@ def speaks_itself(text: str, title: str | None, claims: Sequence[Finding]) -> bo
         return False
     rows = sum(1 for c in claims if c.rule.startswith(("table", "pair")))
     return bool(_OWN.search(head) or rows >= 3 or _TITLED.search(title or head[:160]))
-
-
-_TITLED = re.compile(r"\b(?:Announces|Provides|Reports|Releases|Publishes|Update|Highlights)\b")

@@ -121,7 +121,7 @@ def _plain(reading: DocumentReading, fact: Fact) -> bool:
     named = periods(sentence)
     for p in reversed(named):
         sentence = sentence[: p.start] + sentence[p.end :]
-    if POISON.search(sentence.lower()) or NOT_DONE.search(sentence):
+    if POISON.search(sentence) or NOT_DONE.search(sentence):
         return False
     months = {p.month for p in named if p.kind in ("month", "date")}
     return int(fact.period[5:7]) in months if len(fact.period) >= 7 and months else reading.period == fact.period

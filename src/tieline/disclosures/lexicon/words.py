@@ -1,12 +1,13 @@
-"""The field's words in the languages that miners and their press write, from `data/concepts.toml`.
+"""The field's words in the languages that miners and their press write, and closed lists of phrases.
 
-Knows nothing of layouts or numbers. What concepts together mean, the tables of `rules` say.
+Knows nothing of layouts or numbers. What concepts together mean, the tables of `rules` say. From `data/concepts.toml` and
+`data/phrases.toml`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated
 
@@ -48,6 +49,39 @@ def concepts(row: Mapping[str, str], column: str) -> tuple[Concept, ...]:
         return tuple(concept(name) for name in row[column].split())
     except ValueError as error:
         raise ValueError(f"{column} of the row {','.join(row.values())}: {error}") from None
+
+
+class _Phrases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    words: dict[str, tuple[str, ...]]
+    phrases: dict[str, tuple[str, ...]]
+    cased: dict[str, tuple[str, ...]]
+    languages: dict[str, str]
+
+
+@cache
+def _lists() -> _Phrases:
+    return shipped_toml("phrases.toml", _Phrases)
+
+
+@cache
+def phrases(name: str) -> re.Pattern[str]:
+    """A list of phrases by its name, as one pattern."""
+    pattern = "|".join(_written_out(name))
+    whole = rf"\b(?:{pattern})\b" if name in _lists().words else pattern
+    return re.compile(whole, 0 if name in _lists().cased else re.IGNORECASE)
+
+
+def _written_out(name: str) -> Iterator[str]:
+    """The phrases of a list; a name in braces stands for those of another."""
+    lists = _lists()
+    for phrase in (lists.words | lists.phrases | lists.cased)[name]:
+        yield from _written_out(phrase[1:-1]) if phrase.startswith("{") else (phrase,)
+
+
+@cache
+def languages() -> dict[str, re.Pattern[str]]:
+    """The commonest small words of each language, to be counted in a text in lower case."""
+    return {name: re.compile(rf"\b(?:{'|'.join(words.split())})\b") for name, words in _lists().languages.items()}
 
 
 def words_of(text: str) -> frozenset[str]:

@@ -9,56 +9,17 @@ from __future__ import annotations
 import re
 
 from tieline.disclosures.lexicon.periods import periods
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.wordlists import COLUMNS, HEADING, OPENERS, PREFACE, STARTERS
 
-POISON = re.compile(
-    r"\b(?:not|no|never|nor|neither|without|den(?:y|ies|ied|ial)|false(?:ly)?|untrue|rumou?r\w*|incorrect\w*|wrong\w*|mistak\w*|error|erroneous\w*"
-    r"|alleg\w*|claim(?:s|ed)?|suppos\w*|purport\w*|reportedly|speculat\w*|disput\w*|refut\w*|retract\w*|withdr\w+"
-    r"|estimat\w*|expect\w*|plan(?:s|ned|ning)?|target\w*|forecast\w*|guid(?:ance|ed)|project(?:ed|ion|ions|s)|anticipat\w*|intend\w*|aim\w*|propos\w*|potential\w*"
-    r"|next|will|would|could|should|shall|(?<!in )(?<!for )(?<!of )may(?! \d)|might|can|if|unless|until|whether|once|assum\w*|suppose|imagin\w*|scenario"
-    r"|pro ?forma|hypothe\w*|illustrat\w*|example|restat\w*|revis\w*|correct(?:ed|ion|ing)|adjusted"
-    r"|customers?|clients?|hosted|third-part\w+|partners?|affiliat\w*|subsidiar\w*|joint|venture|pool|pools|foundation|fund|network|industry|sector|peers?|rivals?|competitors?"
-    r"|combined|together|collectively|jointly|equivalents?|tokens?|worth|since|cumulative\w*|lifetime|inception|so far|to date|year-to-date|ytd"
-    r"|annual\w*|quarter\w*|fiscal|half|weeks?|weekly|between|least|most|maximum|minimum|range|ranging|either|neither)\b"
-)
-"""Words of doubt: what a model reads beside them is dropped, and a candidate is told which it met."""
-
-NOT_DONE = re.compile(
-    r"\b(?:outlook|guidance|forecasts?|targets?|budget\w*|plan(?:s|ned)?|projected|expected|pro ?forma|preview|scenarios?|sensitivit\w+|hypothe\w*|illustrat\w*|estimates?|projections?|goals?|milestones?"
-    r"|roadmap|pipeline|example|sample|template|rumou?rs?|corrections?|corrects|errat\w*|withdraw\w*|retract\w*|clarif\w*|speculation|denies|denied)\b",
-    re.IGNORECASE,
-)
-"""Words in a heading under which nothing is told as done."""
-NOT_OWN = re.compile(
-    r"\b(?:industry|sector|network|peers?|competitors?|customers?|hosting|hosted|\w*pool|foundation|trust|dao|etf|token|tokens|fund|funds|market|joint venture|subsequent|potential|planned|expected|proposed)\b",
-    re.IGNORECASE,
-)
-"""Words in a heading under which what is told may not be the issuer's own."""
-DISOWNED = re.compile(
-    r"\b(?:none of (?:this|it|them|these(?! (?!figures|numbers|amounts|data)\w))|not (?:ours|from us|our (?:own )?(?:figures|numbers|data))|do(?:es)? not (?:come from|endorse|confirm)|"
-    r"(?:not|no longer) be relied (?:up)?on|test (?:string|data|values?)|fictitious|for illustration|placeholders?|dummy"
-    r"|rumou?rs?|untrue|false|falsely|fake|hoax|incorrect|incorrectly|in error|erroneous\w*|mistak\w+|retract\w*|den(?:y|ies|ied|ial)|hypothe\w+(?= (?:figures?|numbers?|results?|data|example|release|company|miner|production|update))|illustrati\w+(?! (?:layout|rendering|image|drawing|map|picture))|imagine|suppose)\b",
-    re.IGNORECASE,
-)
-"""Words by which a text says that what it prints is nobody's, or not so: then nothing in it is proven."""
-LEGAL = re.compile(
-    r"[Ff]orward-[Ll]ooking|[Rr]isk [Ff]actors|\bForms? (?:10-[KQ]|20-F|40-F|6-K|8-K)|no obligation|undue reliance"
-    r"|[Ss]afe [Hh]arbor|Securities (?:Litigation|Exchange|Act)|differ materially|relied (?:up)?on as representing"
-)
-"""Sentences of a release's last paragraphs, which report nothing."""
-
-
-_REFERS = re.compile(
-    r"\b(?:oops|typo|misprint|swapped|should (?:have )?(?:read|been)|disregard\w*|(?:the|all|everything|what is|stated|shown|printed|given) above|above (?:figures?|numbers?|data|results|table|amounts)"
-    r"|(?:these|those|all|each|every|such|its) (?:of the )?(?:\w+ )?(?:figures?|numbers?|amounts|data(?! cent(?:er|re)))"
-    r"|ought to|(?:the|this) (?:\w+ )?(?:rows?|columns?|lines?|paragraphs?|sentences?|headlines?|update) (?:above|of|for|gives?|shows?|prints?|says|reads)"
-    r"|slip in (?:our|the)|(?:note|word) (?:by|from) the editors?|editors?'s? note)\b",
-    re.IGNORECASE,
-)
-_AS_IT_IS = re.compile(
-    r"unaudited|preliminary|exclud|round(?:ed|ing)|approximat|in (?:(?:Canadian|Australian) dollars|CAD\b|U\.?S\.?(?:$| dollars)|USD|United States dollars|U\.?S\.? ?\$)",
-    re.IGNORECASE,
-)
+POISON, NOT_DONE, NOT_OWN, LEGAL = phrases("poison"), phrases("not_done"), phrases("not_own"), phrases("legal")
+UPDATE, COMPANY = phrases("update"), phrases("company")
+FIRMS = phrases("firms").pattern
+FIRM = re.compile(rf"\b[A-Z][a-z]+ (?:[A-Z][A-Za-z]+ )*(?:{phrases('firms_alone').pattern})\b")
+"""Several capitalised words of which one is a firm's: `First Digital Compute`."""
+_DISOWNED, _REFERS, _AS_IT_IS = phrases("disowned"), phrases("refers"), phrases("as_it_is")
+_BACK, _OTHERWISE = phrases("back"), phrases("otherwise")
+_NO_TITLE, _OTHERS, _NOTHING_NEW = phrases("no_title"), phrases("others"), phrases("nothing_new")
 _BRACKETS = re.compile(r"\([^()]*\)?")
 """Beside the issuer's own name: where it is listed, and what it calls itself."""
 _ADDRESS = re.compile(r"\S*(?:\d|@|www\.|https?:|\.com\b)\S*")
@@ -75,7 +36,7 @@ _HEADLINE = ("Mines", "Produces", "Earns", "Mined", "Produced")
 def disowned(text: str) -> str | None:
     """The words by which a text disowns what it prints, or speaks of all of it; its legal paragraphs aside, and denials
     of a figure that they name."""
-    for m in (*DISOWNED.finditer(text), *_REFERS.finditer(text)):
+    for m in (*_DISOWNED.finditer(text), *_REFERS.finditer(text)):
         start = max(text.rfind("\n", 0, m.start()), text.rfind(". ", 0, m.start()), m.start() - 600) + 1
         end = min(len(text), m.end() + 300)
         sentence = re.split(r"\n|[.!?]\s", text[start:end], maxsplit=1)[0]
@@ -83,17 +44,6 @@ def disowned(text: str) -> str | None:
         if not plain and not LEGAL.search(text, start, end):
             return text[max(start, m.start() - 30) : m.end() + 30].strip()
     return None
-
-
-_BACK = re.compile(
-    r"\W*(?:(?:Of|Half of|Part of|Some of|Among) (?:this|these|that|those|the|which|what|it|them)\b|(?:That|This|These|Those)\b"
-    r"|The (?:output|average|figure|number|count|total|sale|hash ?rate|balance|holding|coins|sum|month)\b)"
-)
-_OTHERWISE = re.compile(
-    r"\b(?:belongs?|rents?|rented|twice|replac(?:es|ed)|ought|slip|instead|leaves?|fell|counts?|excludes?|wrong\w*|error|mistak\w+|incorrect\w*|false"
-    r"|customers?|clients?|hosting|hosted|third part(?:y|ies)|joint venture)\b",
-    re.IGNORECASE,
-)
 
 
 def qualifies(sentence: str) -> bool:
@@ -172,19 +122,6 @@ def names_somebody(sentence: str, names: dict[str, bool]) -> bool:
     )
 
 
-UPDATE = re.compile(
-    r"\b(?:update|updates|bulletin|newsletter|results|production|operations?|operational|report|reports|highlights|metrics|announces|provides|releases|kpis|indicators|figures)\b",
-    re.IGNORECASE,
-)
-
-
-_NOTHING_NEW = re.compile(
-    r"(?:month|year)[-/ ](?:over[-/ ]|on[-/ ])?(?:month|year)|\b(?:achieves|sets|reaches) (?:a )?(?:new )?(?:all-time|record) high\b",
-    re.I,
-)
-"""Phrases of headings that name nobody, of words that may name somebody where they stand alone."""
-
-
 def strange(heading: str, names: dict[str, bool], known: frozenset[str] = HEADING) -> str | None:
     """The first word of an undated heading that may name somebody or something else than the issuer's own."""
     for name, own in names.items():
@@ -194,34 +131,10 @@ def strange(heading: str, names: dict[str, bool], known: frozenset[str] = HEADIN
     return next((word for word in words if len(word) > 1 and not _proves(word, known)), None)
 
 
-_OTHERS = re.compile(
-    r"\b(?:other|selected|listed|public) (?:bitcoin )?miners\b|^\W*(?:the )?(?:prior|previous) (?:month|year)\b|\bchanges?\W*$"
-    r"|\bas previously reported\b|\binvestors? assets?\b",
-    re.IGNORECASE,
-)
-"""Headings of known words under which another miner's figures stand, or those of another time."""
-_FIRMS_ALONE = "Digital|Compute|Computing|Technologies|Platforms|Holdings|Infrastructure|Sciences|Partners|Capital"
-FIRMS = f"{_FIRMS_ALONE}|Mining|Hashing|Hash|Blockchain|Energy|Power|Group"
-"""Words of which a firm's name is made behind a name of its own; some are a firm's wherever they stand."""
-FIRM = re.compile(rf"\b[A-Z][a-z]+ (?:[A-Z][A-Za-z]+ )*(?:{_FIRMS_ALONE})\b")
-"""Several capitalised words of which one is a firm's: `First Digital Compute`."""
-COMPANY = re.compile(r"\b(?:[Ll]td|[Ii]nc|[Cc]orp|plc|PLC|[Ll]imited|LLC|AG)\b")
-
-
 def bars(heading: str, names: dict[str, bool], known: frozenset[str] = HEADING) -> bool:
     """Does an undated heading leave open whose figures stand under it, or of when?"""
     company = not names_own(heading, names) and COMPANY.search(heading)
     return bool(company or _OTHERS.search(heading)) or strange(heading, names, known) is not None
-
-
-_NO_TITLE = re.compile(
-    f"{NOT_DONE.pattern}|{NOT_OWN.pattern}|{POISON.pattern}"
-    r"|\b(?:guess\w*|mock\w*|drafts?|exercises?|drills?|simulat\w+|model\w*|imagin\w+|parod\w+|quiz|leak\w*|unofficial|unconfirmed"
-    r"|bets?|tips?|odds|students?|class|fans?|readers?|opinions?|analysts?|analysis|research|compar\w+|versus|against|after|before"
-    r"|mid|early|late|part|tenants?|lessors?|lenders?|owners?|sites?|facilit\w+|campus|region\w*|segment)\b",
-    re.IGNORECASE,
-)
-"""Words of a title that may leave its text not done, or another's."""
 
 
 def is_title(line: str, names: dict[str, bool]) -> bool:
