@@ -72,6 +72,20 @@ def test_a_correction_is_held_to_what_any_claim_is(desk: CandidateFile, change: 
     assert not desk.accepted()
 
 
+@pytest.mark.parametrize(("who", "reason"), [("J\x1b[31m", ""), ("Jane", "a\u202eb")])
+def test_what_a_terminal_would_obey_is_not_recorded(desk: CandidateFile, who: str, reason: str) -> None:
+    with pytest.raises(DeskError, match="plain text"):
+        desk.decide("accept", desk.waiting()[0].id, who, NOW, reason)
+    assert desk.decide("accept", desk.waiting()[0].id, " Jane\nDoe ", NOW).who == "Jane Doe"
+
+
+def test_a_typed_correction_is_a_number_or_says_so() -> None:
+    assert Correction.typed("1,651.5", "", None) == Correction(value=Decimal("1651.5"))
+    assert Correction.typed("", None, "btc_sold") == Correction(field="btc_sold")
+    with pytest.raises(DeskError, match="'abc' is no number"):
+        Correction.typed("abc", None, None)
+
+
 def test_a_candidate_of_no_day_is_not_accepted(desk: CandidateFile) -> None:
     desk.put([msgspec.structs.replace(desk.waiting()[0], published="next week")])
     with pytest.raises(DeskError, match="next week"):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,11 +84,8 @@ def correct(
     candidate: str, value: str | None, period: str | None, field: str | None, who: str, reason: str, facts: Path
 ) -> None:
     """Make a candidate a fact with another value, period or field."""
-    try:
-        number = None if value is None else Decimal(value.replace(",", ""))
-    except InvalidOperation as error:
-        raise click.BadParameter(f"{value!r} is no number", param_hint="--value") from error
-    _decide("correct", candidate, who, reason, facts, Correction(value=number, period=period, field=field))
+    change = guarded(lambda: Correction.typed(value, period, field))
+    _decide("correct", candidate, who, reason, facts, change)
 
 
 @desk.command()

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -170,15 +169,14 @@ class Published:
                     return _json({"error": f"a decision has at most {MAX_FORM:,} bytes"}, 413)
         try:
             form = msgspec.json.decode(body, type=DeskForm)
-            number = None if form.value in (None, "") else Decimal(str(form.value).replace(",", ""))
-            change = Correction(value=number, period=form.period or None, field=form.field or None)
+            change = Correction.typed(form.value, form.period, form.field)
             who = signed_in_as(request) or form.by
             if form.action == "withdraw" and not any(c.id == form.target for c in self._book().all):
                 raise DeskError(f"no claim {form.target!r} in the book")
             done = await asyncio.to_thread(
                 lambda: desk.decide(form.action, form.target, who, wall_now(), form.reason, change)
             )
-        except (ValueError, ArithmeticError, RecursionError, KeepError, msgspec.MsgspecError) as error:
+        except (ValueError, RecursionError, KeepError, msgspec.MsgspecError) as error:
             return _json({"error": str(error) or "no decision"}, 400)
         return _json(page.plain(done))
 

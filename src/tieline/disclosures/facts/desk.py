@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal
 
@@ -74,6 +74,15 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     period: str | None = None
     field: str | None = None
 
+    @classmethod
+    def typed(cls, value: str | None, period: str | None, field: str | None) -> Correction:
+        """As a person types it, thousands parted or not. Raises DeskError."""
+        try:
+            number = Decimal(value.replace(",", "")) if value else None
+        except InvalidOperation as error:
+            raise DeskError(f"value {value!r:.60} is no number") from error
+        return cls(value=number, period=period or None, field=field or None)
+
 
 class CandidateFile(LineFile[DeskRecord]):
     """One file of candidates and decisions."""
@@ -113,19 +122,22 @@ class CandidateFile(LineFile[DeskRecord]):
         self, action: Action, target: str, who: str, at: datetime, reason: str = "", change: Correction | None = None
     ) -> CandidateDecision:
         """Take one decision. Raises DeskError where it does not fit what stands on the desk."""
-        if not who.strip():
+        who, reason = " ".join(who.split()), " ".join(reason.split())
+        if not who:
             raise DeskError("who decides is not said; give a name (--who)")
-        if action in ("reject", "withdraw") and not reason.strip():
+        if action in ("reject", "withdraw") and not reason:
             raise DeskError(f"a reason is needed to {action} (--reason)")
-        if len(reason) > MAX_REASON:
-            raise DeskError(f"the reason has {len(reason):,} characters; {MAX_REASON:,} are taken")
+        if len(who + reason) > MAX_REASON:
+            raise DeskError(f"the name and the reason have {len(who + reason):,} characters; {MAX_REASON:,} are taken")
+        # The log prints both on terminals, which obey some characters.
+        if not (who + reason).isprintable():
+            raise DeskError("the name or the reason holds characters that do not print; write it in plain text")
         taken: list[CandidateDecision] = []
 
         def decided(records: list[DeskRecord]) -> list[CandidateDecision]:
             # Under the file's lock: of two people who decide on one candidate at once the second is told.
             claim = _claim_of(records, action, target, who, change)
-            words = {"who": who.strip(), "reason": reason.strip()}
-            taken.append(CandidateDecision(at=at, action=action, target=target, claim=claim, **words))
+            taken.append(CandidateDecision(at=at, who=who, action=action, target=target, reason=reason, claim=claim))
             return taken
 
         self.add(decided)

@@ -26,7 +26,10 @@ def window(period: str) -> tuple[datetime, datetime]:
         raise ValueError(f"period {period!r} is none of YYYY-MM, YYYYQn, YYYY, YYYY-MM-DD")
     year, quarter, month, day = match.groups()
     first = 3 * int(quarter) - 2 if quarter else int(month or 1)
-    start = datetime(int(year), first, int(day or 1), tzinfo=UTC)
+    try:
+        start = datetime(int(year), first, int(day or 1), tzinfo=UTC)
+    except ValueError as error:
+        raise ValueError(f"period {period!r}: {error}") from error
     if day:
         return start, start + timedelta(days=1)
     after = start.month - 1 + (3 if quarter else 1 if month else 12)
