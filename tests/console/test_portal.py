@@ -25,17 +25,19 @@ from tieline.app import gateway_part, up
 from tieline.books import invoices
 from tieline.clock import SimClock
 from tieline.console import app as console
+from tieline.console import traffic
 from tieline.console.app import Shown, SignIn, make_app
 from tieline.console.rooms.tenants import spend
 from tieline.console.rooms.tenants.budgets import steps_of
 from tieline.console.rooms.tenants.keys import MAX_KEYS, TenantKeys
 from tieline.console.rooms.tenants.outcomes import outcome
 from tieline.console.rooms.tenants.spend import SpendFold, SpendFullError
+from tieline.console.traffic import RefusedAtDoors
 from tieline.fleet import Fleet
 from tieline.gateway.settings import Key, Tenant, hash_key
 from tieline.people import People
 from tieline.people.rights import TENANT_ROLES, rights
-from tieline.records import Issued, IssuedLine, Reserved, Usage
+from tieline.records import DoorRefusals, Issued, IssuedLine, Reserved, Usage
 from tieline.store import Store
 from tieline.store.people import PeopleStore
 
@@ -341,6 +343,56 @@ def test_a_step_is_passed_at_its_last_nano_dollar(days: list[tuple[str, int]], p
 )
 def test_how_a_request_ended_is_said_in_words(status: int, finish: str, words: str) -> None:
     assert words in outcome(status, finish)
+
+
+def test_what_was_refused_at_the_door_is_told_to_whom_it_was_and_to_the_operator(
+    app: Any, tmp_path: Path, world: ModuleType
+) -> None:
+    hour = world.NOW.replace(minute=0, second=0, microsecond=0)
+
+    def refused(tenant: str, code: str, ago_h: int, count: int, part: int) -> DoorRefusals:
+        return DoorRefusals(
+            at=hour - timedelta(hours=ago_h), known_at=world.NOW, source="gateway", kind="measured", tenant=tenant,
+            code=code, count=count, door="d", part=part,
+        )  # fmt: skip
+
+    told = [refused("demo", "insufficient_quota", 0, 3, 1), refused("demo", "insufficient_quota", 0, 4, 2),
+            refused("demo", "rate_limit", 5, 2, 3), refused("demo", "rate_limit", 40, 9, 4),
+            refused("rival", "rate_limit", 1, 50, 5), refused("(nobody)", "invalid_api_key", 2, 6, 6)]  # fmt: skip
+    writing = Store(tmp_path / "store.db", records.encode, records.decode)
+    writing.append(told)
+    writing.close()
+    with signed_in(app, "developer") as client:
+        for _ in range(2000):
+            seen = get(client, "/api/my/refusals")
+            if seen["total"] == 9:
+                break
+        rows = [(row["tenant"], row["code"], row["hour"], row["day"]) for row in seen["rows"]]
+        assert rows == [("demo", "insufficient_quota", 7, 7), ("demo", "rate_limit", 0, 2)]
+        assert seen["rows"][1]["hours"] == [[(hour - timedelta(hours=5)).timestamp(), 2]]
+    with signed_in(app, "root") as client:
+        for _ in range(2000):
+            operator = get(client, "/api/inference")["refused"]
+            if operator["total"] == 65:
+                break
+        assert [(row["tenant"], row["day"]) for row in operator["rows"]] == [
+            ("rival", 50), ("demo", 7), ("(nobody)", 6), ("demo", 2),
+        ]  # fmt: skip
+
+
+def test_refusals_of_many_are_kept_in_bounds_and_none_is_lost(
+    monkeypatch: pytest.MonkeyPatch, world: ModuleType
+) -> None:
+    monkeypatch.setattr(traffic, "MAX_CELLS", 30)
+    monkeypatch.setattr(traffic, "MAX_ROWS", 10)
+    kept, hour = RefusedAtDoors(), world.NOW.replace(minute=0, second=0, microsecond=0)
+    for n in range(100):
+        kept.add(DoorRefusals(at=hour, known_at=hour, source="g", kind="measured", tenant=f"t{n}", code="rate_limit",
+                              count=2, door="d", part=n))  # fmt: skip
+    view = kept.view(world.NOW)
+    assert view["total"] == 200
+    assert (len(view["rows"]), view["more"]) == (10, 21)
+    assert view["rows"][0]["tenant"] == "(others)"
 
 
 def test_a_developer_sees_use_but_no_money(app: Any) -> None:

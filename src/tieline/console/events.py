@@ -88,6 +88,7 @@ class Hub:
         self.rolled: RollUp | None = None  # while the room of long spans keeps one
         self.caught_up: float = 0.0
         self.store_error: str | None = None
+        self._folded: int | None = None  # the number up to which records are folded
         self._live_at: dict[str, float] = {}
         self._readers: set[asyncio.Queue[bytes]] = set()
         self._store_lock = threading.Lock()
@@ -172,7 +173,8 @@ class Hub:
     # --- keeping up ----------------------------------------------------------------------------
 
     async def _follow_store(self) -> None:
-        after = await self._prime()
+        # Begun anew after an error it goes on where it was: sums would count twice what they have.
+        after = await self._prime() if self._folded is None else self._folded
         first, behind = after, True
         while True:
             beat(READ_S)
@@ -188,7 +190,7 @@ class Hub:
                 continue
             for stored in page.items:
                 self.fold.apply(stored.seq, cast("Record", stored.record))
-            after = page.last
+            after = self._folded = page.last
             if not page.more:
                 behind, self.caught_up = False, 1.0
                 await asyncio.sleep(POLL_S)

@@ -17,13 +17,14 @@ from typing import Any, TypeVar
 
 from tieline.clock import FIVE_MINUTES, Interval
 from tieline.console.placed import Placed
-from tieline.console.traffic import Traffic
+from tieline.console.traffic import RefusedAtDoors, Traffic
 from tieline.economics import hashprice
 from tieline.fleet import Fleet, NodeGroup, RigGroup, Site
 from tieline.fleet.physics import GPU_AUX, aux_share
 from tieline.records import (
     Action,
     Commitment,
+    DoorRefusals,
     Fault,
     Instruction,
     MeterReading,
@@ -175,7 +176,7 @@ class Fold:
         # Changes with each record of money: what the month is a fold of.
         self.money = 0
         self.replicas: dict[str, tuple[int, ReplicaState]] = {}
-        self.traffic, self.placed = Traffic(), Placed()
+        self.traffic, self.placed, self.refused = Traffic(), Placed(), RefusedAtDoors()
         self.decisions: deque[WatchEntry] = deque(maxlen=MAX_DECISIONS)
         self.overrides: dict[str, tuple[int, Override]] = {}
         self.actions: deque[tuple[int, Action]] = deque(maxlen=200)
@@ -204,6 +205,7 @@ class Fold:
             WeatherTick: self._weather,
             ReplicaState: self._replica,
             Usage: self._usage,
+            DoorRefusals: lambda seq, one: self.refused.add(one),
             Override: self._override,
             Action: self._action,
             Fault: self._fault,

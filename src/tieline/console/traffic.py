@@ -1,18 +1,18 @@
 """Inference as an operator watches it: what the gateway served in the last day, by replica and by tenant.
 
-A fold of `Usage` records by five-minute interval, bounded in all that it keeps. Knows no HTTP and no clock.
-Refusals leave no Usage: they are the gateway's own counters (`doorway`).
+A fold of `Usage` records by five-minute interval, and of `DoorRefusals` by hour, bounded in all that it keeps. Knows no
+HTTP and no clock. A request that a gateway did not take leaves no Usage.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from tieline.clock import FIVE_MINUTES, Interval
-from tieline.records import Hop, Usage
+from tieline.records import DoorRefusals, Hop, Usage
 
 Json = dict[str, Any]
 
@@ -27,6 +27,10 @@ MAX_REQUESTS = 120
 MAX_NAMES, OTHERS = 500, "others"
 # How a hop ends when its replica failed it, and not the client or the length.
 LOST = frozenset({"died", "stalled", "error"})
+
+# Of hours, tenants and reasons of refusals; and rows of them that a page shows, what is beyond is counted.
+MAX_CELLS, MAX_ROWS, OTHER_TENANTS = 20_000, 200, "(others)"
+HOUR = timedelta(hours=1)
 
 COLUMNS = ["at", "requests", "failed", "moved", "output_tokens", "first_token_p50_ms"]
 
@@ -60,6 +64,50 @@ class Bin:
         way = (here, hop.region)
         if all(way) and here != hop.region and (way in self.crossed or len(self.crossed) < MAX_NAMES):
             self.crossed[way] = self.crossed.get(way, 0) + hop.output_tokens
+
+
+class RefusedAtDoors:
+    """What gateways refused before they took it, by hour, tenant and reason, of the last day. Beyond MAX_CELLS what
+    comes is counted under one tenant's name."""
+
+    def __init__(self) -> None:
+        self._cells: Counter[tuple[datetime, str, str]] = Counter()
+        self._newest: datetime | None = None
+
+    def add(self, one: DoorRefusals) -> None:
+        if self._newest is None or one.at > self._newest:
+            self._newest = one.at
+            for old in [cell for cell in self._cells if cell[0] < one.at - KEEP]:
+                del self._cells[old]
+        if one.at < self._newest - KEEP:
+            return
+        cell = (one.at, one.tenant, one.code)
+        if cell not in self._cells and len(self._cells) >= MAX_CELLS:
+            cell = (one.at, OTHER_TENANTS, "other")
+        self._cells[cell] += one.count
+
+    def view(self, now: datetime, tenant: str | None = None) -> Json:
+        """By tenant and reason the last day and the running hour, and the hour in which it was last; the most often
+        refused first. `tenant`: of one alone."""
+        since, running = now - KEEP, now.replace(minute=0, second=0, microsecond=0)
+        rows: dict[tuple[str, str], list[tuple[datetime, int]]] = {}
+        for (at, whose, code), count in self._cells.items():
+            if at + HOUR > since and tenant in (None, whose):
+                rows.setdefault((whose, code), []).append((at, count))
+        made: list[Json] = [
+            {
+                "tenant": whose,
+                "code": code,
+                "day": sum(count for _, count in hours),
+                "hour": sum(count for at, count in hours if at == running),
+                "last": max(at for at, _ in hours).timestamp(),
+                "hours": [[at.timestamp(), count] for at, count in sorted(hours)],
+            }
+            for (whose, code), hours in rows.items()
+        ]
+        made.sort(key=lambda row: (-row["day"], row["tenant"], row["code"]))
+        total = sum(row["day"] for row in made)
+        return {"rows": made[:MAX_ROWS], "more": max(0, len(made) - MAX_ROWS), "total": total}
 
 
 class Traffic:

@@ -89,9 +89,10 @@ class Paths:
         read = head.read
         if type(read) is _Fields:  # the same head as before on this connection means the same
             connection.wording = messages.error_body if read.surface == "messages" else None
+            connection.tenant = read.account.tenant.id
             self._infer(connection, read, body)
             return
-        path = head.path
+        path, connection.tenant = head.path, ""
         connection.wording = messages.error_body if path.startswith("/v1/messages") else None
         if not self._may_call(connection, head, path):
             return
@@ -143,7 +144,7 @@ class Paths:
 
     def _wrong_method(self, connection: ClientConnection, head: RequestHead, allowed: bytes) -> None:
         refusal = Refusal(405, f"{head.method} is not offered here; use {allowed.decode()}", "method_not_allowed")
-        self.svc.stats.refused[refusal.code] += 1
+        self.svc.stats.refuse(refusal.code, connection.tenant)
         connection.answer(405, refusal.headers() + b"allow: " + allowed + b"\r\n", refusal.body())
 
     def _surface(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
@@ -163,10 +164,13 @@ class Paths:
     def _identify(self, connection: ClientConnection, head: RequestHead, kind: Kind) -> _Fields | None:
         """Who asks, and what the head says of how; None: refused."""
         svc = self.svc
-        account = svc.book.identify(presented_key(head), connection.peer, svc.clock.now())
+        shown = presented_key(head)
+        account = svc.book.identify(shown, connection.peer, svc.clock.now())
         if isinstance(account, Refusal):
+            connection.tenant = svc.book.tenant_of(shown)
             connection.refuse(account)
             return None
+        connection.tenant = account.tenant.id
         if account.key.role == "billing":
             connection.refuse(Refusal(403, "a key with role 'billing' reads usage only", "role_not_allowed"))
             return None

@@ -255,7 +255,7 @@ def _join_platform(
     svc: Service, link: Link, batch_api: BatchApi, data: Path, process: GatewayProcess, registry: Registry
 ) -> None:
     """Hear sites and the core over the link, and tell them usage and backlog."""
-    origin = process.origin
+    origin, svc.tells_refusals = process.origin, True
     snapshot, runner, meter = Snapshot(data / "replicas.json"), batch_api.runner, svc.meter
     restore(svc.table, snapshot)
     registry.keep("replica snapshot", "keeps the replica table on disk", lambda: probe_for_ever(svc.table, snapshot))

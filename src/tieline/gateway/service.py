@@ -91,7 +91,8 @@ class Service:
         self._free: dict[str, ModelOffer] = {}
         self._prices_until: datetime | None = None  # when a tariff of a later moment begins
         self._offer_models()
-        self._owed: list[records.Reserved] = []
+        self._owed: list[records.Record] = []
+        self.tells_refusals = False  # where somebody hears of them
         self.draining = False  # it stops: balancers are told so
         self.closed = False  # and takes nothing more
         self.origins = frozenset(origin.encode() for origin in settings.origins)
@@ -253,7 +254,9 @@ class Service:
             short = rent.assign(self.settings.rentals, self.backends.values(), today)
             if self.tells_rent:
                 self._owed += self.rented.step(short, today, self.meter.source)
-                self._write_rent()
+        if self.tells_refusals and not self._owed:
+            self._owed += self.stats.door.due(today, now, self.meter.source)
+        self._write_owed()
         if self._prices_until is not None and today >= self._prices_until:
             self._offer_models()
         if self.book.turned(today):
@@ -261,8 +264,8 @@ class Service:
             if self.leases is not None:
                 self.leases.turn()
 
-    def _write_rent(self) -> None:
-        """Hours of rented replicas; what cannot be written now is tried again."""
+    def _write_owed(self) -> None:
+        """Hours of rented replicas and of refusals; what cannot be written now is tried again."""
         while self._owed:
             try:
                 self.spool.put(self._owed[0].key, records.encode(self._owed[0]))
@@ -271,6 +274,9 @@ class Service:
             del self._owed[0]
 
     def close(self) -> None:
+        if self.tells_refusals:
+            self._owed += self.stats.door.due(self.clock.now(), self.now(), self.meter.source, last=True)
+            self._write_owed()
         for task in list(self._tasks):
             task.cancel()
         self.table.close()

@@ -29,7 +29,7 @@ from tieline.records.dispatch import (
 )
 from tieline.records.fleet import Fault, MeterReading, Sample
 from tieline.records.gate import Accepted, SetAside, admit, checked, fit
-from tieline.records.inference import Backlog, Hop, Owed, ReplicaState, Reserved, Usage
+from tieline.records.inference import Backlog, DoorRefusals, Hop, Owed, ReplicaState, Reserved, Usage
 from tieline.records.market import (
     Demand,
     ExchangeRate,
@@ -85,6 +85,7 @@ __all__ = [
     "Commitment",
     "Demand",
     "Deployed",
+    "DoorRefusals",
     "EnergyEvidence",
     "Equity",
     "ExchangeRate",

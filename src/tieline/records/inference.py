@@ -131,5 +131,28 @@ class Reserved(
     length_s: IntervalSeconds = 3600
 
 
+class DoorRefusals(
+    Record,
+    frozen=True,
+    kw_only=True,
+    subject="{tenant}",
+    key="{tenant}|{code}|{at}|{door}|{part}",
+    reach=OBSERVED,
+):
+    """Requests that a gateway's process refused before it took them, so that no `Usage` speaks of them: how many of a
+    tenant, for one reason, in the hour from `at`, that it has not told before.
+
+    `code` is the error's, as the client got it. `tenant` is "(nobody)" where the key that was shown is nobody's, and
+    "(others)" beyond the names that a process keeps. `door`: one life of one process; `part`: of what it told.
+    """
+
+    tenant: Label
+    code: Word
+    count: Count
+    door: Word
+    part: Count
+    length_s: IntervalSeconds = 3600
+
+
 # Those that are stored and travel.
-InferenceRecord = Backlog | ReplicaState | Usage | Reserved
+InferenceRecord = Backlog | ReplicaState | Usage | Reserved | DoorRefusals

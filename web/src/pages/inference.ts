@@ -6,6 +6,7 @@ import { openRecords } from "../drawer";
 import { age, brief, clock, count, DASH, day, num, si, title, words } from "../format";
 import { bar, tile } from "../keys";
 import { legend, panel } from "../panels";
+import { meaning, refusedTable, type RefusedView } from "../refused";
 import type { RequestRows } from "../requests";
 
 interface Sums {
@@ -29,7 +30,7 @@ interface Asked {
 interface Placing { unit: string; site_id: string; model: string; replicas: number; ready: number | null; before: number | null; since: number; at_least: boolean; since_seq: number; plan_seq: number; rule: string; why: string }
 interface InferenceView extends RequestRows {
   speed: number; door: Door; replicas: (Replica & { live: number | null; door_state: string | null; hour: Sums | null })[];
-  tenants: Tenant[]; month: { month: string; start: number; end: number } | null;
+  tenants: Tenant[]; refused: RefusedView; month: { month: string; start: number; end: number } | null;
   hour: Sums & { moved: number; covered_s: number }; placed: Placing[]; crossed: { gateway: string; served_in: string; output_tokens: number }[]; newest: Asked[]; trouble: Asked[];
 }
 
@@ -39,7 +40,7 @@ export function inferencePage(root: HTMLElement): () => void {
   document.title = "Inference · Tieline";
   const streams = tile("Streams now", [USAGE, { stream: "ReplicaState" }]), rate = tile("Requests", [USAGE]), tokens = tile("Output", [USAGE]);
   const first = tile("Time to first token", [USAGE]), moved = tile("Moved and failed", [USAGE]), money = tile("Billed this month", [USAGE]);
-  const replicas = h("div", { class: "scroll" }), placed = h("div", { class: "scroll long" }), refused = h("div", {}), tenants = h("div", { class: "scroll" }), invoices = h("div", { class: "scroll" });
+  const replicas = h("div", { class: "scroll" }), placed = h("div", { class: "scroll long" }), refused = h("div", {}), turned = h("div", { class: "scroll long" }), tenants = h("div", { class: "scroll" }), invoices = h("div", { class: "scroll" });
   const trouble = h("div", { class: "scroll long" }), newest = h("div", { class: "scroll long" });
   const plot = h("div", { class: "plot tall", role: "img", "aria-label": "Requests and time to first token over the last day" });
   const bill = panel("Invoices to date", "Each line is a fold of Usage, rounded once, to the cent", [USAGE], "half-width", invoices);
@@ -48,9 +49,10 @@ export function inferencePage(root: HTMLElement): () => void {
     h("section", { class: "keys even", "aria-label": "Key numbers" }, [streams, rate, tokens, first, moved, money].map((t) => t.el)),
     h("div", { class: "layout" },
       panel("Replicas", "Model servers behind the door; figures of the last hour", [{ stream: "ReplicaState" }], "map-panel", replicas).el,
-      panel("Refused at the door", "Since the door last started; refusals are not billed and leave no record", null, "side-panel", refused).el,
+      panel("Refused at the door", "Since the door last started; refusals are not billed", null, "side-panel", refused).el,
       panel("Placed by the plan", "Which model runs where, since when, and why: replicas by group of nodes, modelled ones included", [{ stream: "Plan" }], "full", placed).el,
       panel("Tenants", "Spend counts against the month's budget to the nano-dollar", [USAGE], "full", tenants).el,
+      panel("Refused, by tenant", "Before a request was taken, in the last day; told by each gateway once a minute. Whose key is nobody's is (nobody)", [{ stream: "DoorRefusals" }], "full", turned).el,
       panel("Requests over one day", "By 5-minute interval, UTC; below, the median time to first token in ms", [USAGE], "full",
         legend([["inference", "served by one replica"], ["moved", "went on at another"], ["failed", "failed"]]), plot).el,
       bill.el,
@@ -80,6 +82,7 @@ export function inferencePage(root: HTMLElement): () => void {
     patch(replicas, replicaTable(view));
     patch(placed, placedTable(view));
     patch(refused, refusals(view.door));
+    patch(turned, ...refusedTable(view.refused, true, "Nobody was refused in the last day."));
     patch(tenants, tenantTable(view));
     patch(invoices, invoiceTable(view));
     bill.note.textContent = view.month ? `${view.month.month}, ${day(view.month.start)} to ${day(view.month.end)}, running; each line is a fold of Usage, rounded once, to the cent` : "The books are being read…";
@@ -177,18 +180,12 @@ function button(name: string, stream: string, subject: string): HTMLElement {
   return el;
 }
 
-const MEANING: Record<string, string> = {
-  insufficient_quota: "Budget spent", rate_limit: "Too many requests a minute", token_limit: "Too many tokens a minute", concurrency_limit: "Too many at once",
-  overloaded: "Queue full", no_capacity: "No replica had room in time", budget_unavailable: "Budgets could not be asked", model_not_found: "No such model for the key",
-  invalid_api_key: "No such key",
-};
-
 function refusals(d: Door): Child {
   if (!d.ok) return h("p", { class: "bad" }, d.detail);
   const found = Object.entries(d.refused ?? {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
   const ended = Object.entries(d.ended ?? {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
   return [
-    found.length ? h("dl", {}, found.map(([code, n]) => h("div", {}, h("dt", {}, MEANING[code] ?? words(code), h("small", {}, code)), h("dd", {}, h("b", {}, num(n, 0)))))) : h("p", { class: "wait" }, "Nobody was refused."),
+    found.length ? h("dl", {}, found.map(([code, n]) => h("div", {}, h("dt", {}, meaning(code), h("small", {}, code)), h("dd", {}, h("b", {}, num(n, 0)))))) : h("p", { class: "wait" }, "Nobody was refused."),
     ended.length ? [h("h3", { class: "under" }, "How parts of requests ended"), h("dl", {}, ended.map(([how, n]) => h("div", {}, h("dt", {}, words(how)), h("dd", {}, num(n, 0)))))] : null,
   ];
 }

@@ -3,6 +3,7 @@
 import { get, post, type Me } from "../data";
 import { h, patch, put, say, type Child } from "../dom";
 import { count, DASH, num } from "../format";
+import { refusedTable, type RefusedView } from "../refused";
 import { button, dollars, table } from "../tables";
 import { isDark, onTheme, toggleTheme } from "../theme";
 import { when } from "../times";
@@ -87,12 +88,13 @@ function build(box: HTMLElement, me: Me): void {
   const [used] = part<Usage>(money ? "Spend this month" : "Usage this month", "/api/my/usage", (u) => usage(u, money, open), "By calendar month (UTC), to the request that was recorded last.", true);
   const [status] = part<Status>("Status", "/api/my/status", statusOf, "", true);
   const [limits] = part<Limits>(money ? "Budget and limits" : "Limits", "/api/my/limits", limitsOf, "", true);
+  const [refused] = part<RefusedView>("Refused at the door", "/api/my/refusals", (v) => refusedTable(v, false, "Nothing was refused in the last day."), "Requests that were not taken, and are not billed: over a budget or limit, with a key that is no longer good, or that cannot be read. Told within a minute or two.", true);
   const first = h("section", { class: "panel" });
   const [prices] = part<Prices>("Prices in force", "/api/my/prices", (p) => {
     quickstart(first, p, may("TENANT_KEYS"));
     return priceTable(p);
   }, "USD per million tokens.");
-  put(box, h("div", { class: "page-head" }, h("h1", {}, me.tenant ?? "")), used, status, limits,
+  put(box, h("div", { class: "page-head" }, h("h1", {}, me.tenant ?? "")), used, status, limits, refused,
     money ? part<Invoice>("Invoice to date", "/api/my/invoice", (i) => invoice(i, open), "Each line is rounded once, to the cent; a line opens to its requests.", true)[0] : null,
     money ? part<Issued>("Invoices", "/api/my/invoices", issuedTable, "As they were issued; their lines never change.")[0] : null,
     keysPanel(may("TENANT_KEYS"), () => fill(first)), first, prices, requests, may("TENANT_PEOPLE") ? part<{ people: Person[]; roles: string[] }>("People", "/api/my/people", peopleTable)[0] : null);

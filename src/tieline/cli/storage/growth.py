@@ -17,7 +17,7 @@ from tieline.store import StoreError
 from tieline.store.rolled.growth import StoreGrowth, filling, growth_of
 
 # What grows with requests; all else grows with sites and intervals.
-BY_REQUESTS: Final = frozenset({"Usage", "Reserved", "Backlog"})
+BY_REQUESTS: Final = frozenset({"Usage", "Reserved", "Backlog", "DoorRefusals"})
 
 
 @click.command()

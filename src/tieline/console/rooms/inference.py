@@ -32,6 +32,7 @@ def inference_view(
         "replicas": [_replica(one, by_replica, door) for one in replicas_view(fold, now)],
         "placed": placed_view(fold.placed, fold.fleet, (state for _, state in fold.replicas.values())),
         "tenants": tenants_view(tenants, by_tenant, month),
+        "refused": fold.refused.view(now),
         "month": None if month is None else {k: month[k] for k in ("month", "start", "end")},
         **traffic,
     }

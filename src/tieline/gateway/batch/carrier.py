@@ -332,7 +332,7 @@ class LineCarrier:
         job.later.append((self.svc.loop.time() + pause, run.line))
 
     def _fail(self, run: _Run, refusal: Refusal) -> None:
-        self.svc.stats.refused[refusal.code] += 1
+        self.svc.stats.refuse(refusal.code, run.job.batch.owner.partition("/")[0])
         self._land(run, refusal.status, refusal.body())
 
     def _land(self, run: _Run, status: int, body: bytes) -> None:

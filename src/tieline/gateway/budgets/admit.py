@@ -332,6 +332,12 @@ class KeyAccounts:
             return Refusal(403, "the key may not be used from this address", "address_not_allowed")
         return account
 
+    def tenant_of(self, authorization: bytes | None) -> str:
+        """Whose key that is, whether or not it is good for anything now; "": nobody's."""
+        shown = b"" if authorization is None else authorization[7:].strip()
+        account = self.by_digest.get(hashlib.sha256(shown).digest())
+        return "" if account is None else account.tenant.id
+
     # --- may they, can they pay --------------------------------------------
 
     def admit(

@@ -17,6 +17,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import generate_latest
 
+from tieline.gateway.metering.refusals import OTHERS, DoorCounts
 from tieline.gateway.routing.route import Replica
 from tieline.records import Hop
 
@@ -30,7 +31,6 @@ GAP_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 
 MAX_MODELS: Final = 1_000
 MAX_SERIES: Final = 20_000
 MAX_REGIONS: Final = 100
-OTHERS: Final = "(others)"
 
 
 class Histograms:
@@ -96,6 +96,8 @@ class Stats:
         # model, status -> requests, prompt and output tokens, nano-dollars
         self._sums: dict[tuple[str, int], list[int]] = {}
         self.refused: Counter[str] = Counter()  # code
+        self.door = DoorCounts()
+        self._refused_of: Counter[tuple[str, str]] = Counter()  # tenant, code
         self.failures: Counter[tuple[str, str]] = Counter()  # replica, how its attempt ended
         self.hops: Counter[str] = Counter()  # how hops ended
         self.resumed = 0
@@ -116,6 +118,15 @@ class Stats:
         sums[1] += prompt
         sums[2] += output
         sums[3] += cost_nano
+
+    def refuse(self, code: str, tenant: str) -> None:
+        """A request that was not taken; `tenant` empty: its key is nobody's."""
+        self.refused[code] += 1
+        self.door.add(tenant, code)
+        name = (tenant, code)
+        if name not in self._refused_of and len(self._refused_of) >= MAX_SERIES:
+            name = (OTHERS, code)
+        self._refused_of[name] += 1
 
     def count_tenant(self, tenant: str, model: str, prompt: int, output: int, cost_nano: int) -> None:
         sums = self._tenants.get((tenant, model))
@@ -184,7 +195,12 @@ class Stats:
         )
         for (tenant, model), (waits, seconds) in self._waits.items():
             gaps.add_metric([tenant, model], round(waits), seconds)
-        yield from (requests, tokens, cost, gaps, left)
+        refused = CounterMetricFamily(
+            "tieline_gateway_tenant_refused", "Requests of a tenant refused before an engine", labels=["tenant", "code"]
+        )
+        for (tenant, code), count in self._refused_of.items():
+            refused.add_metric([tenant, code], count)
+        yield from (requests, tokens, cost, refused, gaps, left)
 
     @property
     def requests(self) -> Counter[tuple[str, int]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, cast
 
@@ -63,7 +62,8 @@ class Pending(Protocol):
 
 class Counts(Protocol):
     connections: int
-    refused: Counter[str]
+
+    def refuse(self, code: str, tenant: str) -> None: ...
 
 
 class Listener(Protocol):
@@ -98,6 +98,7 @@ class ClientConnection(asyncio.Protocol):
     exchange: Pending | None = None
     peer = ""
     request_id = ""
+    tenant = ""  # whose key the request shows; "": nobody's, or not read yet
     extra = b""  # header lines of this answer alone
     closing = False
     began: float | None = None  # when the first byte of an unfinished request came
@@ -311,7 +312,7 @@ class ClientConnection(asyncio.Protocol):
         self._next()
 
     def refuse(self, refusal: Refusal) -> None:
-        self.listener.stats.refused[refusal.code] += 1
+        self.listener.stats.refuse(refusal.code, self.tenant)
         body = refusal.body()
         self.answer(
             refusal.status, refusal.headers(), body if self.wording is None else self.wording(refusal.status, body)
@@ -325,7 +326,7 @@ class ClientConnection(asyncio.Protocol):
         """After bytes that could not be framed nothing more on this connection can be trusted."""
         if not self.request_id:
             self.request_id = self.listener.new_id()
-        self.listener.stats.refused[refusal.code] += 1
+        self.listener.stats.refuse(refusal.code, self.tenant)
         if self.transport is not None:
             headers = refusal.headers() + self._common()
             self.transport.write(http.response(refusal.status, headers, refusal.body(), keep_alive=False))

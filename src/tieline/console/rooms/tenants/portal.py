@@ -108,6 +108,7 @@ class Portal:
             ("/api/my/limits", "GET", see, self._own(self.limits)),
             ("/api/my/prices", "GET", see, self._own(self.prices)),
             ("/api/my/status", "GET", see, self._own(self.status)),
+            ("/api/my/refusals", "GET", see, self._own(self.refusals)),
             ("/api/my/requests", "GET", see, self._own(self.requests)),
             ("/api/my/invoice", "GET", money, self._own(self.invoice)),
             ("/api/my/invoices", "GET", money, self._own(issued.listed)),
@@ -205,9 +206,15 @@ class Portal:
             }
         )
 
+    async def refusals(self, request: Request, account: Account) -> Response:
+        """What gateways refused before they took it (over a budget or limit, a key that is no longer good, a body that
+        cannot be read), in the last day by reason and hour. It is not billed."""
+        now = self.hub.clock.now()
+        return answer({**self.hub.fold.refused.view(now, account.tenant), "now": now.timestamp()})
+
     async def requests(self, request: Request, account: Account) -> Response:
         """Newest first, a page at a time; `project`, `model` and `key` narrow each page. Refusals before a request
-        is taken (no key, over a limit) leave no record and are not among them."""
+        is taken are counted (`refusals`) and are not among them."""
         query = {k: v for k, v in request.query_params.items() if k in ("after", "limit", "since", "until")}
         asked = {"limit": "200", **query, "stream": Usage.__name__, "subject": account.tenant}
         now = self.hub.clock.now()
