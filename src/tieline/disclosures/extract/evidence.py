@@ -11,7 +11,8 @@ from decimal import Decimal
 
 from tieline.disclosures.facts.fact import Fact
 from tieline.disclosures.facts.fields import SIGNED
-from tieline.disclosures.lexicon.numbers import WORDS, exact, quantities, to_decimal
+from tieline.disclosures.lexicon.numbers import exact, quantities, to_decimal
+from tieline.disclosures.lexicon.printed import WORDS
 
 _FACTORS = (Decimal(1), Decimal(1000), Decimal("0.001"), Decimal("0.01"), Decimal(10) ** 6)
 

@@ -10,97 +10,23 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-_COUNTED = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-)
-WORDS = {word: number for number, word in enumerate(_COUNTED.split(" "))}
-
-# Unit word -> (unit, factor). Hashrates come out in EH/s and PH/s is divided exactly.
-_UNITS: list[tuple[str, str, Decimal]] = [
-    (
-        r"(?:(?i:[WJ] ?/ ?T(?:H|\b))|joules?(?:/| per )(?:tera ?hash|TH)(?: \(J/TH\))?"
-        r"|[Ww]atts?(?:/| per )(?:tera ?hash|TH)(?: \([JW]/TH\))?|Joule (?:pro|je) Terahash"
-        r"|[Jj]ou?les? (?:por|par|per) terahash|焦耳/太哈希|焦耳 ?\(J/TH\)|焦/T|J/T)(?:/s)?",
-        "J/TH",
-        Decimal(1),
-    ),
-    (
-        r"(?:EH ?/ ?(?:s(?:ec(?:onde?|\.)?)?|秒)|EHs|Eh/s|eh/s|EH|[Ee]xa-?[Hh]ash(?:es|s)?(?: ?(?:/ ?s(?:econd)?"
-        r"|per second|por segundo|pro Sekunde|par seconde|al secondo))?(?: \(EH/s\))?|艾哈希(?:/秒)?|エクサハッシュ)",
-        "EH/s",
-        Decimal(1),
-    ),
-    (
-        r"(?:PH ?/ ?(?:s(?:ec(?:onde?|\.)?)?|秒)|Ph/s|ph/s|PH|[Pp]eta-?[Hh]ash(?:es)?(?: ?(?:/ ?s(?:econd)?"
-        r"|per second|por segundo|pro Sekunde|par seconde))?(?: \(PH/s\))?|拍哈希(?:/秒)?)",
-        "EH/s",
-        Decimal("0.001"),
-    ),
-    (r"(?:TH ?/ ?s(?:ec(?:ond)?)?|Th/s|[Tt]era-?[Hh]ash(?:es)?(?: per second)?)", "EH/s", Decimal("0.000001")),
-    (
-        r"(?:(?:of (?:its|our|the [Cc]ompany's) )?(?:(?:latest|new|next|current|prior|previous|older)[- ]generation |own(?:ed)? "
-        r"|self-owned |operational |active |energi[sz]ed |installed |deployed |operating )?(?:[Bb]itcoin |BTC )?(?:[Mm]ining |ASIC )?"
-        r"(?:miners|machines|rigs|devices|ASICs|servers|computers|mineros|mineurs|Miner\b|miner\b|self-miners|矿机|台矿机|台))",
-        "miners",
-        Decimal(1),
-    ),
-    (r"(?:(?:bitcoin |BTC |Bitcoin )?blocks?\b|区块|區塊|个区块|bloques|Blöcke|blocs|blocchi)", "blocks", Decimal(1)),
-    (
-        r"(?:(?:gross |net |new |[Ss]elf-[Mm]ined )?(?:BTC\b|[Bb]itcoins?\b)|BTC|[Bb]itcoins?|BITCOINS?|[Cc]oins|₿|[枚個个](?:比特[币幣]|BTC)?(?!月)|比特[币幣]|ビットコイン|비트코인"
-        r"|биткоин\w*|биткойн\w*|BTCs|Bitcoin-Einheiten)",
-        "BTC",
-        Decimal(1),
-    ),
-    (r"(?:ETH|ETC|LTC|DOGE|KAS|[Ee]thereum|[Ee]ther|Litecoins?|以太[币幣坊])", "other coin", Decimal(1)),
-    (r"(?:%|-?per-?\s?cent\b|percent\b|Prozent\b|por ciento\b|pour cent\b|％|percentage points?)", "%", Decimal(1)),
-    (r"(?:MWh|GWh|kWh)", "energy", Decimal(1)),
-    (r"(?:MW|GW|kW|[Mm]egawatts?|[Gg]igawatts?|兆瓦)", "power", Decimal(1)),
-    (
-        r"(?:days|Tage|días|jours|months|Monate|years|weeks|hours|basis points|bps|GPUs?|acres|employees|shares"
-        r"|times|x\b|T\b|[MG][Hh]/s|天|年|个月)",
-        "other",
-        Decimal(1),
-    ),
-]
-_SCALES = {
-    "trillion": 12, "billion": 9, "bn": 9, "million": 6, "millions": 6, "mm": 6, "mn": 6, "mln": 6, "bln": 9, "mio": 6,
-    "thousand": 3, "millones": 6, "millón": 6, "millionen": 6, "milliarden": 9, "mrd": 9, "milliards": 9,
-    "milliard": 9, "milioni": 6, "milhões": 6, "miliardi": 9, "bilhões": 9, "mil": 3, "tausend": 3, "mille": 3,
-    "млн": 6, "млрд": 9, "тыс": 3,
-    "万": 4, "萬": 4, "亿": 8, "億": 8, "百万": 6, "百萬": 6, "千": 3, "만": 4, "억": 8,
-    "k": 3, "K": 3, "m": 6, "M": 6, "b": 9, "B": 9,
-}  # fmt: skip
-_CURRENCY_BEFORE = (
-    r"(?P<cur>US\s?\$|USD\s?\$?|U\.S\.\s?\$|C\$|CA\$|CAD\s?\$?|CDN\s?\$|A\$|AU\$|AUD\s?\$?|HK\$|NT\$|S\$|R\$|\$|€|£|¥|￥|GBP|EUR|RMB|CNY"
-    r"|SEK|NOK|JPY|美元)"
-)
-_CURRENCY_AFTER = (
-    r"(?P<aft>\$ ?US\b|US-Dollars?|US-\$|U\.S\. dollars?|US dollars?|USD|USDT|dollars?|dólares(?: estadounidenses)?"
-    r"|dollari|долл\w*|Dollar|美元|美金|米ドル|ドル|달러|\$(?!\s?[\d(])|€(?!\s?\d)|euros?|Euro|EUR|CAD|GBP|元|円)"
-)
-_USD = {"$", "$ us", "$us", "us$", "usd", "usd$", "u.s.$", "美元", "us-dollar", "us-dollars", "us-$", "u.s. dollar", "u.s. dollars",
-        "us dollar", "us dollars", "dollar", "dollars", "dólares", "dólares estadounidenses", "dollari", "美金",
-        "米ドル", "ドル", "달러", "usdt"}  # fmt: skip
+from tieline.disclosures.lexicon.printed import PRINTED, WORDS, group
 
 _SP = r"[ \t\n]*"
+_MONEY, _SCALES, _UNITS = PRINTED.money, PRINTED.scale, PRINTED.unit
+_BEFORE = group("cur", [group("usd", _MONEY.usd_before), *_MONEY.before])
+_BEHIND = group("aft", [group("usd_aft", _MONEY.usd_behind), *_MONEY.behind])
 _SCALE = (
-    r"(?:" + _SP + r"-?(?P<scale>trillion|billion|millions?|millones|millón|Millionen|Milliarden|milliards?|milioni"
-    r"|miliardi|milhões|bilhões|thousand|tausend|Mio\b\.?|Mrd\b\.?|[Mm]ln\b|MLN\b|[Bb]ln\b|MILLION|Million|BILLION|Billion|MN\b|BN\b|mn\b|bn\b|百万|百萬|万|萬|亿|億|千|만|억|млн|млрд|тыс)"
-    r"|\s?(?P<tight>mm|MM|m|M|k|K|B|b)(?![\w/]))"
+    rf"(?:{_SP}-?{group('scale', (group(f'e{s.power}', s.printed) for s in _SCALES))}"
+    rf"|\s?{group('tight', (group(f't{s.power}', s.tight) for s in _SCALES))}(?![\w/]))"
 )
-_PER_KWH = (
-    r"(?P<kwh>"
-    + _SP
-    + r"(?:/|per|pro|por|par|a|je|al|每)"
-    + _SP
-    + r"(?:kWh|KWh|kwh|kW-hr|kilowatt[- ]hours?|Kilowattstunde|千瓦时|度|(?P<mwh>MWh|MWH|megawatt[- ]hours?)))"
-)
-_CENT = r"(?:" + _SP + r"(?P<cent>c|¢|[Cc]ents?|US cents?|US¢)(?=" + _SP + r"(?:/|per|pro)))"
+_MWH = group("mwh", PRINTED.mwh)
+_PER_KWH = rf"(?P<kwh>{_SP}(?:{'|'.join(PRINTED.per)}){_SP}(?:{'|'.join(PRINTED.kwh)}|{_MWH}))"
+_CENT = rf"(?:{_SP}{group('cent', PRINTED.cents)}(?={_SP}(?:/|per|pro)))"
 _UNIT = (
-    "(?:" + _SP + r"-?(?P<unit>" + "|".join(f"(?P<u{i}>{p})" for i, (p, _, _) in enumerate(_UNITS))
-    + r")(?P<ufoot>\d(?![\d.,]))?(?![A-Za-z]))"
-)  # fmt: skip
+    rf"(?:{_SP}-?{group('unit', (group(f'u{i}', unit.printed) for i, unit in enumerate(_UNITS)))}"
+    r"(?P<ufoot>\d(?![\d.,]))?(?![A-Za-z]))"
+)
 _PLAIN = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+"
 _COMMA = r"\d{1,3}(?:[.' ]\d{3})+(?:,\d+)?(?!\d)|\d+(?:,\d+)?"
 _SPACED = r"\d{1,3}(?: \d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)?"
@@ -108,18 +34,19 @@ _SPACED = r"\d{1,3}(?: \d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)?"
 
 def _pattern(number: str) -> re.Pattern[str]:
     return re.compile(
-        r"(?<![A-Za-zÀ-ɏ0-9_.,])(?P<open>\(" + _SP + r")?(?P<sign>[-+]" + r"\s?)?(?:" + _CURRENCY_BEFORE + _SP + r"(?P<sign2>-\s?)?(?P<open2>\()?)?"
-        r"(?P<num>" + number + r")(?P<foot>(?<=\d{3})\d{1,2}(?!\d))?(?!\d|[ACDF-JLNOQ-SU-WYZ]\b(?!/)|(?:st|nd|rd|th)\b)(?:" + _SCALE + r")?(?:" + _CENT + r")?(?:"
-        + _SP + _CURRENCY_AFTER + r"(?![A-Za-z]))?(?:" + _PER_KWH + r"|" + _UNIT + r")?"
-        r"(?P<close>" + _SP + r"\))?(?P<pct>(?<=\))\s?%)?(?P<mark>[*†‡]+)?"
-    )  # fmt: skip
+        rf"(?<![A-Za-zÀ-ɏ0-9_.,])(?P<open>\({_SP})?(?P<sign>[-+]\s?)?(?:{_BEFORE}{_SP}(?P<sign2>-\s?)?(?P<open2>\()?)?"
+        rf"(?P<num>{number})(?P<foot>(?<=\d{{3}})\d{{1,2}}(?!\d))?"
+        rf"(?!\d|[ACDF-JLNOQ-SU-WYZ]\b(?!/)|(?:st|nd|rd|th)\b){_SCALE}?{_CENT}?"
+        rf"(?:{_SP}{_BEHIND}(?![A-Za-z]))?(?:{_PER_KWH}|{_UNIT})?"
+        rf"(?P<close>{_SP}\))?(?P<pct>(?<=\))\s?%)?(?P<mark>[*†‡]+)?"
+    )
 
 
 _ENGLISH = _pattern(_PLAIN)
 _EUROPEAN = _pattern(_COMMA)
 _FRENCH = _pattern(_SPACED)
 _WORD = re.compile(
-    r"\b(?P<num>" + "|".join(WORDS) + r")\s+(?P<unit>BTC|bitcoins?|Bitcoins?|blocks|(?=(?:per|a) day))\b", re.IGNORECASE
+    rf"\b{group('num', WORDS)}\s+(?P<unit>BTC|bitcoins?|Bitcoins?|blocks|(?=(?:per|a) day))\b", re.IGNORECASE
 )
 
 
@@ -181,9 +108,8 @@ def _quantity(m: re.Match[str], style: str) -> PrintedNumber | None:
     if value is None or (m["cent"] and not m["kwh"]):
         return None
     decimals = max(0, -int(value.as_tuple().exponent))
-    if (scale := m["scale"] or m["tight"]) is not None:
-        power = _SCALES.get(scale.rstrip("."), _SCALES.get(scale.lower().rstrip("."), 0))
-        value = exact(value.scaleb(power))
+    if m["scale"] or m["tight"]:
+        value = exact(value.scaleb(next(s.power for s in _SCALES if m[f"e{s.power}"] or m[f"t{s.power}"])))
     currency = _currency(m)
     value, unit = _in_unit(m, value, currency)
     negative, begin, stop = _signed(m)
@@ -202,11 +128,9 @@ def _signed(m: re.Match[str]) -> tuple[bool, int, int]:
 
 
 def _currency(m: re.Match[str]) -> str | None:
-    printed = m["cur"] or m["aft"]
-    if printed is None:
+    if not (m["cur"] or m["aft"]):
         return None
-    key = re.sub(r"\s", " ", printed).strip().lower()
-    return "USD" if key in _USD or key.replace(" ", "") in _USD else "other money"
+    return "USD" if m["usd" if m["cur"] else "usd_aft"] else "other money"
 
 
 def _in_unit(m: re.Match[str], value: Decimal, currency: str | None) -> tuple[Decimal, str | None]:
@@ -220,8 +144,8 @@ def _in_unit(m: re.Match[str], value: Decimal, currency: str | None) -> tuple[De
         if m["mwh"]:
             value = exact(value.scaleb(-3))
     elif m["unit"] is not None and unit is None:
-        name, factor = next((name, f) for i, (_, name, f) in enumerate(_UNITS) if m[f"u{i}"] is not None)
-        value, unit = exact(value * factor) if factor != 1 else value, name
+        found = next(unit for i, unit in enumerate(_UNITS) if m[f"u{i}"] is not None)
+        value, unit = exact(value * found.factor) if found.factor != 1 else value, found.name
     if m["pct"] and unit is None:
         unit = "%"  # `(19)%`
     return value, unit

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from tieline.disclosures.lexicon import words as w
 from tieline.disclosures.lexicon.periods import Period, periods, shift
+from tieline.disclosures.lexicon.printed import PRINTED
 from tieline.disclosures.rules.labels import BUSINESS, MINING, LabelRule, label_rules
 from tieline.disclosures.rules.wordlists import COLUMNS, PROVES
 
@@ -32,16 +33,7 @@ class Label:
     """The label fits only because nothing else in it contradicts."""
 
 
-_UNITS = (
-    ("EH/s", r"\beh ?/ ?s(?:ec(?:ond)?)?\b|\bexa ?hash|\beh\b"), ("PH/s", r"\bph ?/ ?s(?:ec(?:ond)?)?\b|\bpeta ?hash|\bph\b"),
-    ("TH/s", r"\bth ?/ ?s\b(?!.*[jw] ?/ ?th)"), ("J/TH", r"\b[jw](?:atts?)? ?/ ?th\b|\bwatts?/th\b|\bjoules? per tera"),
-    ("USD/MWh", r"(?:\$|usd|us\$) ?(?:/|per) ?mwh|\bper mwh\b|/mwh"),
-    ("USD/kWh", r"(?:\$|usd|¢|c|cents?) ?(?:/|per) ?kwh|\bper kwh\b|/kwh"), ("MW", r"\bmw\b|\bmegawatt"),
-    ("kUSD", r"\$ ?(?:'000|000s?|thousands?|in thousands)|\b(?:in|usd|us\$) thousands\b|\$k\b|千美元"), ("mUSD", r"\$ ?(?:mm?|millions?|in millions)\b|\bin millions\b|\$m\b|百万美元"),
-    ("USD", r"\(\s*(?:in )?(?:us ?|\$ ?)?(?:\$|usd|us dollars?|dollars)\s*\)|\(\$usd\)|\busd\b|美元"), ("%", r"\(%\)|\bpercentage\b|%$|% of\b|\bas (?:a )?%|per ?cent of\b"),
-    ("BTC", r"\((?:in )?(?:btc|bitcoins?|coins)\)"),
-)  # fmt: skip
-_UNIT_PATTERNS = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _UNITS)
+_UNITS = {name: re.compile("|".join(ways), re.IGNORECASE) for name, ways in PRINTED.label_units.items()}
 _FOOT = re.compile(
     r"(?<=[^\W\d_)])\d{1,2}(?:,\d{1,2})*(?=$|\s|\()|(?<=[\w)])\s*\[\d{1,2}\]|\s+\d(?:\s?,\s?\d)*$|\(\d{1,2}\)|[*†‡]+"
 )
@@ -66,10 +58,7 @@ def clean(label: str) -> str:
 
 def unit_in(label: str) -> str | None:
     """The unit that a label carries."""
-    for name, pattern in _UNIT_PATTERNS:
-        if pattern.search(label):
-            return name
-    return None
+    return next((name for name, pattern in _UNITS.items() if pattern.search(label)), None)
 
 
 def period_in(label: str) -> Period | None:

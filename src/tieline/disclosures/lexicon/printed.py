@@ -1,0 +1,54 @@
+"""How releases print numbers and times, from `data/printed.toml`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+import msgspec
+
+from tieline.disclosures.data import shipped_toml
+
+Ways = tuple[str, ...]
+"""Ways of printing a thing, each a regular expression."""
+
+
+class _Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    usd_before: Ways
+    before: Ways
+    usd_behind: Ways
+    behind: Ways
+
+
+class _Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    power: int
+    printed: Ways
+    tight: Ways = ("(?!)",)
+
+
+class _Unit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    printed: Ways
+    factor: Decimal = Decimal(1)
+
+
+class _Printed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    counted: str
+    per: Ways
+    kwh: Ways
+    mwh: Ways
+    cents: Ways
+    money: _Money
+    scale: tuple[_Scale, ...]
+    unit: tuple[_Unit, ...]
+    label_units: dict[str, Ways]
+
+
+PRINTED = shipped_toml("printed.toml", _Printed)
+WORDS = {word: number for number, word in enumerate(PRINTED.counted.split())}
+"""Numbers in words."""
+
+
+def group(name: str, ways: Iterable[str]) -> str:
+    """Any of them, as a group of a pattern."""
+    return f"(?P<{name}>{'|'.join(ways)})"
