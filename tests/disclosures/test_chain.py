@@ -160,7 +160,15 @@ def test_later_epochs_may_be_added() -> None:
     assert extended("") == shipped_chain()
 
 
-@pytest.mark.parametrize(("text", "why"), [("955584;1701f303", "line 1"), ("957600,1701f303", "consecutive")])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("955584;1701f303", "line 1"),
+        ("957600,1701f303", "consecutive"),
+        ("955584,ffffffff", "more than four times"),
+        ("955584,03000001", "more than four times"),
+    ],
+)
 def test_wrong_epochs_are_named(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         extended(text)

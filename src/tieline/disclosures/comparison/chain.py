@@ -122,6 +122,10 @@ def from_bits(rows: Iterable[tuple[int, int]]) -> Chain:
     if not heights[0] <= ANCHOR_HEIGHT < heights[-1] + BLOCKS_PER_EPOCH:
         raise ValueError(f"difficulty epochs must include block {ANCHOR_HEIGHT:,}, whose time is known")
     targets = [_target(bits) for _, bits in known]
+    for height, (own, after) in zip(heights[1:], pairwise(targets), strict=True):
+        # A step is by four at most; the header's form keeps three bytes of a target, so four is not exact.
+        if not own < 5 * after < 25 * own:
+            raise ValueError(f"the step in difficulty at block {height:,} is more than four times; check its bits")
     # The last epoch's length is not known yet: it is taken as the protocol's aim of two weeks.
     lengths = [_NOMINAL * (after / own) * _INTERVALS for own, after in pairwise(targets)] + [_NOMINAL]
     anchor, into = divmod(ANCHOR_HEIGHT - heights[0], BLOCKS_PER_EPOCH)

@@ -38,17 +38,16 @@ _HASHRATES = (
 def network_btc(period: str) -> Decimal:
     """The most that the whole network can have mined in a period, fees included."""
     start, end = periods.window(period)
-    subsidy = next(
-        (coins for since, coins in _SUBSIDIES if since <= period[:4] + (period[4:7] if len(period) > 6 else "-01")),
-        _FIRST,
-    )
+    month = period[:7] if len(period) > 6 else f"{period[:4]}-01"
+    subsidy = next(coins for since, coins in _SUBSIDIES if since <= month)
     fees = _HIGH_FEES if "2023-04" < period[:7] < "2024-07" else FEES
     return (end - start).days * 144 * subsidy * NETWORK_SPREAD * fees
 
 
-_SUBSIDIES = (("2024-05", Decimal("3.125")), ("2020-06", Decimal("6.25")), ("2016-08", Decimal("12.5")))
+_SUBSIDIES = (
+    ("2024-05", Decimal("3.125")), ("2020-06", Decimal("6.25")), ("2016-08", Decimal("12.5")), ("", Decimal(50)),
+)  # fmt: skip
 """From the first whole month after each halving; the month of a halving counts as before it."""
-_FIRST = Decimal(50)
 
 
 def implausible(fact: Fact, beside: Sequence[Fact], chain: Chain) -> str | None:
