@@ -1,4 +1,4 @@
-// What gateways refused before they took it, in words: on the operator's page of inference and on a tenant's own.
+// What gateways refused before they took it, in words: for the operator's page of inference, and as a tenant sees its own.
 
 import { h, type Child } from "./dom";
 import { num } from "./format";
@@ -17,11 +17,11 @@ export const MEANING: Record<string, string> = {
 
 export const meaning = (code: string): string => MEANING[code] ?? code.replace(/_/g, " ").replace(/^./, (c) => c.toUpperCase());
 
-/** A row for each tenant and reason; without `whose` of one tenant alone. */
-export function refusedTable(view: RefusedView, whose: boolean, none: string): Child[] {
-  const rows = view.rows.map((r): Child[] => [...(whose ? [r.tenant] : []), h("span", {}, meaning(r.code), h("small", {}, ` ${r.code}`)), num(r.hour, 0), num(r.day, 0), when(r.last)]);
+/** A tenant's own, a row for each reason. */
+export function refusedTable(view: RefusedView): Child[] {
+  const rows = view.rows.map((r): Child[] => [h("span", {}, meaning(r.code), h("small", {}, ` ${r.code}`)), num(r.hour, 0), num(r.day, 0), when(r.last)]);
   return [
-    table([...(whose ? ["Tenant"] : []), "Why", "This hour", "Last day", "Last in the hour of"], rows, none),
+    table(["Why", "This hour", "Last day", "Last in the hour of"], rows, "Nothing was refused in the last day."),
     view.more ? h("p", { class: "note" }, `${num(view.more, 0)} more rows`) : null,
   ];
 }

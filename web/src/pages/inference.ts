@@ -6,7 +6,7 @@ import { openRecords } from "../drawer";
 import { age, brief, clock, count, DASH, day, num, si, title, words } from "../format";
 import { bar, tile } from "../keys";
 import { legend, panel } from "../panels";
-import { meaning, refusedTable, type RefusedView } from "../refused";
+import { meaning, type RefusedView } from "../refused";
 import type { RequestRows } from "../requests";
 
 interface Sums {
@@ -82,7 +82,7 @@ export function inferencePage(root: HTMLElement): () => void {
     patch(replicas, replicaTable(view));
     patch(placed, placedTable(view));
     patch(refused, refusals(view.door));
-    patch(turned, ...refusedTable(view.refused, true, "Nobody was refused in the last day."));
+    patch(turned, refusedByTenant(view.refused));
     patch(tenants, tenantTable(view));
     patch(invoices, invoiceTable(view));
     bill.note.textContent = view.month ? `${view.month.month}, ${day(view.month.start)} to ${day(view.month.end)}, running; each line is a fold of Usage, rounded once, to the cent` : "The books are being read…";
@@ -187,6 +187,19 @@ function refusals(d: Door): Child {
   return [
     found.length ? h("dl", {}, found.map(([code, n]) => h("div", {}, h("dt", {}, meaning(code), h("small", {}, code)), h("dd", {}, h("b", {}, num(n, 0)))))) : h("p", { class: "wait" }, "Nobody was refused."),
     ended.length ? [h("h3", { class: "under" }, "How parts of requests ended"), h("dl", {}, ended.map(([how, n]) => h("div", {}, h("dt", {}, words(how)), h("dd", {}, num(n, 0)))))] : null,
+  ];
+}
+
+function refusedByTenant(v: RefusedView): Child {
+  if (!v.rows.length) return h("p", { class: "wait" }, "Nobody was refused in the last day.");
+  return [
+    h("table", { class: "units list" }, head("Tenant", "Why", ">This hour", ">Last day", ">Last, UTC"),
+      h("tbody", {}, v.rows.map((r) => h("tr", { "data-key": `${r.tenant} ${r.code}` },
+        h("th", { scope: "row" }, button(r.tenant, "DoorRefusals", r.tenant)),
+        h("td", {}, meaning(r.code), h("small", {}, r.code)),
+        h("td", { class: "n" }, num(r.hour, 0)), h("td", { class: "n" }, num(r.day, 0)),
+        h("td", { class: "n" }, `in the hour from ${clock(r.last)}`, h("small", {}, day(r.last))))))),
+    v.more ? h("p", { class: "note" }, `${num(v.more, 0)} more rows`) : null,
   ];
 }
 

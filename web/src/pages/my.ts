@@ -88,7 +88,7 @@ function build(box: HTMLElement, me: Me): void {
   const [used] = part<Usage>(money ? "Spend this month" : "Usage this month", "/api/my/usage", (u) => usage(u, money, open), "By calendar month (UTC), to the request that was recorded last.", true);
   const [status] = part<Status>("Status", "/api/my/status", statusOf, "", true);
   const [limits] = part<Limits>(money ? "Budget and limits" : "Limits", "/api/my/limits", limitsOf, "", true);
-  const [refused] = part<RefusedView>("Refused at the door", "/api/my/refusals", (v) => refusedTable(v, false, "Nothing was refused in the last day."), "Requests that were not taken, and are not billed: over a budget or limit, with a key that is no longer good, or that cannot be read. Told within a minute or two.", true);
+  const [refused] = part<RefusedView>("Refused at the door", "/api/my/refusals", refusedTable, "Requests that were not taken, and are not billed: over a budget or limit, with a key that is no longer good, or that cannot be read. Told within a minute or two.", true);
   const first = h("section", { class: "panel" });
   const [prices] = part<Prices>("Prices in force", "/api/my/prices", (p) => {
     quickstart(first, p, may("TENANT_KEYS"));
