@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tieline.disclosures.lexicon.numbers import style_of
 from tieline.disclosures.lexicon.periods import (
+    QUARTERS,
     Period,
     as_heading,
     month_of,
@@ -87,8 +88,7 @@ def understand(text: str, title: str | None, published: str | None) -> Context:
     return Context(language, style, month, reference, statement, published, foreign, _fiscal(text[:6000]))
 
 
-_NUMBERS = {"first": 1, "second": 2, "third": 3, "fourth": 4}
-_NUMBER = "|".join(_NUMBERS)
+_NUMBER = "first|second|third|fourth"
 _OWN_QUARTER = re.compile(
     rf"\b(?:Q(?P<digit>[1-4])|(?P<word>{_NUMBER})(?: fiscal)? quarter|fiscal (?P<after>{_NUMBER}) quarter)\b"
     r"[^.;]{0,90}?\b(?:three months|quarter|period) ended (?P<end>[A-Z][a-z]+ \d{1,2}, 20\d\d)",
@@ -100,7 +100,7 @@ def _fiscal(text: str) -> int:
     """By how many quarters the issuer's own year runs ahead: `its third quarter, the three months ended March 31`."""
     for m in _OWN_QUARTER.finditer(text):
         ends = [p for p in periods(m["end"]) if p.kind == "date" and p.ends_month and p.month % 3 == 0]
-        number = int(m["digit"] or 0) or _NUMBERS[(m["word"] or m["after"]).lower()]
+        number = int(m["digit"] or 0) or QUARTERS[(m["word"] or m["after"]).lower()[:4]]
         if ends:
             return -((number - ends[0].month // 3) % 4)
     return 0

@@ -11,68 +11,33 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-_MONTHS: dict[str, int] = {}
-for _names in (
-    "january february march april may june july august september october november december",
-    "jan feb mar apr may jun jul aug sep oct nov dec",
-    "januar februar märz april mai juni juli august september oktober november dezember",
-    "jänner - maerz - - - - - sept okt - dez",
-    "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
-    "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
-    "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro",
-    "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
-    "января февраля марта апреля мая июня июля августа сентября октября ноября декабря",
-    "январе феврале марте апреле мае июне июле августе сентябре октябре ноябре декабре",
-    "январь февраль март апрель май июнь июль август сентябрь октябрь ноябрь декабрь",
-    "ocak şubat mart nisan mayıs haziran temmuz ağustos eylül ekim kasım aralık",
-):
-    for _i, _name in enumerate(_names.split(), 1):
-        if _name != "-":
-            _MONTHS.setdefault(_name, _i)
-_NAME = "|".join(sorted(_MONTHS, key=len, reverse=True))
-_QUARTERS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "1st": 1, "2nd": 2, "3rd": 3, "4th": 4,
-             **{word[:4]: n for n, words in enumerate((
-             "premier primer primo primeiro ersten перв", "deuxième second segundo secondo zweiten втор",
-             "troisième tercer terzo terceiro dritten трет", "quatrième cuarto quarto vierten четв четвё",
-         ), 1) for word in words.split()},
-         "一": 1, "二": 2, "三": 3, "四": 4, "1": 1, "2": 2, "3": 3, "4": 4}  # fmt: skip
-_COUNTS = {
-    word: count
-    for count, word in enumerate(
-        ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 1
-    )
-}
-_YEAR = r"(?:20[1-4]\d)"
+from tieline.disclosures.lexicon.printed import PRINTED, WORDS, group
 
-_PATTERN = re.compile(
-    r"(?P<q>\bQ(?P<q1>[1-4])[ \-/']*(?P<qy1>" + _YEAR + r"(?!\d)|\d\d\b)|\b(?P<q2>[1-4])Q[ \-']*(?P<qy2>" + _YEAR + r"|\d\d)\b"
-    r"|\b(?P<qy3>" + _YEAR + r")[ \-]?Q(?P<q3>[1-4])\b"
-    r"|\b(?P<q4>first|second|third|fourth|1st|2nd|3rd|4th)[ -](?:fiscal )?(?:quarter|qtr\.?)(?:\s+of)?(?:\s+fiscal(?: year)?)?(?:,?\s+(?P<qy4>" + _YEAR + r"))?"
-    r"|(?P<qy5>" + _YEAR + r")年(?:第)?(?P<q5>[一二三四1-4])季度?"
-    r"|\b(?P<q7>premier|deuxième|second|troisième|quatrième|primer|primo|segundo|secondo|tercer|terzo|terceiro|cuarto|quarto|primeiro|ersten?|zweiten?|dritten?|vierten?|перв\w+|втор\w+|треть\w+|четв[её]рт\w+)[ -](?:trimestre|quartals?|квартал\w*)(?: (?:de |del |do |des Jahres )?(?P<qy7>" + _YEAR + r"))?"
-    r"|\bQ(?P<q6>[1-4])\b(?!\d))"
-    r"|(?P<slashed>(?<![\d/.\-])(?P<sm>0[1-9]|1[0-2])/(?P<sy>" + _YEAR + r")(?![\d/\-]))"
-    r"|(?P<iso>(?<![\d/.\-])(?P<iy>" + _YEAR + r")[\-/.](?P<im>0[1-9]|1[0-2]|[1-9](?![\d]))(?:[\-/.](?P<id>0[1-9]|[12]\d|3[01]))?(?![\d/\-]))"
-    r"|(?P<num>(?<![\d/.$-])(?P<n1>0?[1-9]|[12]\d|3[01])(?P<nsep>[/.])(?P<n2>0?[1-9]|[12]\d|3[01])(?P=nsep)(?P<ny>" + _YEAR + r"|\d\d(?=\s*(?:$|[|\n)])))(?![\d/.]\d|\d))"
-    r"|(?P<cjk>(?:(?P<cy>" + _YEAR + r")\s?[年년]\s?)?(?<!\d)(?P<cm>1[0-2]|0?[1-9])\s?[月월](?:份|度)?(?:\s?(?P<cd>3[01]|[12]\d|0?[1-9])\s?[日일])?)"
-    r"|(?P<dmy>(?<![\w])(?P<dd>3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th|\.|er)?(?:\s+(?:de|of))?\s+(?P<dm>" + _NAME + r")\b\.?,?(?:\s+(?:de|del|of))?\s*(?P<dy>" + _YEAR + r")?)"
-    r"|(?P<mdy>(?:(?<![^\W\d_])|(?-i:(?<=[a-z])(?=[A-Z])))(?P<mm>" + _NAME + r")(?![^\W\d_])[.,]?"
-    r"(?:[\s\-–/]{0,2}(?P<my0>" + _YEAR + r")(?!\d)"
-    r"|\s+(?P<md>3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th)?(?![\d.,]*\d)(?:\s*,\s*|\s+)(?P<my1>" + _YEAR + r")(?!\d)"
-    r"|\s*,\s*(?P<my2>" + _YEAR + r")(?!\d)"
-    r"|\s+(?:de|del|of)\s+(?P<my3>" + _YEAR + r")(?!\d)"
-    r"|(?:\s?['’]|-)(?P<my4>\d\d)(?![\d.,%])"
-    r"|\s+(?P<mn>\d\d?)(?:st|nd|rd|th)?(?![\d]|[.,]\d|\s?(?:%|[EPT]H\b|J/|W/|BTC|MW|bitcoin|million|blocks|per)))?)",
-    re.IGNORECASE,
-)  # fmt: skip
-_SPAN = re.compile(
-    r"(?:\b(?P<count>one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d{1,2})[ -]months?(?: period)?(?: ended| ending)?\s*,?\s*$)"
-    r"|(?P<fiscal>\bfiscal\s*$)"
-    r"|(?P<quarter>(?<!and )\bquarter(?:ly period)? (?:ended|ending)\s*,?\s*$)"
-    r"|(?P<week>\bweeks? (?:ended|ending|of|to)\s*(?:\w+day,?\s*)?$)"
-    r"|(?P<single>\bmonths? (?:ended|ending|of)\s*$)"
-    r"|(?P<ended>\b(?:fiscal )?(?:year|full year)(?: ended| ending)\s*$)|(?P<ytd>\b(?:YTD|year[- ]to[- ]date)(?: ended)?\s*$)",
-    re.IGNORECASE,
+_TIMES = PRINTED.times
+_MONTHS = {name: number for names in _TIMES.months for number, name in enumerate(names.split(), 1) if name != "-"}
+QUARTERS = {word[:4]: number for number, words in enumerate(_TIMES.quarters, 1) for word in words.split()}
+"""The numbers of quarters by their first four letters."""
+_ALSO_WORDS = frozenset(_TIMES.also_words.split())
+_PLACES = {
+    "YEAR": r"(?:20[1-4]\d)",
+    "MONTH": "|".join(sorted(_MONTHS, key=len, reverse=True)),
+    "COUNT": "|".join(WORDS),
+}
+
+
+def _written_out(pattern: str) -> str:
+    return re.sub(r"\{([A-Z]+)\}", lambda m: _PLACES[m[1]], pattern)
+
+
+def _numbered(pattern: str, i: int) -> str:
+    """A way of printing a time, its groups told from those of others by its number."""
+    return group(f"way_{i}", [re.sub(r"\(\?P([<=])(\w+)", rf"(?P\1\2_{i}", _written_out(pattern))])
+
+
+_WAYS = [(way.kind, re.findall(r"\(\?P<(\w+)", way.pattern)) for way in PRINTED.time]
+_PATTERN = re.compile("|".join(_numbered(way.pattern, i) for i, way in enumerate(PRINTED.time)), re.IGNORECASE)
+_LENGTH = re.compile(
+    "|".join(group(name, [_written_out(pattern)]) for name, pattern in PRINTED.lengths.items()), re.IGNORECASE
 )
 
 
@@ -116,9 +81,8 @@ class Period:
 
 
 _CANDIDATE = re.compile(
-    r"20[1-4]\d|\d[/.]\d{1,2}[/.]\d\d|Q ?[1-4]|[1-4] ?Q|quarter|qtr|trimestre|quartal|квартал|[月월年季]|['’]\d\d|(?<![a-z])(?:"
-    + "|".join(sorted(_MONTHS, key=len, reverse=True))
-    + r")(?![a-zà-ÿа-я])",
+    r"20[1-4]\d|\d[/.]\d{1,2}[/.]\d\d|Q ?[1-4]|[1-4] ?Q|quarter|qtr|trimestre|quartal|квартал|[月월年季]|['’]\d\d"
+    rf"|(?<![a-z])(?:{_PLACES['MONTH']})(?![a-zà-ÿа-я])",
     re.IGNORECASE,
 )
 """A cheap first look: most sentences and nearly all cells hold nothing that could be a period."""
@@ -165,62 +129,54 @@ def _periods(text: str, start: int, stop: int) -> tuple[Period, ...]:
     return tuple(out)
 
 
-_FORMS = (("slashed", "sy", "sm", None), ("iso", "iy", "im", "id"), ("cjk", "cy", "cm", "cd"))
-"""Expressions in digits: the group that matched, and those of its year, month and day."""
-
-
 def _period(m: re.Match[str]) -> Period | None:
-    if m["q"]:
-        number = next(m[f"q{k}"] for k in (1, 2, 3, 4, 5, 6, 7) if m[f"q{k}"])
-        year = next((m[f"qy{k}"] for k in (1, 2, 3, 4, 5, 7) if m[f"qy{k}"]), None)
-        number = number[:4] if m["q7"] else number
-        return Period("quarter", _year(year), _QUARTERS[number.lower()], None, m.start(), m.end(), numbered=True)
-    for form, year_in, month_in, day_in in _FORMS:
-        if m[form]:
-            day = m[day_in] if day_in is not None else None
-            kind, day_of_month = ("date", int(day)) if day else ("month", None)
-            return Period(kind, _year(m[year_in]), int(m[month_in]), day_of_month, m.start(), m.end())
-    if m["num"]:
-        return _numeric(m)
-    if m["dmy"]:
-        return _valid(Period("date", _year(m["dy"]), _MONTHS[m["dm"].lower()], int(m["dd"]), m.start(), m.end()))
-    return _named(m)
+    way = int((m.lastgroup or "").removeprefix("way_"))
+    kind, names = _WAYS[way]
+    told = {name: printed for name in names if (printed := m[f"{name}_{way}"])}
+    year = _year(next((told[name] for name in told if name.startswith("y")), None))
+    begin, end = m.span()
+    match kind:
+        case "quarter":
+            return Period("quarter", year, QUARTERS[told["q"].lower()[:4]], None, begin, end, numbered=True)
+        case "digits":
+            day = int(told["d"]) if "d" in told else None
+            return Period("date" if day else "month", year, int(told["m"]), day, begin, end)
+        case "either":
+            return _numeric(told, year, begin, end)
+        case "day":
+            return _valid(Period("date", year, _MONTHS[told["name"].lower()], int(told["d"]), begin, end))
+    return _named(told, year, begin, end)
 
 
-def _named(m: re.Match[str]) -> Period | None:
+def _named(told: dict[str, str], year: int | None, begin: int, end: int) -> Period | None:
     """A month by its name, with what day or year stands beside it; None for a word such as `may`."""
-    name, begin, end = m["mm"], m.start(), m.end()
-    if name.lower() in _ALSO_WORDS and name[0].islower() and not (m["my0"] or m["my1"] or m["my2"] or m["my3"]):
-        return None
+    name = told["name"]
     month = _MONTHS[name.lower()]
-    if m["my1"]:
-        return _valid(Period("date", int(m["my1"]), month, int(m["md"]), begin, end))
-    year = m["my0"] or m["my2"] or m["my3"] or m["my4"]
-    if year:
-        return Period("month", _year(year), month, None, begin, end)
-    if m["mn"]:
-        loose = int(m["mn"])
+    if name.lower() in _ALSO_WORDS and name[0].islower() and year is None:
+        return None
+    if "d" in told:
+        return _valid(Period("date", year, month, int(told["d"]), begin, end))
+    year = year or _year(told.get("short"))
+    if year is None and "loose" in told:
+        loose = int(told["loose"])
         if 1 <= loose <= 31:
             return _valid(Period("date", None, month, loose, begin, end, loose))
         return Period("month", 2000 + loose if loose < 50 else None, month, None, begin, end, loose)
-    return Period("month", None, month, None, begin, m.end("mm"))
+    return Period("month", year, month, None, begin, end if year is not None else begin + len(name))
 
 
-_ALSO_WORDS = frozenset({"may", "march", "mar", "mars", "mart", "mai", "dec", "oct", "sept", "jun", "aug"})
-
-
-def _numeric(m: re.Match[str]) -> Period | None:
+def _numeric(told: dict[str, str], year: int | None, begin: int, end: int) -> Period | None:
     """`8/31/2025` and `31.08.2025`: a date where only one order of day and month is possible, or ends a month."""
-    first, second, year = int(m["n1"]), int(m["n2"]), _year(m["ny"])
+    first, second = int(told["one"]), int(told["two"])
     if year is None or not 2009 <= year <= 2049:
         return None
     readings = [
-        Period("date", year, month, day, m.start(), m.end())
+        Period("date", year, month, day, begin, end)
         for month, day in ((first, second), (second, first))
         if month <= 12 and day <= calendar.monthrange(year, month)[1]
     ]
     if len(readings) == 2 and readings[0].key != readings[1].key:
-        readings = readings[1:] if m["nsep"] == "." else []
+        readings = readings[1:] if told["mark"] == "." else []
     return readings[0] if readings else None
 
 
@@ -239,7 +195,7 @@ def _year(digits: str | None) -> int | None:
 
 def _spanned(text: str, p: Period, floor: int) -> Period:
     """`Three months ended June 30, 2024` is a quarter, `Six Months` a span, `One Month January 31` a month."""
-    lead = _SPAN.search(text[max(floor, p.start - 40) : p.start])
+    lead = _LENGTH.search(text[max(floor, p.start - 40) : p.start])
     if lead is None:
         return p
     start = max(floor, p.start - 40) + lead.start()
@@ -260,7 +216,7 @@ def _spanned(text: str, p: Period, floor: int) -> Period:
 
 def _of_months(p: Period, printed: str) -> Period:
     """So many months that end with the period."""
-    count = _COUNTS.get(printed) or int(printed if printed.isdigit() else 0)
+    count = WORDS.get(printed) or int(printed if printed.isdigit() else 0)
     if count == 3 and p.month % 3 == 0:
         return replace(p, kind="quarter", month=p.month // 3)
     return replace(p, kind="month" if count == 1 else "year" if (count, p.month) == (12, 12) else "span")

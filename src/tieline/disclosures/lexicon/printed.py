@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Literal
 
 import msgspec
 
@@ -32,6 +33,17 @@ class _Unit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     factor: Decimal = Decimal(1)
 
 
+class _Times(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    months: tuple[str, ...]
+    also_words: str
+    quarters: tuple[str, ...]
+
+
+class _Time(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    kind: Literal["quarter", "digits", "either", "day", "named"]
+    pattern: str
+
+
 class _Printed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counted: str
     per: Ways
@@ -42,6 +54,9 @@ class _Printed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scale: tuple[_Scale, ...]
     unit: tuple[_Unit, ...]
     label_units: dict[str, Ways]
+    times: _Times
+    time: tuple[_Time, ...]
+    lengths: dict[str, str]
 
 
 PRINTED = shipped_toml("printed.toml", _Printed)
