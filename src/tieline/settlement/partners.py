@@ -65,10 +65,11 @@ def sites_of_month(
             days |= {(day, site): one for site, one in sums.of_sites(first, last).items()}
         else:
             days |= {(day, site): sums.of(site_subject(site), first, last) for site in sites}
-    paid_for, simulated = [], any(one.simulated_bills for one in sums.of_sites(start, end).values())
-    for payout in _payouts(store, start, end):
-        paid_for.append(PayoutHashes(payout, sums.hashes(payout.span_start, payout.span_end)))
-        simulated |= payout.kind == "simulated"
+    simulated = any(one.simulated_bills for one in sums.of_sites(start, end).values())
+    payouts = _payouts(store, start, end)
+    hashes = sums.hashes([(payout.span_start, payout.span_end) for payout in payouts])
+    paid_for = [PayoutHashes(payout, made) for payout, made in zip(payouts, hashes, strict=True)]
+    simulated |= any(payout.kind == "simulated" for payout in payouts)
     first_told = {site: _metered_from(store, site, end) for site in sites or {site for _, site in days}}
     metered = {site: at for site, at in first_told.items() if at is not None}
     return SitesOfMonth(zone, days, paid_for, metered, simulated)

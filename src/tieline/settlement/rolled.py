@@ -10,7 +10,7 @@ said by `books.reports.sums`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -130,6 +130,10 @@ def rolled_between(
         yield at, sums_in(numbers)
 
 
+# Of a span: how it is summed (days, hours, 0: from records), and from when to when.
+Piece = tuple[int, datetime, datetime]
+
+
 class SumsOfSpans:
     """Sums of sites over any span of one store: of whole days and hours from what is kept, of what is left at its ends
     from the records; of all from the records where nothing is kept. Both are the same to the last unit."""
@@ -144,34 +148,59 @@ class SumsOfSpans:
 
     def of_sites(self, start: datetime, end: datetime) -> dict[str, RolledSums]:
         """By site, of those of which anything was told."""
-        sums = {site: added_up(rows) for site, rows in self._rows_of_sites(start, end)}
+        pieces = list(_pieces(start, end, kept=self.kept))
+        sums = {site: added_up(self._rows(subject, pieces)) for subject, site in self._sites(pieces)}
         return {site: one for site, one in sums.items() if one.records}
 
-    def hashes(self, start: datetime, end: datetime) -> dict[str, int]:
-        """By site, of those whose machines were heard: what a payout of that span is shared by."""
+    def hashes(self, spans: Sequence[tuple[datetime, datetime]]) -> list[dict[str, int]]:
+        """By site, of those whose machines were heard: what a payout of each span is shared by. However many spans
+        there are, a row is read once."""
         made, count = PLACE["hashes"], PLACE["hash_samples"]
-        return {
-            site: sum(row[made] for row in rows)
-            for site, rows in self._rows_of_sites(start, end)
-            if any(row[count] for row in rows)
-        }
+        pieces = [list(_pieces(start, end, kept=self.kept)) for start, end in spans]
+        reach: dict[int, tuple[datetime, datetime]] = {}
+        for size, start, end in (piece for one in pieces for piece in one if piece[0]):
+            low, high = reach.get(size, (start, end))
+            reach[size] = min(low, start), max(high, end)
+        found: list[dict[str, int]] = [{} for _ in spans]
+        for subject, site in self._sites([piece for one in pieces for piece in one]):
+            rows = {size: dict(self._between(subject, size, *span)) for size, span in reach.items()}
+            for own, by_site in zip(pieces, found, strict=True):
+                of_span = [row for piece in own for row in self._rows_in(rows, subject, *piece)]
+                if any(row[count] for row in of_span):
+                    by_site[site] = sum(row[made] for row in of_span)
+        return found
+
+    def _rows_in(
+        self, rows: Mapping[int, Mapping[datetime, list[int]]], subject: str, size: int, start: datetime, end: datetime
+    ) -> Iterator[list[int]]:
+        if not size:
+            if (read := self._records(start, end).get(subject)) is not None:
+                yield read
+            return
+        while start < end:
+            if (row := rows[size].get(start)) is not None:
+                yield row
+            start += timedelta(seconds=size)
 
     def of(self, subject: str, start: datetime, end: datetime) -> RolledSums:
         return added_up(self._rows(subject, list(_pieces(start, end, kept=self.kept))))
 
-    def _rows_of_sites(self, start: datetime, end: datetime) -> Iterator[tuple[str, list[list[int]]]]:
-        pieces = list(_pieces(start, end, kept=self.kept))
+    def _sites(self, pieces: Iterable[Piece]) -> Iterator[tuple[str, str]]:
+        """(subject, site) of all of which anything may be told there."""
         subjects = set() if self._kept is None else set(self._kept.subjects())
-        subjects |= {one for size, *span in pieces if not size for one in self._records(*span)}
+        subjects |= {one for size, start, end in pieces if not size for one in self._records(start, end)}
         for subject in sorted(subjects):
             if (site := site_in(subject)) is not None:
-                yield site, self._rows(subject, pieces)
+                yield subject, site
 
-    def _rows(self, subject: str, pieces: Iterable[tuple[int, datetime, datetime]]) -> list[list[int]]:
+    def _between(self, subject: str, size: int, start: datetime, end: datetime) -> Iterator[tuple[datetime, list[int]]]:
+        return iter(()) if self._kept is None else self._kept.between(subject, size, start, end)
+
+    def _rows(self, subject: str, pieces: Iterable[Piece]) -> list[list[int]]:
         rows: list[list[int]] = []
         for size, start, end in pieces:
-            if self._kept is not None and size:
-                rows += [numbers for _, numbers in self._kept.between(subject, size, start, end)]
+            if size:
+                rows += [numbers for _, numbers in self._between(subject, size, start, end)]
             elif (read := self._records(start, end).get(subject)) is not None:
                 rows.append(read)
         return rows
@@ -192,7 +221,7 @@ class SumsOfSpans:
         return known
 
 
-def _pieces(start: datetime, end: datetime, *, kept: bool) -> Iterator[tuple[int, datetime, datetime]]:
+def _pieces(start: datetime, end: datetime, *, kept: bool) -> Iterator[Piece]:
     """A span as whole days (86,400), whole hours (3,600) and what is read of the records (0), a day of them at most."""
     while start < end:
         day = start.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
