@@ -18,7 +18,6 @@ from tieline.disclosures.facts.book import IssuerPeriod
 from tieline.disclosures.facts.claims import Claim, places, slack, total
 from tieline.disclosures.facts.verdict import Verdict, addends, grade, round_to, show, signed, verdict
 
-_HUNDRED = Decimal(100)
 # Months shorter than the calendar by less than this are downtime or rounding, not a start within the month.
 _START_WITHIN = Decimal(1)
 # Pools that pay every share keep up to 4 %; some pay it back as part of the fees.
@@ -51,7 +50,7 @@ def average(here: IssuerPeriod) -> Iterator[Verdict]:
             # All that is held was mined in this month: nothing was held before, so mining began within it.
             finding = "began"
             used.append(held)
-    lasted = show(days if active is None else active, 2)
+    lasted = None if active is None else show(active, 2)
     yield verdict("average", finding, used, line, residual, active=lasted, days=days)
 
 
@@ -122,7 +121,7 @@ def _of_source(claims: tuple[Claim, ...], claim: Claim) -> Claim | None:
 
 def _change(now: Claim, base: Claim) -> Decimal:
     """In per cent."""
-    return (now.value / base.value - 1) * _HUNDRED
+    return (now.value / base.value - 1) * 100
 
 
 def _change_line(claim: Claim, now: Claim, base: Claim) -> str:
@@ -134,8 +133,8 @@ def _within(claim: Claim, now: Claim, base: Claim) -> bool:
     """Can the printed change be that of two figures which were rounded to what is printed?"""
     if base.value <= slack(base):
         return False
-    low = ((now.value - slack(now)) / (base.value + slack(base)) - 1) * _HUNDRED
-    high = ((now.value + slack(now)) / (base.value - slack(base)) - 1) * _HUNDRED
+    low = ((now.value - slack(now)) / (base.value + slack(base)) - 1) * 100
+    high = ((now.value + slack(now)) / (base.value - slack(base)) - 1) * 100
     return low <= claim.value + slack(claim) and claim.value - slack(claim) <= high
 
 

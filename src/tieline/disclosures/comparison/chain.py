@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from tieline.disclosures.data import shipped_text
 from tieline.disclosures.facts import periods
@@ -70,8 +71,7 @@ def extended(text: str) -> Chain:
     return from_bits(sorted(dict([*_rows(shipped_text("difficulty.csv")), *_rows(text)]).items()))
 
 
-@dataclass(frozen=True)
-class Heard:
+class Heard(NamedTuple):
     """What a feed told of the network: at a time, a block's height and the difficulty then."""
 
     at: datetime
@@ -107,9 +107,8 @@ def _rows(text: str) -> Iterator[tuple[int, int]]:
             continue
         match = re.fullmatch(r"\s*(\d{1,9})\s*,\s*([0-9a-fA-F]{8})\s*", line)
         if match is None:
-            raise ValueError(
-                f"line {number}: {line[:60]!r} is no epoch; write its first height and bits: 953568,170280a4"
-            )
+            what = "is no epoch; write its first height and bits: 953568,170280a4"
+            raise ValueError(f"line {number}: {line[:60]!r} {what}")
         yield int(match[1]), int(match[2], 16)
 
 

@@ -116,9 +116,10 @@ def published_around(book: ClaimBook, month: str) -> tuple[str, ...]:
 def _published(book: ClaimBook, issuer: str, month: str) -> bool:
     """Did the miner print monthly production in the month or in the year before it, and is not said to have stopped?"""
     upto = [name for name in _produced_months(book, issuer) if name <= month]
-    if not upto or upto[-1] == month:
-        return bool(upto)
-    return not _stopped_by(issuer, month) and periods.months_between(upto[-1], month) <= 12
+    if not upto:
+        return False
+    recently = periods.months_between(upto[-1], month) <= 12
+    return upto[-1] == month or (recently and not _stopped_by(issuer, month))
 
 
 def _produced_months(book: ClaimBook, issuer: str) -> list[str]:

@@ -138,8 +138,7 @@ def price_near(book: ClaimBook, period: str) -> Price | None:
 
 @lru_cache(maxsize=8)
 def _prices(book: ClaimBook) -> tuple[Price, ...]:
-    prices = (price for issuer in book.issuers for price in _prices_of(book, issuer))
-    return tuple(price for price in prices if price.usd_per_btc > 0)
+    return tuple(price for issuer in book.issuers for price in _prices_of(book, issuer) if price.usd_per_btc > 0)
 
 
 def _prices_of(book: ClaimBook, issuer: str) -> Iterator[Price]:

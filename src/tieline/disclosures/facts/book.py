@@ -42,9 +42,6 @@ class ClaimBook:
         self._by_figure = {name: tuple(sorted(claims, key=_witness)) for name, claims in grouped.items()}
         self._best: dict[tuple[str, View], Claim | None] = {}
 
-    def __len__(self) -> int:
-        return sum(map(len, self._by_figure.values()))
-
     def as_of(self, moment: datetime) -> ClaimBook:
         """The book as it could be known at a moment."""
         return ClaimBook((claim for claim in self.all if claim.known_at <= moment), self.chain)

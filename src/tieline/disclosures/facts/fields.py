@@ -45,6 +45,8 @@ SIGNED = frozenset(name for name, row in _FIELDS.items() if "signed" in row["mar
 """Those that may lie below zero, and are read with the sign that is printed."""
 FLOWS = frozenset(name for name, row in _FIELDS.items() if "flow" in row["marks"])
 """Those for which a dash in a table is a zero. For a price or a rated hashrate it says that there is none."""
+RAN = frozenset(name for name, row in _FIELDS.items() if "ran" in row["marks"].split())
+"""Hashrates that may have mined a month's coins; not those of customers alone, of plans or of what was bought."""
 _OWN_BOUNDS = {name: _bounds(row) for name, row in _FIELDS.items()}
 
 

@@ -16,7 +16,7 @@ from tieline.disclosures.comparison.chain import Chain
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.claims import Claim, places, slack_of
 from tieline.disclosures.facts.fact import Fact
-from tieline.disclosures.facts.fields import SIGNED
+from tieline.disclosures.facts.fields import RAN, SIGNED
 
 NETWORK_SPREAD = Decimal("1.12")
 """Blocks of a month against the schedule: difficulty lags a growing network by up to a tenth."""
@@ -26,13 +26,6 @@ IMPLIED_SPREAD = Decimal("1.3")
 """A month's coins may imply at most this multiple of any hashrate that the issuer printed in half a year."""
 SUPPLY = Decimal(21_000_000)
 _HALF_YEAR = 6
-_HASHRATES = (
-    "deployed_ehs",
-    "avg_operating_ehs",
-    "operating_month_end_ehs",
-    "managed_ehs",
-    "total_energized_ehs_incl_hosting",
-)
 
 
 def network_btc(period: str) -> Decimal:
@@ -70,7 +63,7 @@ def _beyond_machines(fact: Fact, beside: Sequence[Fact], chain: Chain) -> str | 
     """Is a month's production more than the hashrate that the issuer prints could have made?"""
     per_ehs = chain.in_period(fact.period)
     near = [f for f in beside if abs(periods.months_between(f.period, fact.period)) <= _HALF_YEAR]
-    rates = [f.value for f in near if f.field in _HASHRATES and f.scope is None]
+    rates = [f.value for f in near if f.field in RAN and f.scope is None]
     if not per_ehs or not rates or fact.value <= max(rates) * Decimal(repr(per_ehs)) * IMPLIED_SPREAD * FEES:
         return None
     implied = fact.value / Decimal(repr(per_ehs))
@@ -142,11 +135,6 @@ def _roll_forward(known: dict[tuple[str, str], Fact], period: str) -> set[tuple[
 
 def confirmed_by(fact: Fact, book: Iterable[Claim]) -> bool:
     """Does another source in the book state the same figure?"""
-    return any(
-        claim.fact.period == fact.period
-        and claim.fact.field == fact.field
-        and claim.fact.scope == fact.scope
-        and claim.fact.issuer == fact.issuer
-        and abs(claim.value - fact.value) <= min(slack_of(claim.fact), slack_of(fact))
-        for claim in book
-    )
+    about = (fact.issuer, fact.period, fact.field, fact.scope)
+    same = (c.fact for c in book if (c.fact.issuer, c.fact.period, c.fact.field, c.fact.scope) == about)
+    return any(abs(other.value - fact.value) <= min(slack_of(other), slack_of(fact)) for other in same)

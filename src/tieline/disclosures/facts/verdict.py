@@ -84,12 +84,9 @@ def grade(residual: Decimal, tolerance: Decimal) -> Outcome:
     return "rounding" if abs(residual) <= tolerance else "differs"
 
 
-def show(value: Decimal | float, places: int | None = None) -> str:
-    """A number as people write it: `7,474.6`. Decimals as printed unless `places` is given."""
-    number = value if isinstance(value, Decimal) else Decimal(repr(value))
-    if places is not None:
-        number = round_to(number, places)
-    return f"{number:,f}"
+def show(value: Decimal, places: int | None = None) -> str:
+    """A number as people write it: `7,474.6`. As printed unless `places` is given."""
+    return f"{value if places is None else round_to(value, places):,f}"
 
 
 def addends(claims: Iterable[Claim]) -> str:
