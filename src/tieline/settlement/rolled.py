@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Final
 
 from tieline.books.reports.sums import (
@@ -155,19 +156,16 @@ class SumsOfSpans:
     def hashes(self, spans: Sequence[tuple[datetime, datetime]]) -> list[dict[str, int]]:
         """By site, of those whose machines were heard: what a payout of each span is shared by. However many spans
         there are, a row is read once."""
-        made, count = PLACE["hashes"], PLACE["hash_samples"]
         pieces = [list(_pieces(start, end, kept=self.kept)) for start, end in spans]
-        reach: dict[int, tuple[datetime, datetime]] = {}
-        for size, start, end in (piece for one in pieces for piece in one if piece[0]):
-            low, high = reach.get(size, (start, end))
-            reach[size] = min(low, start), max(high, end)
+        every = list(chain.from_iterable(pieces))
+        reach = _reach(every)
         found: list[dict[str, int]] = [{} for _ in spans]
-        for subject, site in self._sites([piece for one in pieces for piece in one]):
+        for subject, site in self._sites(every):
             rows = {size: dict(self._between(subject, size, *span)) for size, span in reach.items()}
             for own, by_site in zip(pieces, found, strict=True):
-                of_span = [row for piece in own for row in self._rows_in(rows, subject, *piece)]
-                if any(row[count] for row in of_span):
-                    by_site[site] = sum(row[made] for row in of_span)
+                made = [row for piece in own for row in self._rows_in(rows, subject, *piece)]
+                if any(row[PLACE["hash_samples"]] for row in made):
+                    by_site[site] = sum(row[PLACE["hashes"]] for row in made)
         return found
 
     def _rows_in(
@@ -219,6 +217,16 @@ class SumsOfSpans:
                 add(known, subject, sums)
             self._read[start, end] = known
         return known
+
+
+def _reach(pieces: Iterable[Piece]) -> dict[int, tuple[datetime, datetime]]:
+    """From when to when days and hours are needed."""
+    reach: dict[int, tuple[datetime, datetime]] = {}
+    for size, start, end in pieces:
+        if size:
+            low, high = reach.get(size, (start, end))
+            reach[size] = min(low, start), max(high, end)
+    return reach
 
 
 def _pieces(start: datetime, end: datetime, *, kept: bool) -> Iterator[Piece]:
