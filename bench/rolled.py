@@ -24,10 +24,11 @@ from pathlib import Path
 from machine import processor
 from tieline import config as configuration
 from tieline import records
+from tieline.books.reports.sums import site_subject
 from tieline.console.rooms.long import long_view
 from tieline.fleet import Site
 from tieline.records import AnyRecord, Hop, MeterReading, PowerBill, PriceTick, Sample, Shortfall, Usage
-from tieline.settlement.rolled import RollUp, parts_between, rolled_between, site_subject, summed
+from tieline.settlement.rolled import RollUp, parts_between, rolled_between, summed
 from tieline.store import Store
 from tieline.store.rolled.kept import DAY_S, HOUR_S, ROLLED_FILE, RolledStore
 
