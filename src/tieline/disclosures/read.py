@@ -108,14 +108,11 @@ def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[
 
 
 def _fact(text: str, c: Finding) -> Fact:
-    start, end = c.start, c.end
-    while start < end and text[start] in " \n|,;":
-        start += 1
-    while end > start and text[end - 1] in " \n|,;":
-        end -= 1
+    quote = text[c.start : c.end].strip(" \n|,;")
+    start = text.find(quote, c.start)
     return Fact(
         issuer=c.issuer, period=c.period, field=c.field, value=c.value, unit=unit_of(c.field), scope=c.scope,
-        span=(start, end), quote=text[start:end], printed=c.printed.strip(), method=c.method, rule=c.rule,
+        span=(start, start + len(quote)), quote=quote, printed=c.printed.strip(), method=c.method, rule=c.rule,
         restated=c.restated, approximate=c.approximate,
     )  # fmt: skip
 
@@ -174,9 +171,7 @@ def _last_word(text: str, c: Finding) -> int:
     printed = text.find(c.printed, c.start, c.end) if c.printed else -1
     if printed >= 0 and (cut := text.find("\n", printed + len(c.printed), c.end)) >= 0:
         stop = cut
-    while stop > c.start and text[stop - 1].isspace():
-        stop -= 1
-    return stop
+    return c.start + len(text[c.start : stop].rstrip())
 
 
 def _lists(text: str, at: int, own: str) -> bool:

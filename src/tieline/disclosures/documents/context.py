@@ -21,6 +21,7 @@ from tieline.disclosures.lexicon.periods import (
     resolve,
     shift,
     shift_quarters,
+    without,
 )
 from tieline.disclosures.lexicon.words import languages, phrases
 
@@ -80,12 +81,12 @@ _OTHER_DOLLARS, _US_DOLLARS = phrases("other_dollars"), phrases("us_dollars")
 def understand(text: str, title: str | None, published: str | None) -> Context:
     """Read a document's frame."""
     language = language_of(text)
-    date = _published(published) or _dateline(text)
+    date = _month_in(published) or dated(text)
     statement = len(_STATEMENT.findall(text[:60_000])) >= 2 and not _UPDATE.search(text[:60_000])
-    month, reference = _month(text, title, date)
+    month, against = _month(text[:60_000], title, date)
     foreign = bool(_OTHER_DOLLARS.search(text[:60_000])) and not _US_DOLLARS.search(text[:60_000])
     style = style_of(text, language)
-    return Context(language, style, month, reference, statement, published, foreign, _fiscal(text[:6000]))
+    return Context(language, style, month, _reference(against), statement, published, foreign, _fiscal(text[:6000]))
 
 
 _NUMBER = "first|second|third|fourth"
@@ -121,26 +122,32 @@ def language_of(text: str) -> str:
     return best if counts[best] > counts["en"] * 1.3 and counts[best] >= 3 else "en"
 
 
-def _published(published: str | None) -> Month | None:
-    m = re.match(r"(20\d\d)-(0[1-9]|1[0-2])", published or "")
-    return (int(m[1]), int(m[2])) if m else None
+def _reference(month: str | None) -> Month | None:
+    return (int(month[:4]), int(month[5:7])) if month else None
 
 
-def _dateline(text: str) -> Month | None:
-    """`SINGAPORE, May 14, 2026 (GLOBE NEWSWIRE)`: a full date near a wire's name, or a line that is only a date."""
+def _month_in(published: str | None) -> str | None:
+    m = re.match(r"20\d\d-(?:0[1-9]|1[0-2])", published or "")
+    return m[0] if m else None
+
+
+def dated(text: str) -> str | None:
+    """The month of a document's own dateline, YYYY-MM.
+
+    `SINGAPORE, May 14, 2026 (GLOBE NEWSWIRE)`: a full date near a wire's name, or a line that is only a date.
+    """
     head = text[:6000]
     wire = _WIRES.search(head)
     beside = head[max(0, wire.start() - 120) : wire.end() + 40] if wire else ""
     alone = (line for line in head.split("\n")[:12] if len(line) < 60 and _is_date(line))
     days = (p for line in (beside, *alone) for p in periods(line) if p.kind == "date" and p.year is not None)
-    return next(((p.year, p.month) for p in days if p.year is not None), None)
+    return next(map(_key, days), None)
 
 
 def _is_date(line: str) -> bool:
     """Is a line one date, perhaps with the time of day, and no other number?"""
     dates = periods(line)
-    rest = line[: dates[0].start] + line[dates[0].end :] if dates else ""
-    digits = re.search(r"\d", re.sub(r"\d{1,2}:\d\d(?::\d\d)?", "", rest))
+    digits = re.search(r"\d", re.sub(r"\d{1,2}:\d\d(?::\d\d)?", "", without(line, dates)))
     return len(dates) == 1 and digits is None and not re.search(r"as of|ended|\bvs\b", line, re.IGNORECASE)
 
 
@@ -149,69 +156,55 @@ def is_dateline(line: str, dated: Sequence[Period]) -> bool:
     days = [p for p in dated if p.kind == "date"]
     if not days or len(line.split()) > 14:
         return bool(_WIRES.search(line)) and len(line.split()) <= 6
-    words = _WIRES.sub("", line[: days[0].start] + line[days[0].end :])
+    words = _WIRES.sub("", without(line, days[:1]))
     return all(word[:1].isupper() for word in re.findall(r"[^\W\d_]+", words))
-
-
-def dated(text: str) -> str | None:
-    """The month that a document's own dateline bears, YYYY-MM."""
-    day = _dateline(text)
-    return _key(*day) if day else None
 
 
 def date_notes(text: str, published: str | None) -> list[str]:
     """A warning where the date that the caller gives is not the one that the document bears."""
-    given, borne = _published(published), _dateline(text)
+    given, borne = _month_in(published), dated(text)
     if given is None and borne is None:
         return ["the text bears no date and none was given: give --published, so that what is not over can be told"]
     if given is None or borne is None or given == borne:
         return []
-    return [f"published {published} was given, but the text is dated {_key(*borne)}: check --published"]
+    return [f"published {published} was given, but the text is dated {borne}: check --published"]
 
 
 _YEAR_TOLD = re.compile(r"\b(?:in|for|during|throughout|fiscal|calendar year|full year) (20[12]\d)\b(?![-/])")
 
 
-def _month(text: str, title: str | None, date: Month | None) -> tuple[str | None, Month | None]:
+def _month(body: str, title: str | None, date: str | None) -> tuple[str | None, str | None]:
     """The document's month, and that against which months without a year are resolved."""
-    body = text[:60_000]
     every = [as_heading(p) if _in_heading(body, p) else p for p in _by_line(body)]
     own = [p for p in every if not _compared(body, p)]
-    before = shift(_key(*date), -1) if date else None
-    titled = _titled(title, date, before)
+    titled = _titled(title or "", date)
     if titled is not None:
-        return titled, _published(titled)
+        return titled, titled
     named = list(filter(_names_month, own))
-    months = Counter(_key(p.year, p.month) for p in named if p.year is not None)
-    if date is not None and before is not None:
+    months = Counter(_key(p) for p in named if p.year is not None)
+    if date is not None:
         bare = {p.month for p in named if p.year is None}
-        return _published_month(body, own, months, bare, date), _published(before)
-    return _undated_month(every, months)
-
-
-def _undated_month(every: list[Period], months: Counter[str]) -> tuple[str | None, Month | None]:
-    """Of a text without a date the last month named; one that is mentioned a single time may be an outlook."""
-    if months:
+        return _published_month(body, own, months, bare, date), shift(date, -1)
+    if months:  # the last one named; one that is mentioned a single time may be an outlook
         last = max(filter(lambda month: months[month] > 1, months), default=next(iter(months)))
-        return last, _published(last)
-    years = [p.year for p in every if p.year is not None]
-    return None, (max(years), 12) if years else None
+        return last, last
+    return None, max((f"{p.year}-12" for p in every if p.year is not None), default=None)
 
 
 def _names_month(p: Period) -> bool:
     return p.kind == "month" or (p.kind == "date" and p.ends_month)
 
 
-def _key(year: int, month: int) -> str:
-    return f"{year:04d}-{month:02d}"
+def _key(p: Period) -> str:
+    return f"{p.year:04d}-{p.month:02d}"
 
 
-def _published_month(body: str, own: list[Period], months: Counter[str], bare: set[int], date: Month) -> str | None:
+def _published_month(body: str, own: list[Period], months: Counter[str], bare: set[int], date: str) -> str | None:
     """Of a text whose date is known: the month before it, unless it names other months or is on another span.
 
     `months` are those named with their year, `bare` those without.
     """
-    before = shift(_key(*date), -1)
+    before = shift(date, -1)
     if months[before] or int(before[5:]) in bare:
         return before
     if not (months or bare) and _of_another_span(body, own, before[:4]):
@@ -229,9 +222,9 @@ def _of_another_span(body: str, own: list[Period], year: str) -> bool:
     )
 
 
-def _of_a_day(body: str, own: list[Period], date: Month) -> bool:
+def _of_a_day(body: str, own: list[Period], date: str) -> bool:
     """An announcement that tells of a day in the month of its publication and speaks of no month."""
-    days = [p.start for p in own if p.kind == "date" and (p.year, p.month) == date]
+    days = [p.start for p in own if p.kind == "date" and p.year is not None and _key(p) == date]
     told = any(at > 200 or _STANDS_AT.search(body, max(0, at - 12), at) for at in days)
     return told and _OF_MONTHS.search(body) is None
 
@@ -251,15 +244,13 @@ def _compared(text: str, p: Period) -> bool:
     )
 
 
-def _titled(title: str | None, date: Month | None, before: str | None) -> str | None:
+def _titled(title: str, date: str | None) -> str | None:
     """The month in the title, when it is one month and no later than publication."""
-    spans = [p for p in periods(title or "") if p.kind in ("month", "date") and not _compared(title or "", p)]
-    resolved = [resolve(p, _published(before)) for p in spans]
-    keys = {_key(p.year, p.month) for p in resolved if p.year is not None and _names_month(p)}
-    if len(keys) != 1:
-        return None
-    key = keys.pop()
-    return key if date is None or before is None or shift(before, -4) <= key <= _key(*date) else None
+    spans = [p for p in periods(title) if p.kind in ("month", "date") and not _compared(title, p)]
+    resolved = [resolve(p, _reference(date and shift(date, -1))) for p in spans]
+    keys = {_key(p) for p in resolved if p.year is not None and _names_month(p)}
+    key = keys.pop() if len(keys) == 1 else None
+    return key if date is None or key is None or shift(date, -5) <= key <= date else None
 
 
 def _in_heading(text: str, p: Period) -> bool:

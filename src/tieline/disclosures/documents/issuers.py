@@ -7,21 +7,19 @@ that is not listed here is still read; its figures carry the issuer that the cal
 from __future__ import annotations
 
 import re
-import tomllib
+from collections import Counter
 from functools import lru_cache
-from importlib import resources
 
-NAMES: dict[str, list[str]] = tomllib.loads(
-    (resources.files("tieline.disclosures") / "data" / "issuers.toml").read_text("utf-8")
-)
+from tieline.disclosures.data import shipped_toml
+from tieline.disclosures.lexicon.words import phrases
+
+NAMES = shipped_toml("issuers.toml", dict[str, list[str]])
 """Ticker -> names."""
 _TICKER = {name: ticker for ticker, names in NAMES.items() for name in names}
 _PATTERN = re.compile(
     r"(?<![A-Za-z])(?:" + "|".join(sorted(map(re.escape, _TICKER), key=len, reverse=True)) + r")(?![a-z])"
 )
-_LISTED = re.compile(
-    r"\((?:NASDAQ|Nasdaq|NYSE(?: American)?|TSXV?|TSX-V|LSE|AIM|ASX|OTC\w*|ARCA)[^):]{0,20}:\s*(?P<ticker>[A-Z]{2,5})\b"
-)
+_LISTED = re.compile(rf"\((?:{phrases('exchanges').pattern})[^):]{{0,20}}:\s*(?P<ticker>[A-Z]{{2,5}})\b")
 
 _HEADING = re.compile(
     r"(?m)^[ \t]*(?:\d{1,2}[.)]|[#*-]+)?[ \t]*(?P<name>[A-Z][\w.&' -]{2,40}?) ?"
@@ -57,10 +55,5 @@ def main_issuer(text: str, title: str | None) -> str | None:
     listed = _LISTED.search(text[:8000])
     if listed is not None and len(titled) < 2:
         return listed["ticker"]
-    counts: dict[str, int] = {}
-    for _, ticker in mentions(text[:60_000]):
-        counts[ticker] = counts.get(ticker, 0) + 1
-    if not counts:
-        return None
-    best = max(counts, key=lambda t: counts[t])
-    return best if counts[best] * 2 > sum(counts.values()) else None
+    counts = Counter(ticker for _, ticker in mentions(text[:60_000]))
+    return next((ticker for ticker, times in counts.items() if times * 2 > counts.total()), None)

@@ -13,21 +13,18 @@ from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from tieline.disclosures.lexicon.words import words_of
+
 MAX_COLUMNS = 60
 """Of a table of figures with its spacers; a filing's widest have some 40."""
 MAX_PIECES = 200_000
 """Pieces of text and breaks read of a page; a filing of 6 MB has some 60,000."""
 MAX_HEAD = 4
 """Rows of a head."""
-_BLOCKS = {
-    "p", "div", "li", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "section", "article", "header", "blockquote",
-    "pre", "table", "tr", "td", "th", "thead", "tbody", "tfoot", "dl", "dt", "dd", "main", "figure", "figcaption",
-    "address",
-}  # fmt: skip
-_DROPPED = [
-    "script", "style", "noscript", "template", "svg", "iframe", "nav", "footer", "form", "button", "select", "aside",
-    "s", "del", "strike",
-]  # fmt: skip
+_BLOCKS = words_of("""
+p div li ul ol h1 h2 h3 h4 h5 h6 section article header blockquote pre table tr td th thead tbody tfoot dl dt dd main
+figure figcaption address""")
+_DROPPED = [*words_of("script style noscript template svg iframe nav footer form button select aside s del strike")]
 """What a reader of the page does not see, and what is struck out."""
 _HIDDEN = 'body [hidden], body [style*="display:none"], body [style*="display: none"]'
 _ROW = 1200

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tieline.disclosures.documents.context import is_dateline
 from tieline.disclosures.finding import Finding
-from tieline.disclosures.lexicon.periods import Period, periods
+from tieline.disclosures.lexicon.periods import Period, periods, without
 from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.naming import classify
 from tieline.disclosures.rules.vocabulary import (
@@ -248,9 +248,3 @@ def _heading_bars(words: str, dated: Sequence[Period], title: bool, frame: Frame
 
 def undated(line: str, dated: Sequence[Period]) -> str:
     return re.sub(r"20\d\d|(?<=[^\W\d_])\s?\d\b|\(\d\)", "", without(line, dated))
-
-
-def without(line: str, dated: Sequence[Period]) -> str:
-    for p in reversed(dated):
-        line = line[: p.start] + line[p.end :]
-    return line

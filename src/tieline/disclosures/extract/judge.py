@@ -12,14 +12,14 @@ from datetime import datetime
 
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
 from tieline.disclosures.documents.context import Context
-from tieline.disclosures.extract.headings import HEAD, SPAN, heading_over, undated, without
+from tieline.disclosures.extract.headings import HEAD, SPAN, heading_over, undated
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.fact import Candidate, Fact, Licence
 from tieline.disclosures.facts.fields import SIGNED, unit_of
 from tieline.disclosures.facts.licences import closures, confirmed_by, implausible
 from tieline.disclosures.facts.periods import window
 from tieline.disclosures.finding import WEAK, Finding
-from tieline.disclosures.lexicon.periods import periods
+from tieline.disclosures.lexicon.periods import periods, without
 from tieline.disclosures.lexicon.words import phrases, words_of
 from tieline.disclosures.rules.naming import clean, stray_words
 from tieline.disclosures.rules.vocabulary import POISON, names_somebody, strange

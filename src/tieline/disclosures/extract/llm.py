@@ -21,7 +21,7 @@ from tieline.disclosures.facts.fact import Candidate, DocumentReading, Fact
 from tieline.disclosures.facts.fields import FIELDS, unit_of
 from tieline.disclosures.finding import convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities, style_of
-from tieline.disclosures.lexicon.periods import periods
+from tieline.disclosures.lexicon.periods import periods, without
 from tieline.disclosures.rules.vocabulary import NOT_DONE, POISON
 from tieline.intake import read
 
@@ -119,8 +119,7 @@ def _plain(reading: DocumentReading, fact: Fact) -> bool:
     before = re.split(r"\n|\. ", reading.text[:start])[-1]
     sentence = before + reading.text[start:end] + re.split(r"\n|\. ", reading.text[end:], maxsplit=1)[0]
     named = periods(sentence)
-    for p in reversed(named):
-        sentence = sentence[: p.start] + sentence[p.end :]
+    sentence = without(sentence, named)
     if POISON.search(sentence) or NOT_DONE.search(sentence):
         return False
     months = {p.month for p in named if p.kind in ("month", "date")}

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
+from tieline.disclosures.facts.periods import days
 from tieline.disclosures.finding import Finding
-from tieline.disclosures.lexicon.periods import days_in
 
 Group = list[Finding]
 """Every finding of one issuer and period."""
@@ -118,7 +118,7 @@ def _balanced(group: Group, notes: list[str]) -> Group:
 def _gives(daily: Finding, totals: list[Decimal]) -> bool:
     if len(daily.period) != 7:
         return False
-    return any(abs(t - daily.value * days_in(daily.period)) <= t * Decimal("0.06") for t in totals)
+    return any(abs(t - daily.value * days(daily.period)) <= t * Decimal("0.06") for t in totals)
 
 
 def _without_blocks(group: Group, notes: list[str]) -> Group:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import calendar
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -104,6 +105,13 @@ _NAMED_QUARTER = re.compile(
 def periods(text: str, start: int = 0, end: int | None = None) -> list[Period]:
     """Every period expression in text[start:end], in order, not overlapping."""
     return list(_periods(text, start, len(text) if end is None else end))
+
+
+def without(line: str, dated: Sequence[Period]) -> str:
+    """A line without its period expressions."""
+    for p in reversed(dated):
+        line = line[: p.start] + line[p.end :]
+    return line
 
 
 @lru_cache(maxsize=1024)
@@ -258,8 +266,3 @@ def shift_quarters(key: str, quarters: int) -> str:
     """`2024Q1` shifted by whole quarters."""
     total = int(key[:4]) * 4 + int(key[5]) - 1 + quarters
     return f"{total // 4:04d}Q{total % 4 + 1}"
-
-
-def days_in(key: str) -> int:
-    """Days of a calendar month given as YYYY-MM."""
-    return calendar.monthrange(int(key[:4]), int(key[5:7]))[1]

@@ -38,6 +38,9 @@ _FOOT = re.compile(
     r"(?<=[^\W\d_)])\d{1,2}(?:,\d{1,2})*(?=$|\s|\()|(?<=[\w)])\s*\[\d{1,2}\]|\s+\d(?:\s?,\s?\d)*$|\(\d{1,2}\)|[*†‡]+"
 )
 _KEEP = re.compile(r"\b(?:s\d\d|m\d\d|q\d|h\d{2,3}|cy\d+|fy\d+)\b", re.IGNORECASE)
+"""Names whose digits are no note's; hidden while the notes' are taken out."""
+_HIDDEN = {ord("0") + digit: 0xE000 + digit for digit in range(10)}
+_SHOWN = {hidden: digit for digit, hidden in _HIDDEN.items()}
 _TOTAL = re.compile(
     r"\b(?:total|combined|consolidated|company|group|overall|fleet|portfolio|gesamt|totale?s?)\b|总|總|合计",
     re.IGNORECASE,
@@ -48,12 +51,8 @@ _SITE = re.compile(r"\s[-:]\s+(?P<tail>[^-:]+)$")
 def clean(label: str) -> str:
     """A label without footnote marks, bullets and bars."""
     label = re.sub(r"\s+", " ", label.strip(" \n|:：-–*·.>"))
-    words = _KEEP.sub(
-        lambda m: m[0].replace(m[0], "".join(chr(ord(c) + 0xE000) if c.isdigit() else c for c in m[0])), label
-    )
-    words = _FOOT.sub("", words)
-    words = _FOOT.sub("", words)
-    return re.sub(r"[\ue000-\ue0ff]", lambda m: chr(ord(m[0]) - 0xE000), words).strip(" |:：-*")
+    kept = _KEEP.sub(lambda m: m[0].translate(_HIDDEN), label)
+    return _FOOT.sub("", _FOOT.sub("", kept)).translate(_SHOWN).strip(" |:：-*")
 
 
 def unit_in(label: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tieline.disclosures.lexicon.periods import periods
+from tieline.disclosures.lexicon.periods import periods, without
 from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.wordlists import COLUMNS, HEADING, OPENERS, PREFACE, STARTERS
 
@@ -99,7 +99,7 @@ def names_own(text: str, names: dict[str, bool]) -> bool:
 DATELINE = re.compile(
     r"\A\W*[A-Z][A-Za-z .'&-]{1,40},[^\n]{0,90}?20\d\d\)?(?:[^-–—\n]{0,50}[-–—]{1,2}\s|[:.]? (?=[A-Z]))|\A[^.]{0,60}(?:\.,[^.]{0,40})?20\d\d\)?[^-–—]{0,40}[-–—]{1,2}\s"
 )
-EXCHANGE = re.compile(r"\((?:NASDAQ|Nasdaq|NYSE|TSX|LSE|AIM|ASX|OTC|FSE|CBOE|Cboe)[^()\n]{0,60}\)")
+EXCHANGE = re.compile(rf"\((?:{phrases('exchanges').pattern})[^()\n]{{0,60}}\)")
 _LISTING = re.compile(r"\([^()]{0,80}[:“\"][^()]{0,80}\)")
 
 
@@ -140,10 +140,7 @@ def bars(heading: str, names: dict[str, bool], known: frozenset[str] = HEADING) 
 def is_title(line: str, names: dict[str, bool]) -> bool:
     """Is a line the issuer's own title: its name and the time of the report, and no word of doubt or of others?"""
     dated = periods(line)
-    bare = line
-    for p in reversed(dated):
-        bare = bare[: p.start] + bare[p.end :]
-    bare = EXCHANGE.sub(" ", bare)
+    bare = EXCHANGE.sub(" ", without(line, dated))
     own = bool(dated) and names_own(line, names) and not line.rstrip().endswith(":")
     return own and _NO_TITLE.search(bare) is None and _OTHERS.search(bare) is None
 
