@@ -196,6 +196,7 @@ def split(
     """Facts and candidates of one document. `known`: the book's claims on the issuer, as second voice and for what is
     plausible."""
     proven = [fact for c, fact in pairs if c.licensed]
+    ahead = _ahead([fact for _, fact in pairs], ctx)
     voices = None
     if not own_words:
         voices = closures(proven, text) | _confirmed([fact for _, fact in pairs], known)
@@ -208,6 +209,7 @@ def split(
             _impossible(fact, [f for f in beside if f is not fact], chain)
             or _not_over(fact, ctx)
             or _of_which_year(text, fact)
+            or (ahead if "Q" in fact.period else None)
             or (None if c.licensed else lacking(text, c, frame, ctx.language))
             or _unheard(fact, voices)
         )
@@ -233,6 +235,14 @@ def _not_over(fact: Fact, ctx: Context) -> Lack | None:
     dates = _told_on(ctx)
     over = dates is None or not fact.period or window(fact.period)[1] <= dates
     return None if over else ("period", f"{fact.period} was not over on {ctx.published}")
+
+
+def _ahead(facts: Iterable[Fact], ctx: Context) -> Lack | None:
+    """Is a quarter told as done that was not over? Then the issuer's quarters are not the calendar's."""
+    flows = [fact for fact in facts if fact.field in _FLOWS and "Q" in fact.period]
+    if not any(_not_over(fact, ctx) for fact in flows):
+        return None
+    return "window", "the issuer's quarters may not be the calendar's: one is told as done that was not over"
 
 
 _OWN_YEAR = phrases("own_year")

@@ -77,11 +77,17 @@ def _holds(c: Finding, totals: set[Decimal], smallest: Decimal) -> bool:
 
 
 def _bare(group: Group, averages: list[Decimal], notes: list[str]) -> Group:
-    """A bare `hash rate` beside a lower average is the rated one; alone it could be either and stays empty."""
-    rated = [c for c in group if averages and c.value >= averages[-1]]
-    says = "the text does not say whether rated or average, left empty"
-    notes += [f"{c.period} hashrate {c.printed} EH/s: {says}" for c in group if c not in rated]
-    return [_as(c, "deployed_ehs") for c in rated]
+    """A bare `hash rate` beside a lower average is the rated one; alone it could be either, and a person may say."""
+    says = "the text does not say whether rated or average"
+    out: Group = []
+    for c in group:
+        rated = _as(c, "deployed_ehs")
+        if not averages:
+            notes.append(f"{c.period} hashrate {c.printed} EH/s: {says}")
+            out += [replace(rated, licensed=False, lacks=("assertion", says))] if c.dated else []
+        elif c.value >= averages[-1]:
+            out.append(rated)
+    return out
 
 
 def _rated(c: Finding, rated: bool, averages: list[Decimal]) -> Finding | None:

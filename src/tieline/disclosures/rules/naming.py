@@ -48,6 +48,14 @@ _TOTAL = re.compile(
 _SITE = re.compile(r"\s[-:]\s+(?P<tail>[^-:]+)$")
 
 
+_SITE_FIRST = re.compile(r"(?P<head>[A-Z][^-–:|]{2,40}?)\s+[-–]\s+(?P<label>[a-z].*)")
+_KNOWN = COLUMNS | _NO_SITE
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", text.lower())
+
+
 def clean(label: str) -> str:
     """A label without footnote marks, bullets and bars."""
     label = re.sub(r"\s+", " ", label.strip(" \n|:：-–*·.>"))
@@ -116,6 +124,9 @@ def _scope(text: str, name: str) -> str | None:
     """The site or segment that a row is limited to; None for a total."""
     if name in ("hosted_btc_customers", "jv_share_btc", "btc_equivalent_not_coins") or _TOTAL.match(text):
         return None
+    first = _SITE_FIRST.match(text)
+    if first is not None and classify(first["label"]) is not None and not _KNOWN.issuperset(_words(first["head"])):
+        return first["head"].strip()
     tail = _SITE.search(text)
     if tail is not None:
         named = tail["tail"].strip()

@@ -20,6 +20,9 @@ FIRM = re.compile(rf"\b[A-Z][a-z]+ (?:[A-Z][A-Za-z]+ )*(?:{phrases('firms_alone'
 _DISOWNED, _REFERS, _AS_IT_IS = phrases("disowned"), phrases("refers"), phrases("as_it_is")
 _BACK, _OTHERWISE = phrases("back"), phrases("otherwise")
 _NO_TITLE, _OTHERS, _NOTHING_NEW = phrases("no_title"), phrases("others"), phrases("nothing_new")
+_OF_WHAT = re.compile(
+    r"\b(?:statements?|figures?|numbers?|amounts|tables?|metrics|results|data(?! cent)|bitcoins?|btc)\b", re.IGNORECASE
+)
 _BRACKETS = re.compile(r"\([^()]*\)?")
 """Beside the issuer's own name: where it is listed, and what it calls itself."""
 _ADDRESS = re.compile(r"\S*(?:\d|@|www\.|https?:|\.com\b)\S*")
@@ -41,9 +44,19 @@ def disowned(text: str) -> str | None:
         end = min(len(text), m.end() + 300)
         sentence = re.split(r"\n|[.!?]\s", text[start:end], maxsplit=1)[0]
         plain = _AS_IT_IS.search(sentence) if m.re is _REFERS else re.search(r"\d[\d,.]* ?(?:BTC|bitcoin)", sentence)
-        if not plain and not LEGAL.search(text, start, end):
+        if not plain and not LEGAL.search(text, start, end) and not _of_statements(text, start, sentence):
             return text[max(start, m.start() - 30) : m.end() + 30].strip()
     return None
+
+
+def _of_statements(text: str, start: int, sentence: str) -> bool:
+    """Is a sentence one on forward-looking statements, which it means by `they`: the legal words stand before it, and
+    neither it nor those since speak of figures?"""
+    before = text[max(0, start - 1500) : start]
+    said = _OF_WHAT.findall(before[before.rfind("\n") + 1 :])
+    of_figures = any(not word.lower().startswith("statement") for word in _OF_WHAT.findall(sentence))
+    legal = LEGAL.search(before) is not None and bool(said)
+    return legal and said[-1].lower().startswith("statement") and not of_figures
 
 
 def qualifies(sentence: str) -> bool:
@@ -112,7 +125,7 @@ def names_somebody(sentence: str, names: dict[str, bool]) -> bool:
     sentence = _LISTING.sub(" ", DATELINE.sub("", sentence))
     for name, own in names.items():
         sentence = sentence.replace(name, " ") if own else sentence
-    first = re.match(r"\W*([A-Z][a-z-]+) (?=[a-z(])", sentence)
+    first = re.match(r"\W*([A-Z][a-z-]+) (?=[a-z(\d$~])", sentence)
     if first is not None and (first[1].lower() in STARTERS or _DONE.fullmatch(first[1])):
         sentence = sentence[first.end() :]
     words = re.findall(r"(?<![\w.])[A-Z][\w'’&.-]*[a-z][\w'’&-]*", sentence)

@@ -58,10 +58,10 @@ _STANDS = frozenset(
 )
 _AFTER = re.compile(
     r" (?:(?!and\b|while\b|compared|versus\b|vs\b|from\b|to\b|with\b|up\b|down\b|over\b|than\b)[a-z'./-]+ ){0,5}?"
-    r"(?P<how>in|during|for|throughout|as of|as at|at|on|by|of|ended|through|until|at the end of|for the month of|in the month of|at the close of) (?P<p>@[a-z])"
+    r"(?P<how>in|during|for|throughout|as of|as at|at|on|by|of|ended|through|until|at the end of|for the month of|in the month of|at the close of) (?:the )?(?P<p>@[a-z])"
 )
 _WITHIN = re.compile(
-    r"(?: or bitcoin equivalents?(?: \( together , btc \))?)?(?: (?:in|during|for|as of|at|at the end of|on) (?:the month of )?@[meq])? ?"
+    r"(?: or bitcoin equivalents?(?: \( together , btc \))?)?(?: (?:in|during|for|as of|at|at the end of|on) (?:the )?(?:month of )?@[meq])? ?"
 )
 _RATE = re.compile(
     r"(?:per (?!day|kwh|bitcoin|btc|coin)|a (?:month|year|week)|higher|lower|more|less|fewer|above|below|each (?!day))"
@@ -217,6 +217,8 @@ class _Sentence:
             return None
         value = convert(rule.field, q, None)
         field = _named_for(rule, key)
+        if field == "avg_operating_ehs" and "Q" in key and "@q" not in self.tpl.shapes:
+            return None  # an average hashrate of a quarter that the sentence does not name may be its last month's
         if field is None or isinstance(value, str) or (self.ctx.other_dollars and q.unit == "USD"):
             return None  # or whose dollars is not said
         about = not _APPROXIMATE.isdisjoint(t.shape for t in self.tpl.tokens[max(0, i - 3) : i])
@@ -358,8 +360,8 @@ class _Sentence:
 
 def _named_for(rule: SentenceRule, key: str) -> str | None:
     """The field of a row's figure for such a period; None where a figure of its kind has no such period."""
-    if len(key) not in _SPANS[rule.kind] or (rule.kind == "mean" and "Q" in key and rule.field.endswith("_ehs")):
-        return None  # an average hashrate of a quarter is no month's
+    if len(key) not in _SPANS[rule.kind]:
+        return None
     return _ON_A_DAY.get(rule.field) if len(key) == 10 and rule.kind == "flow" else rule.field
 
 

@@ -46,6 +46,8 @@ _LAST_YEAR = re.compile(
     r"\bLast year,? (?:the company|[A-Z][\w ]{1,30}?) (?:mined|produced|earned|sold)\b[^.;\d]{0,12}\Z"
 )
 _FOR_THE_YEAR = re.compile(r",? (?:for|in|during) the (?:full |calendar )?year\b(?! ended)", re.IGNORECASE)
+_TOLD_AGAIN = re.compile(r"\s*\[\s*")
+"""Between a sum and the same in dollars: `£3.85 million [$4.81 million]`."""
 _NO_FIGURES = ("span", "week", "year")
 """Kinds of period that date no figure."""
 
@@ -89,6 +91,8 @@ class Dated:
     def period(self, i: int) -> str | None:
         """The month, quarter or date of the number of mention i; None where it dates no figure."""
         text, m = self.text, self.mentions[i]
+        if i and m.q.unit == "USD" and _TOLD_AGAIN.fullmatch(text, self.mentions[i - 1].q.end, m.q.start):
+            return self.period(i - 1)
         if (labelled := self._labelled(m)) is not None:
             return key_of(labelled, self.ctx)
         following = self.mentions[i + 1].q.start if i + 1 < len(self.mentions) else self.end

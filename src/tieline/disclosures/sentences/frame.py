@@ -52,6 +52,8 @@ INTRODUCES = re.compile(
 _QUARTER = re.compile(
     r"\bquarter|\bQ[1-4]\b|\b(?:three|six|nine|twelve) months\b|\bfull[- ]year\b|\bfiscal (?:year|20)", re.IGNORECASE
 )
+_TITLES = 3
+"""Lines of which one may be the title, behind `Exhibit 99.1` or the issuer's name."""
 _ZONE = 700
 """The first paragraphs: a title, a dateline and what the text is about."""
 
@@ -79,7 +81,8 @@ def frame_of(text: str, title: str | None, ctx: Context, issuer: str | None) -> 
 
 
 def _quarter(text: str, title: str | None, ctx: Context) -> str | None:
-    for zone in (title or "", text.split("\n", 1)[0]):
+    lines = [line for line in text[:_ZONE].split("\n") if line.strip()]
+    for zone in (title or "", *lines[:_TITLES]):
         zone = first_sentence(zone)
         keys = {key_of(p, ctx) for p in _own(zone) if p.kind == "quarter"}
         if len(keys) == 1 and not re.search(

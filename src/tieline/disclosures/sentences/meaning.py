@@ -59,19 +59,25 @@ def _field(text: str, start: int, end: int, mentions: list[Mention], i: int) -> 
     m, coins = mentions[i], mentions[i].q.unit == "BTC"
     if _of_another(m) or (coins and _NOW.search(text, start, m.q.start)):
         return None
+    m.compared = (_again(m, mentions[:i]) or m).compared
     row = _row(m, text[start:end], mentions[:i])
     alike = [o for o in mentions[:i] if o.q.unit == m.q.unit]
     stem = _same_thing(text, start, m, alike, row)
     if stem is not None:
         return stem
-    if coins and mentions[:i] and mentions[i - 1].field == "sold_share_pct" and _OR_IN_COINS.search(m.left):
-        return "btc_sold"  # `sold 71% of production, or 134 BTC`
+    if coins and _is_share_in_coins(m, mentions[:i]):
+        return "btc_sold"
     gap = text[alike[-1].q.end : m.q.start] if alike else "."
     if _AGAIN.fullmatch(gap) and not w.PER_DAY.search(m.right[:24]):
         return None  # the same told again
     if row is not None or not coins:
         return row or _machine(m)
     return None if PART.search(m.left) else _coins(m, text[start : m.q.start])
+
+
+def _is_share_in_coins(m: Mention, earlier: list[Mention]) -> bool:
+    """`sold 71% of production, or 134 BTC`."""
+    return bool(earlier) and earlier[-1].field == "sold_share_pct" and _OR_IN_COINS.search(m.left) is not None
 
 
 def _same_thing(text: str, start: int, m: Mention, alike: list[Mention], row: str | None) -> str | None:
@@ -119,10 +125,15 @@ def _row(m: Mention, sentence: str, earlier: list[Mention]) -> str | None:
     return "receivable_kusd" if receivable and w.VALUE.search(left) else field
 
 
-def _left_of(m: Mention, earlier: list[Mention]) -> str:
-    """`£3.85 million [$4.81 million]`: the words of the first are the second's."""
+def _again(m: Mention, earlier: list[Mention]) -> Mention | None:
+    """`£3.85 million [$4.81 million]`: the sum that this one tells again, whose words and time are its own."""
     again = earlier and earlier[-1].q.unit == "other money" and re.fullmatch(r"\s*[\[(]\s*", m.left)
-    return earlier[-1].left if again else m.left
+    return earlier[-1] if again else None
+
+
+def _left_of(m: Mention, earlier: list[Mention]) -> str:
+    again = _again(m, earlier)
+    return m.left if again is None else again.left
 
 
 def _machine(m: Mention) -> str | None:

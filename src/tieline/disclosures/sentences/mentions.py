@@ -41,7 +41,7 @@ _COINS_BEHIND = re.compile(
     re.IGNORECASE,
 )
 _COINS_BEFORE = re.compile(
-    r"\b(?:bitcoins?|btc)\b[^.;]{0,60}(?:\b(?:of|was|were|to|at|from|averaged|totaled|reached|mined|produced|sold|held|day|with)|:)\s*(?:approximately |about )?$",
+    r"\b(?:bitcoins?|btc)\b(?:[^.;]|\.(?=\d)){0,60}(?:\b(?:of|was|were|to|at|from|averaged|totaled|reached|mined|produced|sold|held|day|with)|:)\s*(?:approximately |about )?$",
     re.IGNORECASE,
 )
 

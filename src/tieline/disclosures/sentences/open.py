@@ -92,7 +92,7 @@ def _claim(text: str, m: Mention, ctx: Context) -> Finding | None:
     name = m.field
     if _is_never(name, m.period):
         return None
-    if "Q" in m.period and (name.endswith("_ehs") or (name in BALANCES and not m.dated)):
+    if "Q" in m.period and (name in BALANCES or (name.endswith("_ehs") and name != "avg_operating_ehs")):
         m.period = f"{m.period[:4]}-{int(m.period[5]) * 3:02d}"
     if ctx.other_dollars and m.q.unit == "USD" and "US" not in text[max(0, m.q.start - 3) : m.q.end]:
         return None  # another country's dollars
@@ -103,6 +103,7 @@ def _claim(text: str, m: Mention, ctx: Context) -> Finding | None:
     whole = name == "revenue_usd" and OF_MINING.search(m.clause) is None  # of what business is not said
     strength = MEDIUM if name == "hashrate_unnamed" or whole else STRONG
     finding = Finding(name, value, m.period, start, end, m.q.printed, f"open:{name}", strength, at=m.q.start)
+    finding.dated = m.dated
     finding.holds_parts = bool(PART.search(m.right + text[m.q.end : m.q.end + 90].split(". ")[0]))
     finding.approximate = bool(_APPROX.search(text[max(0, m.q.start - 24) : m.q.start].rstrip()))
     return finding
@@ -117,7 +118,7 @@ def _is_never(field: str, period: str) -> bool:
     length = len(period)
     if length == 4:
         return field not in _OF_YEARS
-    return field in _OF_NO_DAY if length == 10 else "Q" in period and field == "avg_operating_ehs"
+    return length == 10 and field in _OF_NO_DAY
 
 
 _ALL = re.compile(r"\bsold (?:all|the whole|everything)\b[^.;]{0,20}$", re.IGNORECASE)

@@ -12,6 +12,7 @@ from tieline.disclosures.documents.context import Context, is_dateline, key_of
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.rules.vocabulary import (
     COMPANY,
+    EXCHANGE,
     FIRM,
     NOT_DONE,
     NOT_OWN,
@@ -87,9 +88,7 @@ class Passage:
         spans = periods(line)
         if is_dateline(line.strip(), spans) or UNAUDITED.fullmatch(line):
             return
-        if (year := _YEAR.fullmatch(line)) is not None and not (self._bare_month and year["bare"]):
-            self.section = self.month = year["whole"]  # a bare year's figures are of no month that is known
-            self.barred = self.barred and year["whole"] is None
+        if self._is_year(line):
             return
         self._bare_month = bool(spans) and not undated(line).strip()
         self._headings += 1
@@ -103,6 +102,15 @@ class Passage:
         if len(keys) == 1 and not other:
             self.section = keys.pop()
         self.month = self.section
+
+    def _is_year(self, line: str) -> bool:
+        """Take in a heading that is a year, unless it ends the name of a month that stands over it."""
+        year = _YEAR.fullmatch(line)
+        if year is None or (self._bare_month and year["bare"]):
+            return False
+        self.section = self.month = year["whole"]  # a bare year's figures are of no month that is known
+        self.barred = self.barred and year["whole"] is None
+        return True
 
     def speaks_of(self, sentence: str) -> None:
         """A sentence may bar what follows it or introduce the report; whom it names is who the next one may mean."""
@@ -121,7 +129,7 @@ class Passage:
         company = not own and (COMPANY.search(sentence) or FIRM.search(sentence)) is not None
         officer = (own or _WE.search(sentence)) and _OFFICE.search(sentence)
         somebody = company or (names_somebody(sentence, self.names) and not officer)
-        if somebody or NOT_OWN.search(_NOBODY.sub(" ", sentence)):
+        if somebody or NOT_OWN.search(_NOBODY.sub(" ", EXCHANGE.sub(" ", sentence))):
             self.antecedent = False
         elif own or _WE.search(sentence) or ITSELF.search(sentence):
             self.antecedent = True

@@ -27,6 +27,7 @@ _UNIT = {
     None: "#x",
 }
 _WORD = re.compile(r"[^\W\d_]+(?:['’&./-][^\W\d_]+)*|'s\b|\S")
+_POINT = re.compile(r"\s*(?P<mark>\d{1,2}[.)]) +(?=[A-Z])")
 ITSELF = re.compile(r"\b[Tt]he (?:Company|Group|Corporation)\b")
 """By its capital the issuer itself, as its releases define it."""
 
@@ -67,6 +68,7 @@ def template(text: str, start: int, end: int, style: str, names: dict[str, bool]
         sequence.extend(new)
         taken.extend((t.start, t.end) for t in new)
 
+    add(_point(text, start, end))
     add(Token(_shape(p), p.start, p.end, period=p) for p in periods(text, start, end))
     for name, own in names.items():
         pattern = re.compile(rf"(?<![A-Za-z]){re.escape(name)}(?![a-z])")
@@ -89,6 +91,13 @@ def template(text: str, start: int, end: int, style: str, names: dict[str, bool]
         where[position] = i
         position += len(token.shape) + 1
     return Template(tuple(sequence), " ".join(t.shape for t in sequence), where)
+
+
+def _point(text: str, start: int, end: int) -> list[Token]:
+    """The number of a list's point at the beginning of a line, which stands for a dash."""
+    point = _POINT.match(text, start, end)
+    begins = not text[text.rfind("\n", 0, start) + 1 : start].strip()
+    return [Token("-", *point.span("mark"))] if point is not None and begins else []
 
 
 def _within(span: tuple[int, int], taken: list[tuple[int, int]]) -> bool:

@@ -18,7 +18,7 @@ from tieline.disclosures.rules.naming import classify, earlier, period_in
 from tieline.disclosures.tables.cells import CHANGE
 
 _PAIR = re.compile(
-    r"(?m)(?:^|(?<=[.;][ \t])(?<!Avg\.[ \t])(?<!avg\.[ \t])(?<!AVG\.[ \t]))[ \t>*-]*"
+    r"(?m)(?:^|(?<=[.;][ \t])(?<!Avg\.[ \t])(?<!avg\.[ \t])(?<!AVG\.[ \t]))[ \t>*-]*(?:\d{1,2}[.)][ \t]+(?=[A-Z]))?"
     r"(?P<label>[^\n|:：;]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])"
 )
 _FIRST_PERIOD = re.compile(r"[ \t]*[(\[][ \t]*(?P<when>[^()\[\]:：\n]{3,24}?[ \t]*[:：=])[ \t]*")
