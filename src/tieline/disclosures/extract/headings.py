@@ -124,9 +124,10 @@ def _lines_above(text: str, at: int) -> Iterator[_LineOver]:
 
 def _proves(line: _LineOver, frame: Frame, c: Finding) -> bool | None:
     """Does a heading prove what stands under it? None where it is a row, or a piece of a label."""
-    if _YEAR.fullmatch(line.words) or _another_company(line.words, frame):
+    own = names_own(line.words, frame.names)
+    if _YEAR.fullmatch(line.words) or (_is_company(line.words) and not own):
         return False
-    if UNAUDITED.fullmatch(line.words) or (_LISTING.fullmatch(line.words) and names_own(line.words, frame.names)):
+    if UNAUDITED.fullmatch(line.words) or (_LISTING.fullmatch(line.words) and own):
         return None  # says nothing of whose
     numbered = re.search(r"\d", line.bare) is not None
     if _heads_columns(line.raw, line.dated):
@@ -154,10 +155,6 @@ _BULLET = re.compile(r"\s*[-•·*] ?[^\W\d_]")
 
 def _is_company(words: str) -> bool:
     return len(words.split()) < 7 and COMPANY.search(words) is not None
-
-
-def _another_company(words: str, frame: Frame) -> bool:
-    return _is_company(words) and not names_own(words, frame.names)
 
 
 _EDGES = " |:*#-•\t"
@@ -204,12 +201,14 @@ def _cell_bars(cell: str, over: bool, frame: Frame) -> bool:
 def _is_of_another(cell: str, period: str) -> bool:
     """Does a column's head name one month or quarter, which is not the period?"""
     dated = [p for p in periods(cell) if p.kind != "year"]
-    return bool(dated) and _is_another(dated[0], period)
-
-
-def _is_another(head: Period, period: str) -> bool:
+    head = dated[0] if dated else None
     of_quarter = "Q" in period
-    if head.kind not in ("month", "date", "quarter") or (head.kind == "quarter") != of_quarter or len(period) < 6:
+    if (
+        head is None
+        or head.kind not in ("month", "date", "quarter")
+        or (head.kind == "quarter") != of_quarter
+        or len(period) < 6
+    ):
         return False
     return head.month != int(period[5:7]) or head.year not in (None, int(period[:4]))
 

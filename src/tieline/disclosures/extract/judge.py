@@ -36,7 +36,6 @@ _DOUBTS: tuple[tuple[Licence, re.Pattern[str], str], ...] = (
 _MONEY = phrases("money")
 _OWN_UNIT = re.compile(r"[ \t|]*(?:BTC|bitcoin|EH|PH|₿)|.*(?:BTC|bitcoins?|EH/s|PH/s)\W*$", re.IGNORECASE)
 Lack = tuple[Licence, str]
-_NO_GRAMMAR: Lack = ("assertion", "only English has a grammar that proves: here every figure is for a person to accept")
 
 
 def license_rows(text: str, claims: Iterable[Finding], frame: Frame, ctx: Context, apart: bool) -> None:
@@ -51,15 +50,20 @@ def license_rows(text: str, claims: Iterable[Finding], frame: Frame, ctx: Contex
 
 
 def _row_lacks(text: str, c: Finding, frame: Frame, ctx: Context, apart: bool) -> Lack | None:
-    if ctx.language != "en":
-        return _NO_GRAMMAR
-    if frame.disowned is not None:
-        return "assertion", f"the text says {frame.disowned!r}"
+    if (why := _proves_nothing(frame, ctx.language)) is not None:
+        return why
     if not c.dated and c.period != frame.period and not c.rule.startswith("statement"):
         return "period", f"neither heading nor title states {c.period}"
     if c.strength == WEAK and not c.rule.startswith("table:label:bare-"):  # those `settle` proves by sums
         return "assertion", f"{c.label!r} could name something else"
     return _label_lacks(c, frame) or _digits_lack(text, c, frame, apart) or _place_lacks(text, c, frame, ctx.style)
+
+
+def _proves_nothing(frame: Frame, language: str) -> Lack | None:
+    """Why no figure of a text is proven."""
+    if language != "en":
+        return "assertion", "only English has a grammar that proves: here every figure is for a person to accept"
+    return None if frame.disowned is None else ("assertion", f"the text says {frame.disowned!r}")
 
 
 def _label_lacks(c: Finding, frame: Frame) -> Lack | None:
@@ -165,10 +169,8 @@ def lacking(text: str, c: Finding, frame: Frame, language: str = "en") -> Lack:
     """The licence that a figure of a sentence lacks most plainly."""
     if c.lacks is not None:
         return c.lacks
-    if language != "en":
-        return _NO_GRAMMAR
-    if frame.disowned is not None:
-        return "assertion", f"the text says {frame.disowned!r}"
+    if (why := _proves_nothing(frame, language)) is not None:
+        return why
     start = max(text.rfind("\n", 0, c.start) + 1, text.rfind(". ", 0, c.start) + 1)
     sentence = re.split(r"\n|\. ", text[start : start + 2000][c.end - start :], maxsplit=1)[0]
     sentence = text[start : c.end] + sentence
@@ -199,7 +201,7 @@ def split(
     ahead = _ahead([fact for _, fact in pairs], ctx)
     voices = None
     if not own_words:
-        voices = closures(proven, text) | _confirmed([fact for _, fact in pairs], known)
+        voices = closures(proven, text) | {(f.period, f.field) for _, f in pairs if confirmed_by(f, known)}
     facts: list[Fact] = []
     candidates: list[Candidate] = []
     chain = shipped_chain()
@@ -218,11 +220,6 @@ def split(
         else:
             candidates.append(Candidate(fact=fact, missing=(missing[0],), why=missing[1]))
     return facts, candidates
-
-
-def _confirmed(facts: Iterable[Fact], known: Sequence[Claim]) -> set[tuple[str, str]]:
-    """Figures that the book states as well."""
-    return {(fact.period, fact.field) for fact in facts if confirmed_by(fact, known)}
 
 
 def _impossible(fact: Fact, beside: Sequence[Fact], chain: Chain) -> Lack | None:

@@ -14,8 +14,8 @@ from tieline.disclosures.lexicon.printed import PRINTED, WORDS, group
 
 _SP = r"[ \t\n]*"
 _MONEY, _SCALES, _UNITS = PRINTED.money, PRINTED.scale, PRINTED.unit
-_BEFORE = group("cur", [group("usd", _MONEY.usd_before), *_MONEY.before])
-_BEHIND = group("aft", [group("usd_aft", _MONEY.usd_behind), *_MONEY.behind])
+_BEFORE = group("cur", [group("usd", _MONEY["usd_before"]), *_MONEY["before"]])
+_BEHIND = group("aft", [group("usd_aft", _MONEY["usd_behind"]), *_MONEY["behind"]])
 _SCALE = (
     rf"(?:{_SP}-?{group('scale', (group(f'e{s.power}', s.printed) for s in _SCALES))}"
     rf"|\s?{group('tight', (group(f't{s.power}', s.tight) for s in _SCALES))}(?![\w/]))"
@@ -151,16 +151,17 @@ def _in_unit(m: re.Match[str], value: Decimal, currency: str | None) -> tuple[De
     return value, unit
 
 
+_DIGITS = {
+    "english": str.maketrans("", "", ","),
+    "european": str.maketrans(",", ".", ".' "),
+    "french": str.maketrans(",", ".", " "),
+}
+
+
 def to_decimal(raw: str, style: str) -> Decimal | None:
     """The digits as a number in the given style; None where the grouping makes no sense."""
-    if style == "english":
-        body = raw.replace(",", "")
-    elif style == "european":
-        body = raw.replace(".", "").replace("'", "").replace(" ", "").replace(",", ".")
-    else:
-        body = raw.replace(" ", "").replace(",", ".")
     try:
-        value = Decimal(body)
+        value = Decimal(raw.translate(_DIGITS[style]))
     except ArithmeticError:
         return None
     return value if value.is_finite() else None

@@ -14,11 +14,10 @@ from functools import lru_cache
 
 from tieline.disclosures.lexicon.printed import PRINTED, WORDS, group
 
-_TIMES = PRINTED.times
-_MONTHS = {name: number for names in _TIMES.months for number, name in enumerate(names.split(), 1) if name != "-"}
-QUARTERS = {word[:4]: number for number, words in enumerate(_TIMES.quarters, 1) for word in words.split()}
+_MONTHS = {name: number for names in PRINTED.months for number, name in enumerate(names.split(), 1) if name != "-"}
+QUARTERS = {word[:4]: number for number, words in enumerate(PRINTED.quarters, 1) for word in words.split()}
 """The numbers of quarters by their first four letters."""
-_ALSO_WORDS = frozenset(_TIMES.also_words.split())
+_ALSO_WORDS = frozenset(PRINTED.also_words.split())
 _PLACES = {
     "YEAR": r"(?:20[1-4]\d)",
     "MONTH": "|".join(sorted(_MONTHS, key=len, reverse=True)),

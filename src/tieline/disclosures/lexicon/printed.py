@@ -14,13 +14,6 @@ Ways = tuple[str, ...]
 """Ways of printing a thing, each a regular expression."""
 
 
-class _Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    usd_before: Ways
-    before: Ways
-    usd_behind: Ways
-    behind: Ways
-
-
 class _Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     power: int
     printed: Ways
@@ -33,12 +26,6 @@ class _Unit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     factor: Decimal = Decimal(1)
 
 
-class _Times(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    months: tuple[str, ...]
-    also_words: str
-    quarters: tuple[str, ...]
-
-
 class _Time(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["quarter", "digits", "either", "day", "named"]
     pattern: str
@@ -46,15 +33,17 @@ class _Time(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Printed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counted: str
+    months: tuple[str, ...]
+    also_words: str
+    quarters: tuple[str, ...]
     per: Ways
     kwh: Ways
     mwh: Ways
     cents: Ways
-    money: _Money
+    money: dict[str, Ways]
     scale: tuple[_Scale, ...]
     unit: tuple[_Unit, ...]
     label_units: dict[str, Ways]
-    times: _Times
     time: tuple[_Time, ...]
     lengths: dict[str, str]
 
