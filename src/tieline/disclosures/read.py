@@ -187,10 +187,6 @@ def _is_heading(text: str, at: int) -> bool:
     return len(line) <= 45 and at - start <= 6 and not re.search(r"\d", line[8:])
 
 
-_TITLE = re.compile(
-    r"(?m)^[^\n|]{0,90}\b(?:announces|reports|provides|releases|publishes)\b[^\n|]{0,100}\b(?:production|operation(?:s|al)?|mining|monthly)\b[^\n|]{0,60}$",
-    re.IGNORECASE,
-)
 _MAIN = ("btc_produced", "btc_held_end", "btc_sold", "avg_operating_ehs", "deployed_ehs")
 
 
@@ -212,7 +208,7 @@ def _several(text: str, claims: list[Finding], ctx: context.Context) -> str | No
 
 def _starts(text: str) -> list[int]:
     """Where a title or a wire's dateline stands, 600 characters or more apart."""
-    titles = {m.start() for m in _TITLE.finditer(text)} | {
+    titles = {m.start() for m in phrases("report").finditer(text)} | {
         text.rfind("\n", 0, m.start()) + 1 for m in phrases("wires").finditer(text)
     }
     starts: list[int] = []

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from tieline.disclosures.documents.page import read_page
 from tieline.disclosures.documents.shapes import set_out
 from tieline.disclosures.facts.fact import Kind
+from tieline.disclosures.lexicon.words import phrases
 
 MAX_BYTES = 8 * 1024 * 1024
 """The largest 10-K exhibits that carry a production table are under 6 MB; a page above this is no release."""
@@ -87,26 +88,15 @@ def normalise(text: str) -> str:
     if "В" in text or "Т" in text:
         text = re.sub(r"(?<!\w)[ВB][ТT][СC](?!\w)", "BTC", text)  # Cyrillic letters that look Latin
     text = re.sub(r"(?m)^[ \t]*o (?=[A-Z])", "- ", text)  # a hollow bullet
-    text = re.sub(
-        r"(?m)^\|[ \t]*(?=(?:[^|\s]+[ \t]+){7}[^|\n]*$)", "\n", text
-    )  # a layout table's bar before a sentence
-    text = _MARK_BEHIND.sub(lambda m: " " * len(m[0]), set_out(_BOLD.sub(r"\1", text)))
+    # A layout table's bar before a sentence.
+    text = re.sub(r"(?m)^\|[ \t]*(?=(?:[^|\s]+[ \t]+){7}[^|\n]*$)", "\n", text)
+    text = phrases("note_behind").sub(lambda m: " " * len(m[0]), set_out(_BOLD.sub(r"\1", text)))
     text = re.sub(r"[^\S\n]{2,}", "  ", text)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
 _BOLD = re.compile(r"(?<![\w*)%])\*\*(?=\S)([^*\n]{1,200}?)(?<=\S)\*\*(?![\w*])")
 """`**July 2025**`: bold type, not a footnote's stars."""
-_MARK_BEHIND = re.compile(
-    r"(?<=million)\d(?=[\s|]|$)"
-    r"|(?<=[A-Za-z]{3})\d(?=:\s)|(?m:(?<=[a-z]{3})\d$)"
-    r"|(?:(?<=[\w%])|(?:(?<=[\d%])|(?<=/s)|(?<=TH)|(?<=Wh)|(?<=BTC)|(?<=million)) )\(\d\)(?=[\s|]|$)"
-    r"|(?m:(?<=EH/s) \d$|(?<=PH/s) \d$|(?<=million) \d$)"
-    r"|(?m:(?<=^\d\d\d,\d\d\d) \d$|(?<=^\d\d,\d\d\d) \d$|(?<=^\d,\d\d\d) \d$)"
-)
-"""A footnote digit behind a value or a label: `$0.2 million5`, `Bitcoin sold3: 41`, `140(1)`, `140 (1)`, and at the end
-of a line `11.7 EH/s 2`, `106,674 2`."""
-
 
 _SPELLINGS = (
     (" ", "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000"),
@@ -158,13 +148,7 @@ def _kind_of(text: str) -> Kind:
 
 
 def _looks_html(text: str) -> bool:
-    return bool(
-        re.search(
-            r"<(?:!doctype html|html|head|body|p|div|table|tr|td|li|ul|br|span|h[1-6]|b|strong)\b[^<>]*>",
-            text[:200_000],
-            re.IGNORECASE,
-        )
-    )
+    return phrases("html").search(text, 0, 200_000) is not None
 
 
 def _strings_in_json(text: str) -> str:
@@ -188,11 +172,7 @@ def _unescaped(text: str) -> str:
 def _too_deep(source: str) -> bool:
     """Counts only elements that have to be closed, so that `<p>` and `<td>` without an end do no harm."""
     depth = 0
-    for m in re.finditer(
-        r"<(/?)(?:div|span|section|article|font|table|ul|ol|blockquote|b|i|em|strong|a|center|small)\b",
-        source,
-        re.IGNORECASE,
-    ):
+    for m in phrases("nested").finditer(source):
         depth += -1 if m[1] else 1
         if depth > MAX_DEPTH:
             return True

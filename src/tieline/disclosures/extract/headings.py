@@ -158,9 +158,8 @@ def _is_company(words: str) -> bool:
 
 
 _EDGES = " |:*#-•\t"
-_OPEN_ENDED = re.compile(r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net)|[-/(,&])$", re.IGNORECASE)
 _MONTH = re.compile(r"[A-Z][a-z]{2,8}\.?(?: \d{1,2},?)?")
-_YTD = re.compile(r"\s*(?:(?:[FC]Y ?)?20\d\d ?)?(?:YTD|[Yy]ear[ -]to[ -][Dd]ate)(?: ?20\d\d)?\s*")
+_YTD, _TO_DATE, _GOES_ON = phrases("year_to_date"), phrases("to_date"), phrases("goes_on")
 _YEAR = re.compile(r"(?:[FC]Y ?)?20\d\d")
 _SENTENCE = 4
 """Words in lower case by which a line with two dates is told, and heads no columns."""
@@ -169,7 +168,6 @@ _LISTING = re.compile(r"[A-Z][A-Za-z .-]{1,40}: ?[A-Z]{2,5}")
 _WHOLE_YEAR = re.compile(r"\bfull[- ]year\b", re.IGNORECASE)
 _OF_OTHERS = ("hosted_btc_customers", "jv_share_btc")
 _VALUE = re.compile(r"[~$(]{0,3}\d[\d,.]*\)?\s?[A-Za-z/%]{0,6}")
-_TO_DATE = re.compile(r"\b(?:YTD 20\d\d|20\d\d YTD|(?:Three|Six|Nine|Twelve) Months(?: Ended)? 20\d\d|One Month)\b")
 
 
 def _heads_columns(line: str, dated: Sequence[Period]) -> bool:
@@ -216,7 +214,7 @@ def _is_of_another(cell: str, period: str) -> bool:
 def _is_fragment(words: str, under: str) -> bool:
     """Is a line a part of a label that was broken: words of labels, over a line that names no field alone?"""
     label = re.split(r"[:：|\t]|\s\d", under, maxsplit=1)[0]
-    return strange(words, {}, COLUMNS) is None and (classify(label) is None or _OPEN_ENDED.search(words) is not None)
+    return strange(words, {}, COLUMNS) is None and (classify(label) is None or _GOES_ON.search(words) is not None)
 
 
 def _heads_with_numbers(words: str, bare: str) -> bool:

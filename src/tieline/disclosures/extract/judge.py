@@ -34,7 +34,7 @@ _DOUBTS: tuple[tuple[Licence, re.Pattern[str], str], ...] = (
     ("assertion", POISON, "not plainly told as done"),
 )
 _MONEY = phrases("money")
-_OWN_UNIT = re.compile(r"[ \t|]*(?:BTC|bitcoin|EH|PH|₿)|.*(?:BTC|bitcoins?|EH/s|PH/s)\W*$", re.IGNORECASE)
+_OWN_UNIT = phrases("own_unit")
 Lack = tuple[Licence, str]
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from tieline.disclosures.lexicon import words as w
 from tieline.disclosures.lexicon.periods import Period, periods, shift
 from tieline.disclosures.lexicon.printed import PRINTED
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.labels import BUSINESS, MINING, LabelRule, label_rules
 from tieline.disclosures.rules.wordlists import COLUMNS, PROVES
 
@@ -34,17 +35,9 @@ class Label:
 
 
 _UNITS = {name: re.compile("|".join(ways), re.IGNORECASE) for name, ways in PRINTED.label_units.items()}
-_FOOT = re.compile(
-    r"(?<=[^\W\d_)])\d{1,2}(?:,\d{1,2})*(?=$|\s|\()|(?<=[\w)])\s*\[\d{1,2}\]|\s+\d(?:\s?,\s?\d)*$|\(\d{1,2}\)|[*†‡]+"
-)
-_KEEP = re.compile(r"\b(?:s\d\d|m\d\d|q\d|h\d{2,3}|cy\d+|fy\d+)\b", re.IGNORECASE)
-"""Names whose digits are no note's; hidden while the notes' are taken out."""
+_FOOT, _KEEP, _TOTAL = phrases("note_in_label"), phrases("no_note"), phrases("total")
 _HIDDEN = {ord("0") + digit: 0xE000 + digit for digit in range(10)}
 _SHOWN = {hidden: digit for digit, hidden in _HIDDEN.items()}
-_TOTAL = re.compile(
-    r"\b(?:total|combined|consolidated|company|group|overall|fleet|portfolio|gesamt|totale?s?)\b|总|總|合计",
-    re.IGNORECASE,
-)
 _SITE = re.compile(r"\s[-:]\s+(?P<tail>[^-:]+)$")
 
 

@@ -25,8 +25,7 @@ _OF_WHAT = re.compile(
 )
 _BRACKETS = re.compile(r"\([^()]*\)?")
 """Beside the issuer's own name: where it is listed, and what it calls itself."""
-_ADDRESS = re.compile(r"\S*(?:\d|@|www\.|https?:|\.com\b)\S*")
-"""A number, a page's address or a person's, in a line before the title."""
+_ADDRESS = phrases("address")
 _CITY = re.compile(
     r"(?m)^[A-Z][A-Z .\n-]{2,30},\s(?:[A-Z][\w. ]{1,20},\s)?[A-Z][a-z]{2,8}\.?\s\d{1,2},\s20\d\d\s\(?/?(?:GLOBE|PR|Business|ACCESS|CNW)"
 )
@@ -109,9 +108,7 @@ def names_own(text: str, names: dict[str, bool]) -> bool:
     return any(own and name in text for name, own in names.items())
 
 
-DATELINE = re.compile(
-    r"\A\W*[A-Z][A-Za-z .'&-]{1,40},[^\n]{0,90}?20\d\d\)?(?:[^-–—\n]{0,50}[-–—]{1,2}\s|[:.]? (?=[A-Z]))|\A[^.]{0,60}(?:\.,[^.]{0,40})?20\d\d\)?[^-–—]{0,40}[-–—]{1,2}\s"
-)
+DATELINE = phrases("dateline")
 EXCHANGE = re.compile(rf"\((?:{phrases('exchanges').pattern})[^()\n]{{0,60}}\)")
 _LISTING = re.compile(r"\([^()]{0,80}[:“\"][^()]{0,80}\)")
 
