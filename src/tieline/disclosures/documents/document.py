@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from tieline.disclosures.documents.page import read_page
 from tieline.disclosures.documents.shapes import set_out
 from tieline.disclosures.facts.fact import Kind
+from tieline.disclosures.lexicon.printed import PRINTED
 from tieline.disclosures.lexicon.words import phrases
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -98,21 +99,10 @@ def normalise(text: str) -> str:
 _BOLD = re.compile(r"(?<![\w*)%])\*\*(?=\S)([^*\n]{1,200}?)(?<=\S)\*\*(?![\w*])")
 """`**July 2025**`: bold type, not a footnote's stars."""
 
-_SPELLINGS = (
-    (" ", "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000"),
-    ("", "\u200b\u200c\u200d\ufeff\u00ad\u2060\u200e\u200f"),
-    ("-", "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"),
-    ("'", "\u2018\u2019\u201b\u02bc"),
-    ('"', "\u201c\u201d\u201f\u00ab\u00bb"),
-    ("|", "\u2502\u2503\uff5c\u00a6"),
-    (" ", "\u00b9\u00b2\u00b3\u2070\u2074\u2075\u2076\u2077\u2078\u2079"),  # a superscript digit is a footnote's mark
-    ("...", "\u2026"),
-    ("\n", "•●▪◦‣·∙"),
-)
 _TABLE = {
     **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # wide letters and digits
     **{code: " " for code in range(32) if chr(code) not in "\n\t"},
-    **{ord(ch): to for to, printed in _SPELLINGS for ch in printed},
+    **{ord(ch): to for to, printed in PRINTED.spellings.items() for ch in printed},
 }
 
 

@@ -10,24 +10,12 @@ import csv
 import re
 from itertools import groupby
 
-_SIGN_CELL = re.compile(r"(?<=[|\n])( *(?:(?:appx|approx)\.? *|[~≈])?(?:US)?\$)\s*\|\s*(?=[\d(.~])", re.IGNORECASE)
-"""A currency's sign in a cell of its own."""
-_UNIT_CELL = re.compile(
-    r"(?<!20[1-4]\d)((?:[\d)]|million)[*†‡]*) *\| *"
-    r"(\)? ?(?:%|EH/s|BTC|J/TH|MW|million|\))\)?\*?)(?= *(?:\||\n|\Z))",
-    re.IGNORECASE,
-)
-"""A unit, or a bracket's end, in a cell of its own; behind a year it heads a column."""
-_BETWEEN_BARS = r"(?![ \t]*- )[^\n|]{1,100}(?<![.;])\n|[ \t]*\n(?=[ \t]*\n|[^\n]*\|)"
-_BARRED_LINES = re.compile(rf"(?m)^[^\n]*\|[^\n]*(?:\n(?:{_BETWEEN_BARS}){{0,3}}[^\n]*\|[^\n]*)*")
-"""Lines with bars, at most three others apart, none of them a paragraph or a bullet."""
-_BREAK = r"(?: {0,2}\n){1,3} {0,2}"
-_BROKEN_HEAD = re.compile(
-    rf"(?:(?:One Month(?: Ended)?{_BREAK})?[A-Z][a-z]{{2,8}} \d\d?,{_BREAK}20\d\d(?:{_BREAK}|\Z)){{2,}}"
-)
-"""A head of dates each of which fills several lines: `One Month`, `July 31,`, `2025`."""
-_LEADERS = re.compile(r"(?<=\w) ?(?:\.{4,}|(?:\. ){3,}\.?) ?(?=[~$(]{0,2}\d)")
-"""Dots that lead from a label to its value."""
+from tieline.disclosures.lexicon.words import phrases
+
+_SIGN_CELL, _UNIT_CELL, _LEADERS = phrases("sign_cell"), phrases("unit_cell"), phrases("leaders")
+_BARRED_LINES, _BROKEN_HEAD = phrases("barred_lines"), phrases("broken_head")
+_HEAD_IN_LINE, _ROW_IN_LINE = phrases("head_in_line"), phrases("row_in_line")
+_PAIR_IN_LINE, _PAIRS_IN_LINE = phrases("pair_in_line"), phrases("pairs_in_line")
 _LONGEST = 1000
 """Characters of a line of separated values."""
 _LEAST = 3
@@ -84,24 +72,6 @@ def _all_months(cells: list[str]) -> bool:
     """Months, but for columns of changes."""
     dated = [c for c in cells if re.search(r"20[1-4]\d|\b[A-Z][a-z]{2}[- ]'?\d\d\b", c)]
     return bool(dated) and all(c in dated or not re.search(r"\d", c) for c in cells)
-
-
-_MONTH = r"[A-Z][a-z]{2,8}\.? 20[1-4]\d"
-_CHANGE = (
-    r"(?i:(?:month|year|quarter)[/-](?:over[/-])?(?:month|year|quarter)|[MYQ]/[MYQ]|[MYQ]o[MYQ]|% ?change|change|%)"
-)
-_HEAD_IN_LINE = re.compile(rf"{_MONTH}(?: {_MONTH})+(?: {_CHANGE})*(?!\S)")
-_UNIT = r"(?: ?(?:million|billion|thousand|EH/s|PH/s|J/TH|W/TH|BTC|MW|%))"
-_VALUE = rf"(?:-|N/?A|\(?[-+]?\$?\d[\d,]*(?:\.\d+)?\)?{_UNIT}?\d?)"
-_ROW_IN_LINE = re.compile(rf" +([A-Z][A-Za-z][^\d$\n]{{1,70}}?(?:\d(?:,\d)?)?(?: +{_VALUE}(?!\S)){{2,}})")
-
-_PAIR_IN_LINE = re.compile(
-    r" ?((?:[A-Z]|\d+[A-Z])(?:(?!\) [A-Z])[^:.;\n]){2,70}: [~$]?\d[\d,]*(?:\.\d+)?"
-    rf"(?:{_UNIT}|\s?(?:miners|J/Th|\$/kWh))?)"
-    r"(?= [A-Z]|$)"
-)
-_PAIRS_IN_LINE = re.compile(rf"(?:{_PAIR_IN_LINE.pattern}){{4,}}")
-"""Four labels or more with their values in one line: `Bitcoin mined: 468 Total BTC holdings: 8,217 BTC sold: 390`."""
 
 
 def _unrolled(line: re.Match[str]) -> str:

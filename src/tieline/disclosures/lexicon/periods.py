@@ -80,11 +80,7 @@ class Period:
         return self.day == calendar.monthrange(self.year or 2023, self.month)[1]
 
 
-_CANDIDATE = re.compile(
-    r"20[1-4]\d|\d[/.]\d{1,2}[/.]\d\d|Q ?[1-4]|[1-4] ?Q|quarter|qtr|trimestre|quartal|квартал|[月월年季]|['’]\d\d"
-    rf"|(?<![a-z])(?:{_PLACES['MONTH']})(?![a-zà-ÿа-я])",
-    re.IGNORECASE,
-)
+_CANDIDATE = re.compile(_written_out("|".join(PRINTED.hints)), re.IGNORECASE)
 """A cheap first look: most sentences and nearly all cells hold nothing that could be a period."""
 
 

@@ -44,6 +44,8 @@ class _Printed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scale: tuple[_Scale, ...]
     unit: tuple[_Unit, ...]
     label_units: dict[str, Ways]
+    spellings: dict[str, str]
+    hints: Ways
     time: tuple[_Time, ...]
     lengths: dict[str, str]
 

@@ -7,7 +7,7 @@ Knows nothing of layouts or numbers. What concepts together mean, the tables of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated
 
@@ -66,16 +66,15 @@ def _lists() -> _Phrases:
 @cache
 def phrases(name: str) -> re.Pattern[str]:
     """A list of phrases by its name, as one pattern."""
-    pattern = "|".join(_written_out(name))
+    pattern = _written_out(name)
     whole = rf"\b(?:{pattern})\b" if name in _lists().words else pattern
     return re.compile(whole, 0 if name in _lists().cased else re.IGNORECASE)
 
 
-def _written_out(name: str) -> Iterator[str]:
+def _written_out(name: str) -> str:
     """The phrases of a list; a name in braces stands for those of another."""
-    lists = _lists()
-    for phrase in (lists.words | lists.phrases | lists.cased)[name]:
-        yield from _written_out(phrase[1:-1]) if phrase.startswith("{") else (phrase,)
+    listed = "|".join((_lists().words | _lists().phrases | _lists().cased)[name])
+    return re.sub(r"\{([a-z_]+)\}", lambda m: _written_out(m[1]), listed)
 
 
 @cache
