@@ -90,6 +90,8 @@ def _another(unit: str, q: PrintedNumber) -> str | None:
 def _money(q: PrintedNumber, label_unit: str | None, unit: str) -> Decimal | str:
     if q.unit is None and label_unit not in ("USD", "kUSD", "mUSD") and unit != "USD/BTC":
         return f"{q.printed} has no currency"
+    if unit == "USD/BTC" and q.value < 1000 and label_unit == "kUSD":
+        return exact(q.value.scaleb(3))
     if unit == "USD" and q.value < 100_000 and label_unit in ("kUSD", "mUSD"):
         return exact(q.value.scaleb(3 if label_unit == "kUSD" else 6))
     return q.value

@@ -42,7 +42,8 @@ def disowned(text: str) -> str | None:
         start = max(text.rfind("\n", 0, m.start()), text.rfind(". ", 0, m.start()), m.start() - 600) + 1
         end = min(len(text), m.end() + 300)
         sentence = re.split(r"\n|[.!?]\s", text[start:end], maxsplit=1)[0]
-        plain = _AS_IT_IS.search(sentence) if m.re is _REFERS else re.search(r"\d[\d,.]* ?(?:BTC|bitcoin)", sentence)
+        wrapped = re.split(r"\n\n|[.!?]\s", text[start:end], maxsplit=1)[0].replace("\n", " ")
+        plain = _AS_IT_IS.search(wrapped) if m.re is _REFERS else re.search(r"\d[\d,.]* ?(?:BTC|bitcoin)", sentence)
         if not plain and not LEGAL.search(text, start, end) and not _of_statements(text, start, sentence):
             return text[max(start, m.start() - 30) : m.end() + 30].strip()
     return None

@@ -23,7 +23,7 @@ def _list(words: str, shared: Mapping[str, str]) -> frozenset[str]:
 _WORDS = shipped_toml("words.toml", _Words)
 _ANY, _MONEY = _list(_WORDS.labels["any"], {}), _list(_WORDS.labels["money"], {})
 PROVES = {
-    field: _ANY | _list(words, _WORDS.shared) | (_MONEY if unit_of(field) == "USD" else frozenset())
+    field: _ANY | _list(words, _WORDS.shared) | (_MONEY if unit_of(field) in ("USD", "USD/BTC") else frozenset())
     for field, words in _WORDS.labels.items()
     if field not in ("any", "money")
 }

@@ -173,8 +173,8 @@ class _Sentence:
         for rule, units, pattern in rows():
             for m in pattern.finditer(shapes) if any(unit in shapes for unit in units) else ():
                 i = at[m.start("n")]
-                if rule.field == "avg_btc_per_day" and (own := re.search(r"@[a-z]", shapes[m.start() : m.start("n")])):
-                    self.within[i] = at[m.start() + own.start()]
+                if (period := _period_within(rule, m)) is not None:
+                    self.within[i] = at[period]
                 before = self.read.get(i, rule)
                 alike = before is not None and before.field == rule.field
                 self.read[i] = rule if rule.kind == "event" else before if alike or _is_event(before) else None
@@ -363,6 +363,14 @@ def _named_for(rule: SentenceRule, key: str) -> str | None:
     if len(key) not in _SPANS[rule.kind]:
         return None
     return _ON_A_DAY.get(rule.field) if len(key) == 10 and rule.kind == "flow" else rule.field
+
+
+def _period_within(rule: SentenceRule, m: re.Match[str]) -> int | None:
+    """Where the period stands that a row reads with its number: before a daily mean, or as the row's own `p`."""
+    if "p" in m.re.groupindex:
+        return m.start("p")
+    before = re.search(r"@[a-z]", m.string[m.start() : m.start("n")]) if rule.field == "avg_btc_per_day" else None
+    return None if before is None else m.start() + before.start()
 
 
 def _is_event(rule: SentenceRule | None) -> bool:

@@ -16,6 +16,7 @@ from tieline.disclosures.facts.fields import FLOWS
 from tieline.disclosures.finding import MEDIUM, STRONG, Finding, convert
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.lexicon.words import AFTER_SALE, OF_MINING
+from tieline.disclosures.sentences.changes import changes
 from tieline.disclosures.sentences.dating import THE_MONTH, Carried, Dated, governed
 from tieline.disclosures.sentences.meaning import PART, name_fields, name_in_order
 from tieline.disclosures.sentences.mentions import Mention, mentions_of
@@ -66,6 +67,7 @@ def claims(text: str, spans: list[tuple[int, int]], ctx: Context, reported: str 
         findings = [c for m in mentions if (c := _claim(text, m, ctx)) is not None]
         findings = _sold_out(text, start, end, mentions, findings, ctx)
         findings.extend(_none_sold(text, start, end, marks, ctx, findings))
+        findings.extend(changes(text, start, marks, mentions, ctx))
         out.extend(findings)
     return _events(text, out, ctx)
 

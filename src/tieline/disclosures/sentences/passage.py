@@ -43,9 +43,15 @@ _OFFICE = re.compile(
 _IT = re.compile(r"(?:.* )?it (?:has |had |also )*[a-z]+ed | it (?:held|sold|holds|owned) ")
 _COMPARISON = re.compile(r"\b(?:compared (?:to|with)|versus|vs\.?|from|against|over|than|relative to)\b")
 _NOBODY = re.compile(
-    r"\bnetwork (?:difficulty|hash ?rate)\b|\bmarket (?:value|price|capitali[sz]ation)\b|\bopen market\b", re.IGNORECASE
+    r"\bnetwork (?:difficulty|hash ?rate)\b|\bon the (?:bitcoin )?network\b|\bmarket (?:value|price|capitali[sz]ation)\b|\bopen market\b",
+    re.IGNORECASE,
 )
 """What moves every miner's coins, or values them: who names it speaks of nobody else."""
+_EXPLAINS = re.compile(
+    r"\W*(?:The|This)(?: \d[\d.,]*%)?\s(?:increase|decrease|reduction|decline|improvement|growth|change|rise|drop)\b"
+    r"[^;]{0,120}?\s(?:due\sto|driven\sby|result\sof|attributable\sto|offset\sby|caused\sby|reflects?)\b"
+)
+"""Why a figure moved: it speaks of whom the sentence before did, also where it names a place."""
 CAPTION = re.compile(
     r"^\W*(?:Aerial|Drone|Photo|Image|Picture|View|Rendering)\b.*\((?:Photo|Graphic|Image)\b|^\W*Photo:"
 )
@@ -128,7 +134,7 @@ class Passage:
         own = names_own(sentence, self.names)
         company = not own and (COMPANY.search(sentence) or FIRM.search(sentence)) is not None
         officer = (own or _WE.search(sentence)) and _OFFICE.search(sentence)
-        somebody = company or (names_somebody(sentence, self.names) and not officer)
+        somebody = company or (names_somebody(sentence, self.names) and not officer and not _EXPLAINS.match(sentence))
         if somebody or NOT_OWN.search(_NOBODY.sub(" ", EXCHANGE.sub(" ", sentence))):
             self.antecedent = False
         elif own or _WE.search(sentence) or ITSELF.search(sentence):
