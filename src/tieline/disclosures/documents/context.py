@@ -25,12 +25,8 @@ from tieline.disclosures.lexicon.periods import (
 )
 from tieline.disclosures.lexicon.words import languages, phrases
 
-_COMPARED = re.compile(
-    rf"(?:{phrases('compared').pattern})\s*(?:the |in |month of |du |a |\d{{1,2}}[°º.] )*$", re.IGNORECASE
-)
 _STATEMENT, _UPDATE, _WIRES = phrases("statement"), phrases("of_update"), phrases("wires")
-_STANDS_AT = re.compile(rf"(?:{phrases('stands_at').pattern})\s*\Z", re.IGNORECASE)
-_OF_MONTHS = phrases("of_months")
+_STANDS_AT, _OF_MONTHS, _COMPARED = phrases("stands_at"), phrases("of_months"), phrases("compared")
 Month = tuple[int, int]
 """Year and month."""
 
@@ -237,11 +233,8 @@ def _by_line(text: str) -> list[Period]:
 def _compared(text: str, p: Period) -> bool:
     """Does the expression date a figure of another month: `from June`, `(vs 32 BTC in Mar 2025)`?"""
     lead = text[max(0, p.start - 60) : p.start]
-    return bool(
-        _COMPARED.search(lead[-30:])
-        or (re.search(r"[(\[][^()\[\]:]{0,20}$", lead) and re.match(r"\s?[:：=]", text[p.end : p.end + 3]))
-        or re.search(r"[(\[](?:vs\.?|versus|from|compared|against|prior)\b[^)\]]*$", lead, re.IGNORECASE)
-    )
+    bracketed = re.search(r"[(\[][^()\[\]:]{0,20}$", lead) and re.match(r"\s?[:：=]", text[p.end : p.end + 3])
+    return bool(bracketed) or _COMPARED.search(lead) is not None
 
 
 def _titled(title: str, date: str | None) -> str | None:

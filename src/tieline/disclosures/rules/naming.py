@@ -67,10 +67,7 @@ def period_in(label: str) -> Period | None:
     return spans[0] if len(spans) == 1 else None
 
 
-_EARLIER = re.compile(
-    r"\b(?:prior|previous|preceding|last) (?:(?P<month>month)|year)\b|\byear ago\b|\bsame month (?:of )?last year\b",
-    re.IGNORECASE,
-)
+_EARLIER = phrases("earlier")
 
 
 def earlier(label: str, period: str | None) -> str | None:

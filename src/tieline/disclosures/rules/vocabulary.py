@@ -6,6 +6,7 @@ that is not there leaves what stands under it candidates. Only a title is told f
 
 from __future__ import annotations
 
+import functools
 import re
 
 from tieline.disclosures.lexicon.periods import periods, without
@@ -20,16 +21,10 @@ FIRM = re.compile(rf"\b[A-Z][a-z]+ (?:[A-Z][A-Za-z]+ )*(?:{phrases('firms_alone'
 _DISOWNED, _REFERS, _AS_IT_IS = phrases("disowned"), phrases("refers"), phrases("as_it_is")
 _BACK, _OTHERWISE = phrases("back"), phrases("otherwise")
 _NO_TITLE, _OTHERS, _NOTHING_NEW = phrases("no_title"), phrases("others"), phrases("nothing_new")
-_OF_WHAT = re.compile(
-    r"\b(?:statements?|figures?|numbers?|amounts|tables?|metrics|results|data(?! cent)|bitcoins?|btc)\b", re.IGNORECASE
-)
+_OF_WHAT = phrases("of_what")
 _BRACKETS = re.compile(r"\([^()]*\)?")
 """Beside the issuer's own name: where it is listed, and what it calls itself."""
-_ADDRESS = phrases("address")
-_CITY = re.compile(
-    r"(?m)^[A-Z][A-Z .\n-]{2,30},\s(?:[A-Z][\w. ]{1,20},\s)?[A-Z][a-z]{2,8}\.?\s\d{1,2},\s20\d\d\s\(?/?(?:GLOBE|PR|Business|ACCESS|CNW)"
-)
-"""A dateline up to its wire: what stands behind it is no preface, also where narrow columns break its lines."""
+_ADDRESS, _CITY = phrases("address"), phrases("city")
 
 
 _HEADLINE = ("Mines", "Produces", "Earns", "Mined", "Produced")
@@ -104,6 +99,10 @@ def _says_something(line: str, names: dict[str, bool]) -> bool:
     )
 
 
+def _without_own(text: str, names: dict[str, bool]) -> str:
+    return functools.reduce(lambda rest, name: rest.replace(name, " "), (name for name in names if names[name]), text)
+
+
 def names_own(text: str, names: dict[str, bool]) -> bool:
     """Is the issuer named?"""
     return any(own and name in text for name, own in names.items())
@@ -120,9 +119,7 @@ _DONE = re.compile(r"(?!United|Allied)[A-Z][a-z]{3,}(?:ed|ing)")
 
 def names_somebody(sentence: str, names: dict[str, bool]) -> bool:
     """Does a sentence hold a capitalised word that is neither the issuer's name nor one of headings and openings?"""
-    sentence = _LISTING.sub(" ", DATELINE.sub("", sentence))
-    for name, own in names.items():
-        sentence = sentence.replace(name, " ") if own else sentence
+    sentence = _without_own(_LISTING.sub(" ", DATELINE.sub("", sentence)), names)
     first = re.match(r"\W*([A-Z][a-z-]+) (?=[a-z(\d$~])", sentence)
     if first is not None and (first[1].lower() in STARTERS or _DONE.fullmatch(first[1])):
         sentence = sentence[first.end() :]
@@ -135,9 +132,7 @@ def names_somebody(sentence: str, names: dict[str, bool]) -> bool:
 
 def strange(heading: str, names: dict[str, bool], known: frozenset[str] = HEADING) -> str | None:
     """The first word of an undated heading that may name somebody or something else than the issuer's own."""
-    for name, own in names.items():
-        heading = heading.replace(name, " ") if own else heading
-    heading = _NOTHING_NEW.sub(" ", EXCHANGE.sub(" ", heading))
+    heading = _NOTHING_NEW.sub(" ", EXCHANGE.sub(" ", _without_own(heading, names)))
     words = re.findall(r"[^\W\d_]+(?:['’&/-][^\W\d_]+)*", heading)
     return next((word for word in words if len(word) > 1 and not _proves(word, known)), None)
 
