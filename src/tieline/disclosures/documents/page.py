@@ -61,27 +61,29 @@ def _text(root: LexborNode, break_: str) -> str:
         tag = node.tag or ""
         if tag in _BLOCKS:
             out.append(break_)
-        if leaving:
-            continue
-        if (words := _words(node, tag, break_)) is not None:
-            begins = tag == "sup" and out[-1:] == ["\n"] and (mark := re.search(r"\d", node.text() or ""))
-            out.append(f"({mark[0]}) " if begins and mark else words)  # a note's own number stands before it
-        elif tag == "table" and (rows := _rows(node)) is not None:
-            caption = node.css_first("caption")
-            out.append("\n".join([_text(caption, " ") if caption is not None else "", *_lines(rows)]))
+        if not leaving:
             stack.append((node, True))
-        else:
-            stack.append((node, True))
-            stack.extend((child, False) for child in reversed(list(node.iter(include_text=True))))
+            piece = _piece(node, tag, break_, out[-1:] == ["\n"])
+            if piece is not None:
+                out.append(piece)
+            else:
+                stack.extend((child, False) for child in reversed(list(node.iter(include_text=True))))
     return "".join(out)
 
 
-def _words(node: LexborNode, tag: str, break_: str) -> str | None:
-    """The text of a node that holds no others: words, a line break, a footnote's mark."""
+def _piece(node: LexborNode, tag: str, break_: str, begins: bool) -> str | None:
+    """The text of a node that is taken whole: words, a line break, a footnote's mark, a table of figures.
+
+    `begins`: nothing stands before it on its line.
+    """
     if tag == "-text":
         return re.sub(r"\s+", " ", node.text_content or "")
-    if tag == "sup" and re.fullmatch(r"[\s()\[\]\d,*]{1,8}", node.text() or ""):
-        return " *" if "*" in (node.text() or "") else " "
+    if tag == "table" and (rows := _rows(node)) is not None:
+        caption = node.css_first("caption")
+        return "\n".join([_text(caption, " ") if caption is not None else "", *_lines(rows)])
+    if tag == "sup" and re.fullmatch(r"[\s()\[\]\d,*]{1,8}", printed := node.text() or ""):
+        own = re.search(r"\d", printed) if begins else None  # a note's own number stands before it
+        return f"({own[0]}) " if own else " *" if "*" in printed else " "
     return break_ if tag == "br" else None
 
 

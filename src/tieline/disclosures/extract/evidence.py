@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from tieline.disclosures.facts.fact import Fact
 from tieline.disclosures.facts.fields import SIGNED
-from tieline.disclosures.lexicon.numbers import exact, quantities, to_decimal
+from tieline.disclosures.lexicon.numbers import STYLES, exact, quantities, to_decimal
 from tieline.disclosures.lexicon.printed import WORDS
 
 _FACTORS = (Decimal(1), Decimal(1000), Decimal("0.001"), Decimal("0.01"), Decimal(10) ** 6)
@@ -26,7 +26,7 @@ def supports(fact: Fact) -> bool:
     if fact.printed.lower() in WORDS:
         return Decimal(WORDS[fact.printed.lower()]) == fact.value
     size = abs(fact.value) if fact.field in SIGNED else fact.value
-    for style in ("english", "european", "french"):
+    for style in STYLES:
         for q in quantities(fact.quote, 0, len(fact.quote), style):
             if any(exact(q.value * f) == size for f in _FACTORS):
                 return True

@@ -64,16 +64,18 @@ def _hashrates(group: Group, total: str, notes: list[str]) -> Group:
     out = [c for c in group if c.field != "hashrate_unnamed"]
     if {c.field for c in out}.isdisjoint(("deployed_ehs", "operating_month_end_ehs")):
         out += _bare([c for c in group if c.field == "hashrate_unnamed"], averages, notes)
-    rated = [c for c in out if c.field == "deployed_ehs" and c.scope is None]
+    out = _with_hosting(out)
+    rated = bool(_values(out, "deployed_ehs"))
+    return list(filter(None, (_rated(c, rated, averages) for c in out)))
+
+
+def _with_hosting(group: Group) -> Group:
+    """A row's total, and what a sentence says of it, hold what is smaller and of the company."""
+    rated = [c for c in group if c.field == "deployed_ehs" and c.scope is None]
     totals = {c.value for c in rated if c.rule == "table:label:rated-total"}
-    smallest = min((c.value for c in rated if c.value not in totals), default=None)
-    if smallest is not None:  # a row's total, and what a sentence says of it, hold what is smaller and of the company
-        out = [_as(c, "total_energized_ehs_incl_hosting") if _holds(c, totals, smallest) else c for c in out]
-    return list(filter(None, (_rated(c, bool(rated), averages) for c in out)))
-
-
-def _holds(c: Finding, totals: set[Decimal], smallest: Decimal) -> bool:
-    return c.field == "deployed_ehs" and c.scope is None and c.value in totals and smallest < c.value
+    own = [c.value for c in rated if c.value not in totals]
+    holds = [c for c in rated if c.value in totals and own and min(own) < c.value]
+    return [_as(c, "total_energized_ehs_incl_hosting") if c in holds else c for c in group]
 
 
 def _bare(group: Group, averages: list[Decimal], notes: list[str]) -> Group:

@@ -27,9 +27,6 @@ _UNIT = (
     rf"(?:{_SP}-?{group('unit', (group(f'u{i}', unit.printed) for i, unit in enumerate(_UNITS)))}"
     r"(?P<ufoot>\d(?![\d.,]))?(?![A-Za-z]))"
 )
-_PLAIN = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+"
-_COMMA = r"\d{1,3}(?:[.' ]\d{3})+(?:,\d+)?(?!\d)|\d+(?:,\d+)?"
-_SPACED = r"\d{1,3}(?: \d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)?"
 
 
 def _pattern(number: str) -> re.Pattern[str]:
@@ -42,9 +39,12 @@ def _pattern(number: str) -> re.Pattern[str]:
     )
 
 
-_ENGLISH = _pattern(_PLAIN)
-_EUROPEAN = _pattern(_COMMA)
-_FRENCH = _pattern(_SPACED)
+STYLES = {
+    "english": (_pattern(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+"), str.maketrans("", "", ",")),
+    "european": (_pattern(r"\d{1,3}(?:[.' ]\d{3})+(?:,\d+)?(?!\d)|\d+(?:,\d+)?"), str.maketrans(",", ".", ".' ")),
+    "french": (_pattern(r"\d{1,3}(?: \d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)?"), str.maketrans(",", ".", " ")),
+}
+"""How each writes digits, and how they are read."""
 _WORD = re.compile(
     rf"\b{group('num', WORDS)}\s+(?P<unit>BTC|bitcoins?|Bitcoins?|blocks|(?=(?:per|a) day))\b", re.IGNORECASE
 )
@@ -91,7 +91,7 @@ def style_of(text: str, language: str) -> str:
 
 def quantities(text: str, start: int, end: int, style: str = "english") -> list[PrintedNumber]:
     """Every free-standing number in text[start:end], in order."""
-    pattern = {"english": _ENGLISH, "european": _EUROPEAN, "french": _FRENCH}[style]
+    pattern, _ = STYLES[style]
     numbers = [q for m in pattern.finditer(text, start, end) if (q := _quantity(m, style)) is not None]
     for m in _WORD.finditer(text, start, end):
         unit = "blocks" if m["unit"].lower() == "blocks" else "BTC"
@@ -151,17 +151,10 @@ def _in_unit(m: re.Match[str], value: Decimal, currency: str | None) -> tuple[De
     return value, unit
 
 
-_DIGITS = {
-    "english": str.maketrans("", "", ","),
-    "european": str.maketrans(",", ".", ".' "),
-    "french": str.maketrans(",", ".", " "),
-}
-
-
 def to_decimal(raw: str, style: str) -> Decimal | None:
     """The digits as a number in the given style; None where the grouping makes no sense."""
     try:
-        value = Decimal(raw.translate(_DIGITS[style]))
+        value = Decimal(raw.translate(STYLES[style][1]))
     except ArithmeticError:
         return None
     return value if value.is_finite() else None

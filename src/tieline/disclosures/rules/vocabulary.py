@@ -1,7 +1,7 @@
 """Words by which headings and titles prove or bar what stands under them, and the words of doubt that the desk is told.
 
-Closed: a heading is proven by the issuer's name, a month and the words of `wordlists`; a word
-that is not there leaves what stands under it candidates. Only a title is told freely, and barred by what it says.
+Closed: a heading is proven by the issuer's name, a month and the words of `wordlists`; a word that is not there leaves what
+stands under it candidates; `data/phrases.toml` lists what bars. Only a title is told freely, and barred by what it says.
 """
 
 from __future__ import annotations
