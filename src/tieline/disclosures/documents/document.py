@@ -123,10 +123,8 @@ def _decode(raw: bytes) -> str:
 
 def _is_binary(text: str) -> bool:
     head = text[:4000]
-    odd = sum(1 for ch in head if unicodedata.category(ch) in ("Cc", "Co", "Cn") and ch not in "\n\r\t\f") + head.count(
-        "�"
-    )
-    return bool(head) and odd > len(head) * 0.05
+    odd = sum(unicodedata.category(ch) in ("Cc", "Co", "Cn") and ch not in "\n\r\t\f" for ch in head)
+    return bool(head) and odd + head.count("�") > len(head) * 0.05
 
 
 def _kind_of(text: str) -> Kind:

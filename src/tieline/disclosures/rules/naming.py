@@ -39,14 +39,8 @@ _FOOT, _KEEP, _TOTAL = phrases("note_in_label"), phrases("no_note"), phrases("to
 _HIDDEN = {ord("0") + digit: 0xE000 + digit for digit in range(10)}
 _SHOWN = {hidden: digit for digit, hidden in _HIDDEN.items()}
 _SITE = re.compile(r"\s[-:]\s+(?P<tail>[^-:]+)$")
-
-
 _SITE_FIRST = re.compile(r"(?P<head>[A-Z][^-–:|]{2,40}?)\s+[-–]\s+(?P<label>[a-z].*)")
-_KNOWN = COLUMNS | _NO_SITE
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W\d_]+", text.lower())
+_EARLIER = phrases("earlier")
 
 
 def clean(label: str) -> str:
@@ -67,9 +61,6 @@ def period_in(label: str) -> Period | None:
     return spans[0] if len(spans) == 1 else None
 
 
-_EARLIER = phrases("earlier")
-
-
 def earlier(label: str, period: str | None) -> str | None:
     """The month of a label that says `prior month` or `prior year`; else the one given."""
     m = _EARLIER.search(label)
@@ -82,7 +73,7 @@ def classify(label: str, value_unit: str | None = None, section: str = "") -> La
     text = clean(label)
     if not text or len(text) > 160 or len(text.split()) > 18:
         return None
-    unit = value_unit or unit_in(text) or None
+    unit = value_unit or unit_in(text)
     row = _decide(text, unit, section)
     if row is None or row.field is None:
         return None
@@ -115,7 +106,8 @@ def _scope(text: str, name: str) -> str | None:
     if name in ("hosted_btc_customers", "jv_share_btc", "btc_equivalent_not_coins") or _TOTAL.match(text):
         return None
     first = _SITE_FIRST.match(text)
-    if first is not None and classify(first["label"]) is not None and not _KNOWN.issuperset(_words(first["head"])):
+    known = first is None or _NO_SITE.issuperset(re.findall(r"[^\W\d_]+", first["head"].lower()))
+    if first is not None and not known and classify(first["label"]) is not None:
         return first["head"].strip()
     tail = _SITE.search(text)
     if tail is not None:
