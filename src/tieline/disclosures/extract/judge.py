@@ -198,7 +198,7 @@ def split(
     """Facts and candidates of one document. `known`: the book's claims on the issuer, as second voice and for what is
     plausible."""
     proven = [fact for c, fact in pairs if c.licensed]
-    ahead = _ahead([fact for _, fact in pairs], ctx)
+    ahead = _ahead(pairs, ctx)
     voices = None
     if not own_words:
         voices = closures(proven, text) | {(f.period, f.field) for _, f in pairs if confirmed_by(f, known)}
@@ -209,9 +209,7 @@ def split(
     for c, fact in pairs:
         missing = (
             _impossible(fact, [f for f in beside if f is not fact], chain)
-            or _not_over(fact, ctx)
-            or _of_which_year(text, fact)
-            or (ahead if "Q" in fact.period else None)
+            or _of_when(text, fact, ctx, ahead)
             or (None if c.licensed else lacking(text, c, frame, ctx.language))
             or _unheard(fact, voices)
         )
@@ -227,6 +225,11 @@ def _impossible(fact: Fact, beside: Sequence[Fact], chain: Chain) -> Lack | None
     return None if why is None else ("plausible", why)
 
 
+def _of_when(text: str, fact: Fact, ctx: Context, ahead: Lack | None) -> Lack | None:
+    """Was the period not over, or is it perhaps none of the calendar's?"""
+    return _not_over(fact, ctx) or _of_which_year(text, fact) or (ahead if "Q" in fact.period else None)
+
+
 def _not_over(fact: Fact, ctx: Context) -> Lack | None:
     """Was the period over when the document came out?"""
     dates = _told_on(ctx)
@@ -234,9 +237,9 @@ def _not_over(fact: Fact, ctx: Context) -> Lack | None:
     return None if over else ("period", f"{fact.period} was not over on {ctx.published}")
 
 
-def _ahead(facts: Iterable[Fact], ctx: Context) -> Lack | None:
+def _ahead(pairs: Sequence[tuple[Finding, Fact]], ctx: Context) -> Lack | None:
     """Is a quarter told as done that was not over? Then the issuer's quarters are not the calendar's."""
-    flows = [fact for fact in facts if fact.field in _FLOWS and "Q" in fact.period]
+    flows = [fact for _, fact in pairs if fact.field in _FLOWS and "Q" in fact.period]
     if not any(_not_over(fact, ctx) for fact in flows):
         return None
     return "window", "the issuer's quarters may not be the calendar's: one is told as done that was not over"

@@ -105,10 +105,8 @@ def _scope(text: str, name: str) -> str | None:
     """The site or segment that a row is limited to; None for a total."""
     if name in ("hosted_btc_customers", "jv_share_btc", "btc_equivalent_not_coins") or _TOTAL.match(text):
         return None
-    first = _SITE_FIRST.match(text)
-    known = first is None or _NO_SITE.issuperset(re.findall(r"[^\W\d_]+", first["head"].lower()))
-    if first is not None and not known and classify(first["label"]) is not None:
-        return first["head"].strip()
+    if (first := _site_before(text)) is not None:
+        return first
     tail = _SITE.search(text)
     if tail is not None:
         named = tail["tail"].strip()
@@ -119,6 +117,14 @@ def _scope(text: str, name: str) -> str | None:
     if not named or plain or any(p.search(named) for p in (_TOTAL, w.MONTH_END)) or re.match(r"[\d\W]", named):
         return None
     return named if period_in(named) is None and unit_in(named) is None else None
+
+
+def _site_before(text: str) -> str | None:
+    """The site that stands before what the row names: `Lake Mariner - bitcoin mined`."""
+    m = _SITE_FIRST.match(text)
+    if m is None or _NO_SITE.issuperset(re.findall(r"[^\W\d_]+", m["head"].lower())):
+        return None
+    return m["head"].strip() if classify(m["label"]) is not None else None
 
 
 def _named(text: str) -> str:
