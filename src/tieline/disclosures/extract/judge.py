@@ -13,6 +13,7 @@ from datetime import datetime
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
 from tieline.disclosures.documents.context import Context
 from tieline.disclosures.extract.headings import HEAD, SPAN, heading_over, undated
+from tieline.disclosures.extract.notes import may_hold_mark
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.fact import Candidate, Fact, Licence
 from tieline.disclosures.facts.fields import SIGNED, unit_of
@@ -27,6 +28,9 @@ from tieline.disclosures.sentences.closed import accounted_for
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.template import template
 
+_OF_OTHERS = words_of(
+    "hosted_btc_customers jv_share_btc managed_ehs total_energized_ehs_incl_hosting btc_equivalent_not_coins"
+)
 _FLOWS = words_of("btc_produced btc_sold btc_purchased blocks_won avg_btc_per_day sale_proceeds_usd revenue_usd")
 _DOUBTS: tuple[tuple[Licence, re.Pattern[str], str], ...] = (
     ("window", SPAN, "not plainly of one month"),
@@ -56,6 +60,8 @@ def _row_lacks(text: str, c: Finding, frame: Frame, ctx: Context, apart: bool) -
         return "period", f"neither heading nor title states {c.period}"
     if c.strength == WEAK and not c.rule.startswith("table:label:bare-"):  # those `settle` proves by sums
         return "assertion", f"{c.label!r} could name something else"
+    if _holds_others(text, c):
+        return "subject", f"the text says that {clean(c.label)!r} holds what is others'"
     return _label_lacks(c, frame) or _digits_lack(text, c, frame, apart) or _place_lacks(text, c, frame, ctx.style)
 
 
@@ -78,6 +84,20 @@ def _label_lacks(c: Finding, frame: Frame) -> Lack | None:
     return licence, f"{phrase!r} in the label is not known to leave it the company's own of one month"
 
 
+_OTHERS = r"[^.\n]{0,120}\b(?:customers?|clients?|hosted|hosting|joint venture|third[- ]part(?:y|ies)|partners?)\b"
+_PART = r"(?:of which|including|includes|o/w|thereof|attributable)\b"
+_ROW__OF_OTHERS = re.compile(rf"[^\n]*\n(?:[^\w\n]*{_PART}[^\n]*\n)*?[^\w\n]*{_PART}{_OTHERS}", re.IGNORECASE)
+
+
+def _holds_others(text: str, c: Finding) -> bool:
+    """Does a row below say that part of a figure is customers', or a sentence that its label includes theirs?"""
+    if c.field in _OF_OTHERS or c.scope is not None:
+        return False
+    label = re.escape(re.sub(r"\W*\d?\Z", "", clean(c.label)))
+    told = rf"{label}\W+(?:also )?(?:includ\w+|compris\w+|contain\w*|consists? of){_OTHERS}"
+    return _ROW__OF_OTHERS.match(text, c.end) is not None or re.search(told, text, re.IGNORECASE) is not None
+
+
 def _digits_lack(text: str, c: Finding, frame: Frame, apart: bool) -> Lack | None:
     """What stands around the digits of a row's value and may belong to them."""
     rest = text[c.end : c.end + 12]
@@ -98,6 +118,12 @@ def _digits_lack(text: str, c: Finding, frame: Frame, apart: bool) -> Lack | Non
         return "subject", f"the note {mark[0]!r} on {c.printed} speaks of something else"
     if not apart and _glued_note(text, c):
         return "token", f"{c.printed} may end in a footnote's digit: its row prints fewer decimals elsewhere"
+    if (
+        not apart
+        and c.rule.startswith("table")
+        and may_hold_mark(text, c.at, c.printed, _WHOLE.findall(_row_of(text, c)))
+    ):
+        return "token", f"{c.printed} may end in the mark of a note that stands under the table and is marked nowhere"
     return None
 
 
@@ -151,16 +177,23 @@ def _in_money(text: str, at: int, c: Finding) -> bool:
     return _MONEY.search(head) is not None
 
 
-def _glued_note(text: str, c: Finding) -> bool:
-    """More decimals than any other value of the row: `18.221` beside `19.44` may be 18.22 and a note."""
-    if c.at < 0 or "." not in c.printed or c.rule == "table:glued":
-        return False
+_WHOLE = re.compile(r"(?<![\w.,])\d[\d,]*(?![\w.%])")
+
+
+def _row_of(text: str, c: Finding) -> str:
+    """The row of a value."""
     start = text.rfind("\n", 0, c.start) + 1
     barred_row = "|" in text[start : c.end] or "\t" in text[start : c.end]
     row = text[start : start + 200].split("\n")[0] if barred_row else text[c.start : c.end + 60]
     # Cells of one row may stand in lines of their own; a line that begins with words begins another row.
-    row = row if barred_row else row[: c.end - c.start] + re.split(r"\n(?=[^\W\d_]{3})", row[c.end - c.start :])[0]
-    places = [len(m[1]) for m in re.finditer(r"(?<![\d.,])\d[\d,]*\.(\d+)(?![\d%])(?!\s?%)", row)]
+    return row if barred_row else row[: c.end - c.start] + re.split(r"\n(?=[^\W\d_]{3})", row[c.end - c.start :])[0]
+
+
+def _glued_note(text: str, c: Finding) -> bool:
+    """More decimals than any other value of the row: `18.221` beside `19.44` may be 18.22 and a note."""
+    if c.at < 0 or "." not in c.printed or c.rule == "table:glued":
+        return False
+    places = [len(m[1]) for m in re.finditer(r"(?<![\d.,])\d[\d,]*\.(\d+)(?![\d%])(?!\s?%)", _row_of(text, c))]
     mine = len(c.printed.rpartition(".")[2])
     return len(places) > 1 and places.count(mine) == 1 and mine > max((p for p in places if p != mine), default=mine)
 

@@ -27,7 +27,8 @@ _BRACKETS = re.compile(r"\([^()]*\)?")
 _ADDRESS, _CITY = phrases("address"), phrases("city")
 
 
-_HEADLINE = ("Mines", "Produces", "Earns", "Mined", "Produced")
+_HEADLINE = phrases("headline")
+"""Verbs by which a title says of the issuer that it tells or did something."""
 
 
 def disowned(text: str) -> str | None:
@@ -72,16 +73,29 @@ def preface(text: str, names: dict[str, bool]) -> str | None:
     """A line before the title that says something of what follows; None where all that stands there is plain."""
     dateline = _CITY.search(text, 0, 3000)
     lines = [line.strip() for line in text[: dateline.start() if dateline else 3000].split("\n") if line.strip()]
-    headline = tuple(f"{name} {verb}" for name, mine in names.items() if mine for verb in _HEADLINE)
     titled = next(
         (
             i
             for i, line in enumerate(lines[:12])
-            if periods(line) and (UPDATE.search(line) or line.startswith(headline))
+            if ((periods(line) or _of_a_year(line, names)) and UPDATE.search(line)) or _is_headline(line, names)
         ),
         0,
     )
     return next((line for line in _unwrapped(lines[:titled]) if _says_something(line, names)), None)
+
+
+def _is_headline(line: str, names: dict[str, bool]) -> bool:
+    """`ORCHARD MINING ADDS 210 BITCOIN TO ITS TREASURY`: the issuer's name and a verb, in capitals as titles have them."""
+    starts = (line[len(name) :] for name, own in names.items() if own and line.upper().startswith(f"{name} ".upper()))
+    return any(rest[1:2].isupper() and _HEADLINE.match(rest) for rest in starts)
+
+
+def _of_a_year(line: str, names: dict[str, bool]) -> bool:
+    """`Heron Reports Full Year 2024 Results`: a title that names the issuer and no month."""
+    return names_own(line, names) and re.search(r"\b20[12]\d\b", line) is not None and len(line.split()) < _TITLE_WORDS
+
+
+_TITLE_WORDS = 14
 
 
 def _is_place(line: str) -> bool:
@@ -147,7 +161,7 @@ def is_title(line: str, names: dict[str, bool]) -> bool:
     """Is a line the issuer's own title: its name and the time of the report, and no word of doubt or of others?"""
     dated = periods(line)
     bare = EXCHANGE.sub(" ", without(line, dated))
-    own = bool(dated) and names_own(line, names) and not line.rstrip().endswith(":")
+    own = (bool(dated) or _of_a_year(line, names)) and names_own(line, names) and not line.rstrip().endswith(":")
     return own and _NO_TITLE.search(bare) is None and _OTHERS.search(bare) is None
 
 

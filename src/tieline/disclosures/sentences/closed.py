@@ -146,6 +146,8 @@ class _Sentence:
         self.explained: set[int] = set()
         self.read: dict[int, SentenceRule | None] = {}
         """By token; None where two rows say different things of one number."""
+        self.ends: dict[int, int] = {}
+        """By token where what its row reads ends in the template."""
         self.within: dict[int, int] = {}
         """By token the period that stands in what its row reads: `154 BTC in June, or 5.5 BTC per day`."""
 
@@ -175,6 +177,7 @@ class _Sentence:
                 i = at[m.start("n")]
                 if (period := _period_within(rule, m)) is not None:
                     self.within[i] = at[period]
+                self.ends[i] = m.end()
                 before = self.read.get(i, rule)
                 alike = before is not None and before.field == rule.field
                 self.read[i] = rule if rule.kind == "event" else before if alike or _is_event(before) else None
@@ -332,7 +335,9 @@ class _Sentence:
         begin = self._end_of(i)
         lead = _WITHIN.match(self.tpl.shapes, begin)
         offset = max(begin, lead.end() - 1) if lead is not None else begin
-        m = next(filter(None, (pattern.match(self.tpl.shapes[offset:]) for pattern in patterns("compared"))), None)
+        m = self._comparison(offset)
+        if m is None and (end := self.ends.get(i, 0)) > offset:
+            offset, m = end, self._comparison(end)
         j = self.tpl.at.get(offset + m.start("n")) if m is not None else None
         if m is None or j is None:
             return []
@@ -345,6 +350,10 @@ class _Sentence:
             return []  # `5.4 BTC per day, compared with 154 BTC in February`: another thing
         self.tpl.tokens[j].number = replace(number, unit=base.unit)
         return [(rule, j, other)]
+
+    def _comparison(self, offset: int) -> re.Match[str] | None:
+        rest = self.tpl.shapes[offset:]
+        return next(filter(None, (pattern.match(rest) for pattern in patterns("compared"))), None)
 
     def _compared_month(self, month: str, k: int | None, key: str | None) -> str | None:
         """The month that a comparison names, at token k or by `the month before`."""

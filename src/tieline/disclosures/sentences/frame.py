@@ -15,7 +15,7 @@ from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.documents.document import first_sentence
 from tieline.disclosures.documents.issuers import NAMES, mentions
 from tieline.disclosures.lexicon.periods import Period, periods, shift
-from tieline.disclosures.rules.vocabulary import FIRMS, NOT_OWN, disowned, preface
+from tieline.disclosures.rules.vocabulary import FIRMS, NOT_OWN, UPDATE, disowned, preface
 
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _TELLS = (
@@ -52,6 +52,7 @@ INTRODUCES = re.compile(
 _QUARTER = re.compile(
     r"\bquarter|\bQ[1-4]\b|\b(?:three|six|nine|twelve) months\b|\bfull[- ]year\b|\bfiscal (?:year|20)", re.IGNORECASE
 )
+_TITLE_WORDS = 14
 _TITLES = 3
 """Lines of which one may be the title, behind `Exhibit 99.1` or the issuer's name."""
 _ZONE = 700
@@ -82,7 +83,7 @@ def frame_of(text: str, title: str | None, ctx: Context, issuer: str | None) -> 
 
 def _quarter(text: str, title: str | None, ctx: Context) -> str | None:
     lines = [line for line in text[:_ZONE].split("\n") if line.strip()]
-    for zone in (title or "", *lines[:_TITLES]):
+    for zone in (title or "", *lines[:_TITLES], *_titles(text)):
         zone = first_sentence(zone)
         keys = {key_of(p, ctx) for p in _own(zone) if p.kind == "quarter"}
         if len(keys) == 1 and not re.search(
@@ -92,6 +93,12 @@ def _quarter(text: str, title: str | None, ctx: Context) -> str | None:
     return None
 
 
+def _titles(text: str) -> list[str]:
+    """The short lines at the beginning that speak of a quarter's update, behind an exchange's furniture."""
+    lines = [line for line in text[:_ZONE].split("\n") if line.strip() and len(line.split()) < _TITLE_WORDS]
+    return [line for line in lines if UPDATE.search(line) and any(p.kind == "quarter" for p in periods(line))]
+
+
 def _own(zone: str) -> list[Period]:
     """The periods of a stretch that no comparison governs."""
     return [p for p in periods(zone) if not _COMPARED.search(zone[max(0, p.start - 70) : p.start])]
@@ -99,7 +106,7 @@ def _own(zone: str) -> list[Period]:
 
 def _stated(text: str, title: str | None, ctx: Context) -> str | None:
     """The month that the title names; else the only one, or the first and latest, of the first lines."""
-    for zone in (title or "", text.split("\n", 1)[0]):
+    for zone in (title or "", text.split("\n", 1)[0], *_titles(text)):
         zone = first_sentence(zone)
         own = _own(zone)
         months = _months(own, ctx)
@@ -155,6 +162,8 @@ _SUBJECT = re.compile(
     r"(?:mined|produced|earned|sold|held|holds|ended|entered|purchased|bought|raised|pledged|drew|secured|disclosed)\b"
 )
 """Who mines, holds or sells, in a text that says of nobody that it reports."""
+_NAME_ALONE = re.compile(r"(?P<name>[A-Z][\w&'’-]+(?: [A-Z][\w&'’-]*){0,3})")
+"""A line that is a name and no more, over a title: `SPIRE HASHING`."""
 _TITLED = re.compile(r"\A(?P<name>[A-Z][\w&'’-]*(?: [A-Z][\w&'’-]*){0,2})")
 
 
@@ -164,7 +173,9 @@ def _listed_names(text: str, issuer: str | None) -> dict[str, bool]:
 
 
 def _by_ticker(text: str, title: str | None, issuer: str) -> list[str]:
-    tickers = [*_TITLED.finditer((title or "").strip()), *_SUBJECT.finditer(text[:3000])]
+    lines = [line.strip() for line in text[:_ZONE].split("\n") if line.strip()][:_TITLES]
+    alone = [m for m in map(_NAME_ALONE.fullmatch, lines) if m is not None]
+    tickers = [*_TITLED.finditer((title or "").strip()), *alone, *_SUBJECT.finditer(text[:3000])]
     return [m["name"] for m in tickers if _is_ticker_of(issuer, m["name"])][:1]
 
 

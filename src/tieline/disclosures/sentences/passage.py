@@ -52,12 +52,24 @@ _EXPLAINS = re.compile(
     r"[^;]{0,120}?\s(?:due\sto|driven\sby|result\sof|attributable\sto|offset\sby|caused\sby|reflects?)\b"
 )
 """Why a figure moved: it speaks of whom the sentence before did, also where it names a place."""
+_POINT_OF_OWN = re.compile(
+    r"\W*(?:Held|Sold|Mined|Produced|Earned|Ended|Closed) (?:the |a |with )*(?:[A-Z][a-z]+ )?[\d~$a]"
+)
+"""A point of a list on what the issuer did: whom it did it with is not of whom the next one speaks."""
 CAPTION = re.compile(
     r"^\W*(?:Aerial|Drone|Photo|Image|Picture|View|Rendering)\b.*\((?:Photo|Graphic|Image)\b|^\W*Photo:"
 )
 """A line under a picture, which heads nothing."""
-UNAUDITED = re.compile(r"\W*unaudited\W*", re.IGNORECASE)
+UNAUDITED = re.compile(
+    r"\W*(?:unaudited|\(?(?:u\.?s\.? )?(?:\$ |dollars )?in (?:thousands|millions)[^().\n]{0,60})\W*", re.IGNORECASE
+)
 """A line that says nothing of whose the figures under it are."""
+_ALIAS = re.compile(r"\W*\(.{0,60}[\"“][^\"”]{2,40}[\"”][^()]{0,40}\)\W*")
+"""A line of what the issuer calls itself: `("Heron" or "the Company")`."""
+_OF_A_YEAR = re.compile(
+    r"\b(?:(?:full|fiscal|calendar)[- ])?year(?: ended)?\s*(?=20[12]\d\b|\Z)|\b(?:full|fiscal|calendar)[- ]year\b",
+    re.IGNORECASE,
+)
 _DATED = ("month", "date", "quarter")
 
 
@@ -92,7 +104,8 @@ class Passage:
     def heading(self, line: str) -> None:
         """A heading sets the month of what stands under it, or says that it is no report of what was done, or whose."""
         spans = periods(line)
-        if is_dateline(line.strip(), spans) or UNAUDITED.fullmatch(line):
+        alias = _ALIAS.fullmatch(line) is not None and names_own(line, self.names)
+        if alias or is_dateline(line.strip(), spans) or UNAUDITED.fullmatch(line):
             return
         if self._is_year(line):
             return
@@ -134,7 +147,8 @@ class Passage:
         own = names_own(sentence, self.names)
         company = not own and (COMPANY.search(sentence) or FIRM.search(sentence)) is not None
         officer = (own or _WE.search(sentence)) and _OFFICE.search(sentence)
-        somebody = company or (names_somebody(sentence, self.names) and not officer and not _EXPLAINS.match(sentence))
+        told = officer or _EXPLAINS.match(sentence) or _POINT_OF_OWN.match(sentence)
+        somebody = company or (names_somebody(sentence, self.names) and not told)
         if somebody or NOT_OWN.search(_NOBODY.sub(" ", EXCHANGE.sub(" ", sentence))):
             self.antecedent = False
         elif own or _WE.search(sentence) or ITSELF.search(sentence):
@@ -195,7 +209,7 @@ def undated(line: str) -> str:
     """A line without its periods and years."""
     for p in reversed(periods(line)):
         line = line[: p.start] + line[p.end :]
-    return re.sub(r"\b20\d\d\b", "", line)
+    return re.sub(r"\b20\d\d\b", "", _OF_A_YEAR.sub("", line))
 
 
 def is_compared(tpl: Template, i: int) -> bool:

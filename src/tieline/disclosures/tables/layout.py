@@ -45,6 +45,14 @@ def rows(text: str, style: str) -> list[Row]:
     return _Machine(text, style).run(items_of(text, style))
 
 
+def _is_caption(columns: list[PeriodColumn]) -> bool:
+    """Are the periods those of a line over the heading, which it names once or twice: `July 2025 (as of July 31, 2025)`?"""
+    return len({(c.period.year, c.period.month) for c in columns if c.period is not None}) == 1 and len(columns) < _FEW
+
+
+_FEW = 3
+
+
 class _Machine:
     """Headings open a table, labels gather, values complete a row; a paragraph closes the table."""
 
@@ -92,7 +100,7 @@ class _Machine:
             if len(self.names) >= 2:
                 self.turned, self.columns, self.pending = months[0].period, [], []
                 return
-        if self.heading_open:
+        if self.heading_open and not (len(months) > 1 and _is_caption(self.columns)):
             self.columns = [*self.columns, *item.columns]
             self.joined = self.joined or item.joined
         elif months or (len(item.columns) > 1 and THIS_MONTH.search(self.text, item.start, item.end)):
