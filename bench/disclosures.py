@@ -48,6 +48,9 @@ COMPLETE = (
     "tenth",
     "eleventh",
     "twelfth",
+    "thirteenth",
+    "fourteenth",
+    "fifteenth",
 )
 FIRST_SIGHT = {
     "blind first": "306 of 368 found, 7 wrong", "blind second": "95 of 134, 1 wrong",
@@ -63,6 +66,9 @@ FIRST_SIGHT = {
     "tenth": "49 texts, 4 false facts in 4 of them",
     "eleventh": "49 texts, 1 false fact; 6 of 11 figures facts",
     "twelfth": "79 texts against what had just been loosened, 100 false facts in 49 of them; 46 of 85 figures facts",
+    "thirteenth": "303 texts by two who had read the code, 260 false facts in 201 of them; 50 of these are still false and kept apart",
+    "fourteenth": "160 texts by one who had not seen the code, in four parts: 0, 0, 0 and 1 false facts; 446 of 552 figures found",
+    "fifteenth": "110 releases by the same, in four parts: 0 false; found 79, 77, 86 and 81 %, facts 36, 29, 59 and 48 %, each after the one before had taught",
     "blind fifth": "156 of 164 found, 0 wrong; 85 facts of 128 figures in the issuers' own English words",
 }  # fmt: skip
 """What each set gave when it was first read, before anything was changed for it."""
@@ -78,6 +84,9 @@ TAUGHT = {
     "tenth": "a fund that is no verb; figures that are none in US coins; headlines of others; what stands over a table's own head",
     "eleventh": "a span is told by no `over` alone; what is planned is no reason",
     "twelfth": "sentences that qualify what stands before them; companies' names and other times as headings; captions, groups and hidden parts of tables; texts that speak of their own rows and paragraphs; years that are not the calendar's",
+    "thirteenth": "headings with numbers, heads without a month, sentences over a table; whom `it` means; sums of months and running totals; marks of notes that ran together with a value",
+    "fourteenth": "notes whose marks stand nowhere; what a total holds of customers",
+    "fifteenth": "names by ticker and bracket; points by number; titles of quarters and years; captions over heads; quarters named in sentences; a change since the month before",
     "blind fifth": "a title before a sentence; exchanges in brackets; averages; events of a day; other languages by a second voice",
     "traps": "two months in one figure; prepositions; rates and differences; whom a pronoun means; headings of others",
 }

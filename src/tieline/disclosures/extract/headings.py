@@ -14,14 +14,14 @@ from tieline.disclosures.documents.context import is_dateline
 from tieline.disclosures.finding import Finding
 from tieline.disclosures.lexicon.periods import Period, periods, without
 from tieline.disclosures.lexicon.words import phrases
-from tieline.disclosures.rules.naming import classify
+from tieline.disclosures.rules.naming import classify, stray_words
 from tieline.disclosures.rules.vocabulary import (
     COMPANY,
     EXCHANGE,
     NOT_DONE,
-    NOT_OWN,
     bars,
     is_title,
+    may_be_dateline,
     names_own,
     names_somebody,
     strange,
@@ -53,7 +53,8 @@ class _LineOver(NamedTuple):
     @property
     def ends(self) -> bool:
         """Is it the end of a sentence, and no company's name?"""
-        return self.words.endswith((".", "!", "?")) and not _is_company(self.words)
+        told = self.words.endswith((".", "!", "?")) and not _is_company(self.words)
+        return told or len(self.words) > _LONGEST
 
     @property
     def heads(self) -> bool:
@@ -63,8 +64,8 @@ class _LineOver(NamedTuple):
     @property
     def skipped(self) -> bool:
         """Does it head nothing: a paragraph, a picture's caption, a dateline?"""
-        told = len(self.words) > _LONGEST or CAPTION.search(self.raw) is not None
-        return told or is_dateline(self.words, self.dated)
+        told = CAPTION.search(self.raw) is not None
+        return told or (is_dateline(self.words, self.dated) and may_be_dateline(self.words))
 
     @property
     def bare(self) -> str:
@@ -98,11 +99,13 @@ def _judged(line: _LineOver, frame: Frame, c: Finding, nearest: bool, beyond: bo
     bare = re.sub(r"(?i)\bquarter\w*", "", line.bare) if "Q" in c.period else line.bare
     doubtful = _DOUBTS.search(bare) is not None  # which `May 2025` is not
     if line.ends:
+        nearest &= len(line.words) <= _LONGEST or _INTRODUCES.search(line.words) is not None
         return False if nearest and _tells_of_others(line.words, frame) else None, True
     if beyond:
         return False if doubtful and not re.search(r"\d", line.bare) else None, False
     proves = _proves(line, frame, c)
-    if proves is False and _BULLET.match(line.raw) and len(line.words.split()) > 4:
+    point = _BULLET.match(line.raw) and not line.raw.rstrip().endswith(":")
+    if proves is False and point and len(line.words.split()) > 4:
         return False if nearest and doubtful else None, True
     return proves, False
 
@@ -131,9 +134,10 @@ def _proves(line: _LineOver, frame: Frame, c: Finding) -> bool | None:
         return None  # says nothing of whose
     numbered = re.search(r"\d", line.bare) is not None
     if _heads_columns(line.raw, line.dated):
-        return False if not numbered and _columns_bar(line.raw, frame, c.period) else None
+        judged = not numbered or _counts_in_corner(line)
+        return False if (judged and _columns_bar(line.raw, frame, c.period)) or _is_bare_head(line, c) else None
     if numbered:
-        return False if _heads_with_numbers(line.words, line.bare) else None
+        return False if _heads_with_numbers(line.words, line.bare) or _names_with_number(line, frame) else None
     if _is_label(line):
         return None
     words = _WHOLE_YEAR.sub(" ", line.words) if c.dated else line.words  # the row says of which month it is
@@ -145,10 +149,16 @@ def _is_label(line: _LineOver) -> bool:
     """Is a line a row's label, or a piece of one: over its value, or over the rest of its words?"""
     if _VALUE.fullmatch(line.under) or line.under.startswith("("):
         return True
-    return classify(line.words) is not None or (not line.title and _is_fragment(line.words, line.under))
+    label = classify(line.words)
+    if label is not None:
+        return ": " in line.words or (
+            label.scope is None and not stray_words(undated(line.words, line.dated), label.field)
+        )
+    return not line.title and _is_fragment(line.words, line.under)
 
 
 _DOUBTS, _INTRODUCES = phrases("doubts"), phrases("introduces")
+_OF_BEFORE = phrases("of_before")
 _BULLET = re.compile(r"\s*[-•·*] ?[^\W\d_]")
 """A point of a list: told, as a sentence is, and no heading."""
 
@@ -190,6 +200,40 @@ def _columns_bar(line: str, frame: Frame, period: str) -> bool:
     return any(_cell_bars(cell, over, frame) for cell in own) or (over and "%" in cells[0])
 
 
+_PLAIN_HEAD = phrases("plain_head")
+
+
+def _counts_in_corner(line: _LineOver) -> bool:
+    """Does a number stand in the first cell alone: `Peer group of 15 | July 2025 | June 2025`?"""
+    cells = re.split(r"[|\t]", line.raw.strip(" |"))
+    return len(cells) > 1 and not any(re.search(r"\d", undated(cell, periods(cell))) for cell in cells[1:])
+
+
+def _is_bare_head(line: _LineOver, c: Finding) -> bool:
+    """Is a line a head of columns without a month, of which one is not plainly of values: `Metric | Customers`?"""
+    cells = [cell for cell in re.split(r"[|\t]", line.raw.strip(" |")) if cell.strip()]
+    told = bool(line.dated) or re.search(r"\d|(?i:this month)", line.raw) is not None or c.label.strip() in line.raw
+    return not told and any(not _PLAIN_HEAD.fullmatch(cell.strip(_EDGES)) for cell in cells[1:])
+
+
+_FEW = 6
+"""Words of a heading beside its number."""
+_TOLD_FIGURE = re.compile(r"[\W]*(?:US)?[$~]?\d[\d,]*(?:\.\d+)?(?![.)\d])")
+"""A point that begins with its figure, which heads nothing."""
+
+
+def _names_with_number(line: _LineOver, frame: Frame) -> bool:
+    """Does a line with a number that is no row hold words that may name somebody: `Top 10 Public Peers`?"""
+    if re.search(r"[|:\t]|\S {2,}\S", line.raw.strip()) or len(re.findall(r"(?<!\w)\d[\d.,]*%?(?!\w)", line.bare)) > 1:
+        return False
+    if _VALUE.fullmatch(line.under) or _TOLD_FIGURE.match(line.raw):
+        return False
+    words = re.sub(r"\S*\d\S*", " ", line.bare)
+    if len(words.split()) > _FEW or "," in words:
+        return False
+    return strange(words, frame.names, COLUMNS) is not None or _DOUBTS.search(words) is not None
+
+
 def _cell_bars(cell: str, over: bool, frame: Frame) -> bool:
     dated = [p for p in periods(cell) if p.kind != "year"]
     known = DATED if dated and over else HEADING if over or len(dated) > 1 else COLUMNS
@@ -228,19 +272,24 @@ def _heads_with_numbers(words: str, bare: str) -> bool:
 
 def _tells_of_others(sentence: str, frame: Frame) -> bool:
     """Does a sentence over rows name somebody else, or speak of others or of plans without the issuer's name?"""
-    own = names_own(sentence, frame.names)
-    match = NOT_OWN.search(sentence) or NOT_DONE.search(sentence)
-    return names_somebody(sentence, frame.names) or (not own and match is not None)
+    doubts = NOT_DONE if names_own(sentence, frame.names) else _DOUBTS
+    told = without(sentence, periods(sentence))
+    doubtful = doubts.search(told) is not None or _OF_BEFORE.search(told) is not None
+    return doubtful or names_somebody(sentence, frame.names)
 
 
 def _heading_bars(words: str, dated: Sequence[Period], title: bool, frame: Frame, field: str) -> bool:
     """Does a heading leave open whether, of whom or of when its rows are?"""
     if len(words.split()) > 14 and not words.endswith(":"):  # a sentence that lost its stop
-        return _tells_of_others(words, frame) or re.search(r"\bhosts?\b|\bmodels?\b", words) is not None
+        doubtful = (
+            re.search(r"\bhosts?\b|\bmodels?\b", words) is not None
+            or _DOUBTS.search(without(words, periods(words))) is not None
+        )
+        return doubtful or _tells_of_others(words, frame)
     of_others = PROVES[field] if field in _OF_OTHERS else frozenset()
     bare = undated(words, periods(words))
     known = (TITLE if title else HEADING) | of_others
-    return bars(bare, frame.names, known) and not is_title(words, frame.names)
+    return bars(bare, frame.names, known) and not (title and is_title(words, frame.names))
 
 
 def undated(line: str, dated: Sequence[Period]) -> str:

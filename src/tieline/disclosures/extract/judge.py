@@ -72,10 +72,18 @@ def _proves_nothing(frame: Frame, language: str) -> Lack | None:
     return None if frame.disowned is None else ("assertion", f"the text says {frame.disowned!r}")
 
 
+_RUNNING = re.compile(r"\b(?:as of|as at|through|to date|until)\b", re.IGNORECASE)
+
+
 def _label_lacks(c: Finding, frame: Frame) -> Lack | None:
     """What the words of a row's label leave open: each must be one that proves the field."""
     label = clean(c.label)
     label = re.sub(r"(?i)\bquarter(?:-end)?\b", "", label) if frame.quarter is not None else label
+    if c.field in _FLOWS and _RUNNING.search(c.label):
+        return "window", f"{c.label!r} may be a sum since an earlier day"
+    years = re.findall(r"\b20[12]\d\b", label)
+    if c.field == "ytd_btc" and years and c.period[:4] not in years:
+        return "window", f"{c.label!r} is of another year"
     stray = stray_words(undated(label, periods(label)), c.field, c.scope)
     if not stray:
         return None
@@ -120,11 +128,14 @@ def _digits_lack(text: str, c: Finding, frame: Frame, apart: bool) -> Lack | Non
         return "token", f"{c.printed} may end in a footnote's digit: its row prints fewer decimals elsewhere"
     if (
         not apart
-        and c.rule.startswith("table")
+        and c.rule.startswith(("table", "pair"))
         and may_hold_mark(text, c.at, c.printed, _WHOLE.findall(_row_of(text, c)))
     ):
         return "token", f"{c.printed} may end in the mark of a note that stands under the table and is marked nowhere"
     return None
+
+
+_RIGHT_BEHIND = re.compile(r"\s*\(?\s*(?:(?:BTC|bitcoins?) )?(?:in|for|during|of) ")
 
 
 def _place_lacks(text: str, c: Finding, frame: Frame, style: str) -> Lack | None:
@@ -134,6 +145,9 @@ def _place_lacks(text: str, c: Finding, frame: Frame, style: str) -> Lack | None
         end = end if end >= 0 else len(text)
         if (parted := _NEXT_PAIR.search(text, c.end, end)) is not None:
             end = parted.start()
+        other = next((p for p in periods(text, c.end, end) if _RIGHT_BEHIND.fullmatch(text, c.end, p.start)), None)
+        if other is not None and len(c.period) == 7 and other.month != int(c.period[5:]):
+            return "period", f"{text[other.start : other.end]!r} stands behind the value"
         rest = template(text, c.end, end, style, frame.names).shapes
         if not accounted_for(rest) or (c.field.startswith("deployed") and re.match(r"(?:in|during|for) ", rest)):
             return "assertion", f"{text[c.end : end].strip()[:40]!r} behind the value"

@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from math import log10
 
-_NOTE = re.compile(r"(?:^|(?<=[.;] ))[ \t]*[(\[]?(?P<n>[1-9])[)\].]? ?(?=[A-Z])", re.MULTILINE)
+_NOTE = re.compile(r"(?:^|(?<=[.;] ))[ \t]*(?:Note )?[(\[]?(?P<n>[1-9])[)\].:]? ?(?=[A-Z])", re.MULTILINE)
 _MARK = r"(?<=[^\W\d_])[ \t\xa0]?(?:\d,)*{n}(?:,\d)*(?![\d.%\w])|[(\[](?:\d,)*{n}(?:,\d)*[)\]]"
 
 
@@ -24,7 +24,7 @@ def _listed(text: str) -> tuple[tuple[str, int], ...]:
             run.append((m["n"], m.start("n")))
         elif n == 1:
             run = [(m["n"], m.start("n"))]
-        best = list(run) if len(run) > 1 else best
+        best = list(run) or best
     return tuple(best)
 
 

@@ -11,7 +11,7 @@ import re
 
 from tieline.disclosures.lexicon.periods import periods, without
 from tieline.disclosures.lexicon.words import phrases
-from tieline.disclosures.rules.wordlists import COLUMNS, HEADING, OPENERS, PREFACE, STARTERS
+from tieline.disclosures.rules.wordlists import COLUMNS, HEADING, OPENERS, PREFACE, STARTERS, TITLE
 
 POISON, NOT_DONE, NOT_OWN, LEGAL = phrases("poison"), phrases("not_done"), phrases("not_own"), phrases("legal")
 UPDATE, COMPANY = phrases("update"), phrases("company")
@@ -32,17 +32,27 @@ _HEADLINE = phrases("headline")
 
 
 def disowned(text: str) -> str | None:
-    """The words by which a text disowns what it prints, or speaks of all of it; its legal paragraphs aside, and denials
+    """The words by which a text disowns what it prints, or speaks of all of it; its legal sentences aside, and denials
     of a figure that they name."""
     for m in (*_DISOWNED.finditer(text), *_REFERS.finditer(text)):
         start = max(text.rfind("\n", 0, m.start()), text.rfind(". ", 0, m.start()), m.start() - 600) + 1
         end = min(len(text), m.end() + 300)
         sentence = re.split(r"\n|[.!?]\s", text[start:end], maxsplit=1)[0]
         wrapped = re.split(r"\n\n|[.!?]\s", text[start:end], maxsplit=1)[0].replace("\n", " ")
-        plain = _AS_IT_IS.search(wrapped) if m.re is _REFERS else re.search(r"\d[\d,.]* ?(?:BTC|bitcoin)", sentence)
-        if not plain and not LEGAL.search(text, start, end) and not _of_statements(text, start, sentence):
+        figure = _FIGURE.search(sentence) and not _NO_TEXT.search(sentence)
+        plain = _AS_IT_IS.search(wrapped) if m.re is _REFERS else figure
+        legal = LEGAL.search(wrapped) is not None and _OF_TABLES.search(wrapped) is None
+        if not plain and not legal and not _of_statements(text, start, sentence):
             return text[max(start, m.start() - 30) : m.end() + 30].strip()
     return None
+
+
+_FIGURE = re.compile(r"\d[\d,.]* ?(?:BTC|bitcoin)")
+_NO_TEXT = re.compile(r"\b(?:placeholders?|fictitious|dummy|test)\b", re.IGNORECASE)
+_OF_TABLES = re.compile(
+    r"\b(?:tables?|figures? (?:above|in|shown)|numbers? (?:above|in|shown)|(?:production|operating) (?:figures?|numbers?|data))\b",
+    re.IGNORECASE,
+)
 
 
 def _of_statements(text: str, start: int, sentence: str) -> bool:
@@ -81,7 +91,17 @@ def preface(text: str, names: dict[str, bool]) -> str | None:
         ),
         0,
     )
-    return next((line for line in _unwrapped(lines[:titled]) if _says_something(line, names)), None)
+    over = _unwrapped(lines[:titled])
+    below = [*over, lines[titled] if titled < len(lines) else ""][1:]
+    followed = zip(over, below, strict=False)
+    return next(
+        (
+            line
+            for line, after in followed
+            if _says_something(line, names, bool(periods(after)) and not UPDATE.search(after))
+        ),
+        None,
+    )
 
 
 def _is_headline(line: str, names: dict[str, bool]) -> bool:
@@ -98,18 +118,32 @@ def _of_a_year(line: str, names: dict[str, bool]) -> bool:
 _TITLE_WORDS = 14
 
 
+_NO_PLACE = re.compile(rf"\b(?:{FIRMS}|{COMPANY.pattern})\b|{NOT_DONE.pattern}|{NOT_OWN.pattern}", re.IGNORECASE)
+_WIRES = phrases("wires")
+
+
+def may_be_dateline(line: str) -> bool:
+    """Is a line with a day a place's, and no firm's or budget's: `Osprey Energy Partners, July 31, 2025`?"""
+    return _WIRES.search(line) is not None or _NO_PLACE.search(line) is None
+
+
 def _is_place(line: str) -> bool:
     """Is a line one word, as the place of a dateline that stands alone is?"""
     return re.fullmatch(r"[A-Z][a-z]+,?", line) is not None and _NO_TITLE.search(line) is None
 
 
-def _says_something(line: str, names: dict[str, bool]) -> bool:
+def _says_something(line: str, names: dict[str, bool], dated_below: bool) -> bool:
     """Does a line before the title hold more than the issuer's name and a page's furniture, and is no sentence on it?"""
     own = names_own(line, names)
-    sentence = len(line.split()) > 12 or line.endswith((".", "!")) or is_title(line, names)
+    told = len(line.split()) > 12 or line.endswith((".", "!"))
+    begins = any(mine and line.startswith(name) for name, mine in names.items())
+    sentence = (told and (begins or _NO_TITLE.search(line) is None)) or is_title(line, names)
     words = _ADDRESS.sub(" ", _BRACKETS.sub(" ", line) if own else line)
     return (
-        len(line) > 3 and not (sentence and own) and not _is_place(line) and strange(words, names, PREFACE) is not None
+        len(line) > 3
+        and not (sentence and own)
+        and not (dated_below and _is_place(line))
+        and strange(words, names, PREFACE) is not None
     )
 
 
@@ -162,7 +196,8 @@ def is_title(line: str, names: dict[str, bool]) -> bool:
     dated = periods(line)
     bare = EXCHANGE.sub(" ", without(line, dated))
     own = (bool(dated) or _of_a_year(line, names)) and names_own(line, names) and not line.rstrip().endswith(":")
-    return own and _NO_TITLE.search(bare) is None and _OTHERS.search(bare) is None
+    told = _is_headline(line, names) or strange(re.sub(r"20\d\d", "", bare), names, TITLE) is None
+    return own and told and _NO_TITLE.search(bare) is None and _OTHERS.search(bare) is None
 
 
 def _proves(word: str, known: frozenset[str] = HEADING) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from decimal import Decimal
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.facts.fact import Licence
@@ -23,7 +23,7 @@ from tieline.disclosures.rules.vocabulary import DATELINE, NOT_DONE, NOT_OWN, PO
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.named import named
 from tieline.disclosures.sentences.passage import WINDOW, Passage, is_compared, is_heading
-from tieline.disclosures.sentences.template import Template, template
+from tieline.disclosures.sentences.template import Template, Token, template
 
 MAX_WORDS = 90
 """A sentence longer than this is a list or a paragraph that lost its stops; it is left to the other reader."""
@@ -42,6 +42,7 @@ _KINDS = dict.fromkeys(("stock", "ytd", "event"), ("month", "date")) | dict.from
 """The kinds of expression by which a kind of figure may be dated."""
 _SPANS = {"flow": (7, 6, 10, 4), "stock": (7, 10), "mean": (7, 6), "ytd": (7,), "event": (10, 7)}
 """The lengths of the periods that a kind of figure may have: of a month 7, a quarter 6, a day 10, a year 4."""
+_AT_A_DAY = re.compile(r"(?:at|as of|as at|on) (?:the )?@[ed]")
 _ON_A_DAY = {
     "btc_sold": "btc_announced_sale",
     **{field: field for field in ("sale_proceeds_usd", "avg_sale_price_usd", "btc_purchased")},
@@ -60,6 +61,10 @@ _AFTER = re.compile(
     r" (?:(?!and\b|while\b|compared|versus\b|vs\b|from\b|to\b|with\b|up\b|down\b|over\b|than\b)[a-z'./-]+ ){0,5}?"
     r"(?P<how>in|during|for|throughout|as of|as at|at|on|by|of|ended|through|until|at the end of|for the month of|in the month of|at the close of) (?:the )?(?P<p>@[a-z])"
 )
+_STANDING = re.compile(
+    r" (?:by )?(?P<how>as of|as at|at the end of|at the close of|the end of|by)(?: the)?(?: month of)?$"
+)
+"""How a period is told that something stands at, or has run to: no flow of it."""
 _WITHIN = re.compile(
     r"(?: or bitcoin equivalents?(?: \( together , btc \))?)?(?: (?:in|during|for|as of|at|at the end of|on) (?:the )?(?:month of )?@[meq])? ?"
 )
@@ -70,14 +75,15 @@ _PRESENT = re.compile(r"(?:^| )(?:holds?|owns?|has|have|is|are|stands|now|curren
 _EARLIER = re.compile(r"same month (?:of )?last year|year earlier|year ago")
 _ASIDE = re.compile(
     r"(?:[;,] (?:and |while |but )?|and |while |but )(?:~own |we |it |also )*"
-    r"(?:[a-z]{3,}ed|ran|paid|kept|drew|spent|took|made|brought|grew|built|bought|had|began|won|met|cut) "
+    r"(?:repaid|paid|raised|invested|spent|signed|completed|opened|renewed|extended|closed|entered|began|started|commenced"
+    r"|hired|appointed|received|funded|financed|retired|redeemed|launched|announced|secured|issued|drew|made|built|kept|ran|won) "
     r"|to (?:redeem|repay|retire|pay|fund|cover|finance|reduce) "
 )
 """The beginning of another thing that the issuer did, or of what it did something for."""
 _BACK = re.compile(
     f"{POISON.pattern}|{NOT_OWN.pattern}|{NOT_DONE.pattern}"
     r"|\b(?:them|this|that|these|those|which|who|whose|whom|half|part|portion|most|majority|some|rest|remainder|former|latter"
-    r"|output|production|figures?|numbers?|amounts?|sum|total|coins?|bitcoins?|btc|share|respectively|owners?|investors?)\b"
+    r"|sales?|all|it|output|production|figures?|numbers?|amounts?|sum|total|coins?|bitcoins?|btc|share|respectively|owners?|investors?)\b"
 )
 """Words by which a stretch may say something of what was told before it, or of others."""
 _ASKS = re.compile(r"(?:had|were|was|should|did|does|is|are|has|have) ")
@@ -202,13 +208,17 @@ class _Sentence:
         if shapes.rstrip().endswith("?") or _ASKS.match(shapes):
             return False  # a question, or a condition turned round
         runs = [list(run) for known, run in groupby(range(len(tokens)), self.explained.__contains__) if not known]
-        return all(accounted_for(self._shapes(run[0], run[-1] + 1)) or self._aside(run) for run in runs)
+        last = max(self.read, default=-1)
+        return all(
+            accounted_for(self._shapes(run[0], run[-1] + 1)) or (last < run[0] and self._aside(run)) for run in runs
+        )
 
     def _aside(self, run: list[int]) -> bool:
         """Does a stretch tell of something else that the issuer did: `, and repaid its term loan in full`?"""
         shapes = self._shapes(run[0], run[-1] + 1)
         text = self.text[self.tpl.tokens[run[0]].start : self.tpl.tokens[run[-1]].end]
-        told = _ASIDE.match(shapes) is not None and _BACK.search(shapes) is None
+        begins = _ASIDE.match(shapes)
+        told = begins is not None and _BACK.search(shapes, begins.end()) is None
         return told and not names_somebody(text, self.passage.names)
 
     # --- what a number is ---
@@ -269,7 +279,8 @@ class _Sentence:
             return self._month_of(self.within[i])
         m = _AFTER.match(self.tpl.shapes, self._end_of(i))
         if m is not None:
-            return self._key(self.tpl.at[m.start("p")], kind, m["how"])
+            standing = _STANDING.search(self.tpl.shapes[: m.start("p")].rstrip())
+            return self._key(self.tpl.at[m.start("p")], kind, m["how"] if standing is None else standing["how"])
         periods = [k for k, t in enumerate(self.tpl.tokens) if t.period is not None and k != i]
         dated = [k for k in periods if not is_compared(self.tpl, k)]
         before = [k for k in dated if k < i]
@@ -299,7 +310,9 @@ class _Sentence:
         if several and any(t.number is not None for t in tokens[k:i]):
             return None
         lead = tokens[k - 1].shape if k else "in"
-        return self._key(k, kind, "in" if lead in _LEADS else lead)
+        standing = _STANDING.search(f" {self._shapes(k - 5, k)}")
+        how = standing["how"] if standing is not None else "in" if lead in _LEADS else lead
+        return self._key(k, kind, how)
 
     def _spans_more(self, kind: str) -> bool:
         """Does the sentence speak of a span that is no month?"""
@@ -319,7 +332,7 @@ class _Sentence:
             return None
         if p.kind == "date" and (kind == "event" or (kind == "flow" and how == "on")):
             return resolve(p, self.ctx.reference).key
-        if how not in (_AT if kind in ("stock", "event") else _OVER):
+        if how not in (_AT if kind in ("stock", "event", "ytd") else _OVER):
             return None
         if p.kind == "date" and kind != "stock" and p.ends_month:
             return None  # a flow `as of July 31` has no beginning
@@ -327,8 +340,8 @@ class _Sentence:
 
     def _is_joined(self, k: int) -> bool:
         """`June and July`, `May to July`: one figure for several months."""
-        after, before = self.tpl.tokens[k + 1 : k + 3], self.tpl.tokens[max(0, k - 2) : k][::-1]
-        return any(len(two) == 2 and two[0].shape in _JOINED and two[1].period is not None for two in (after, before))
+        tokens = self.tpl.tokens
+        return any(_joins(list(way)) for way in (tokens[k + 1 : k + 6], tokens[max(0, k - 5) : k][::-1]))
 
     def _other_month(self, rule: SentenceRule, i: int, key: str | None) -> list[Told]:
         """The same figure of another month: `compared to 52 BTC in June 2025`."""
@@ -339,7 +352,7 @@ class _Sentence:
         if m is None and (end := self.ends.get(i, 0)) > offset:
             offset, m = end, self._comparison(end)
         j = self.tpl.at.get(offset + m.start("n")) if m is not None else None
-        if m is None or j is None:
+        if m is None or j is None or (rule.kind == "flow" and _AT_A_DAY.search(m[0])):
             return []
         self.explained.update(range(i + 1, self.tpl.index(offset + m.end() + 1)))
         number, base = self.tpl.tokens[j].number, self.tpl.tokens[i].number
@@ -365,6 +378,18 @@ class _Sentence:
     def _end_of(self, i: int) -> int:
         position = next(p for p, k in self.tpl.at.items() if k == i)
         return position + len(self.tpl.tokens[i].shape)
+
+
+_BETWEEN = frozenset(["in", "for", "during", "the", "of", "both", "month", ","])
+
+
+def _joins(tokens: list[Token]) -> bool:
+    """Does a word that joins stand between a period and the next one of these tokens: `and in July`, `, July`?"""
+    between = list(takewhile(lambda t: t.period is None, tokens))
+    shapes = [t.shape for t in between]
+    if len(between) == len(tokens) or not shapes:
+        return False
+    return shapes == [","] or (not _JOINED.isdisjoint(shapes) and (_JOINED | _BETWEEN).issuperset(shapes))
 
 
 def _named_for(rule: SentenceRule, key: str) -> str | None:

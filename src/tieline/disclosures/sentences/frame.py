@@ -78,7 +78,22 @@ def frame_of(text: str, title: str | None, ctx: Context, issuer: str | None) -> 
     period = _stated(text, title, ctx)
     names = _names(text, title, issuer)
     quarter = None if period else _quarter(text, title, ctx)
+    if _is_another(text, names):
+        names |= {THE_COMPANY: False, THE_COMPANY.capitalize(): False}
     return Frame(period, quarter, names, disowned(text) or preface(text, names))
+
+
+THE_COMPANY = "the Company"
+_DEFINED = re.compile(
+    r"(?P<name>[A-Z][^()\n]{2,80}?)\s*\((?:[^()\n]{0,60}[,;]? )?(?:the |hereinafter )*[\"“](?:the )?(?:Company|Group|Corporation)[\"”][^()\n]{0,40}\)"
+)
+
+
+def _is_another(text: str, names: dict[str, bool]) -> bool:
+    """Does the text call another one than the issuer `the Company`?"""
+    m = _DEFINED.search(text[:6000])
+    own = [name for name, mine in names.items() if mine]
+    return m is not None and bool(own) and not any(name in m[0] for name in own)
 
 
 def _quarter(text: str, title: str | None, ctx: Context) -> str | None:
@@ -201,10 +216,24 @@ def _reporters(text: str, title: str | None, issuer: str | None) -> list[str]:
     reporters = [
         next(filter(None, map(_NAMED.match, lines)), None),
         *_listed(text, head, issuer, bool(bracketed)),
-        _ALIAS.search(head),
     ]
+    reporters.append(_alias(head, [m["name"].strip() for m in reporters if m is not None]))
     names = [m["name"].strip() for m in reporters if m is not None and not NOT_OWN.search(m["name"])] + bracketed
     return [name for name in names if name.split()[0].lower() not in _NO_NAME and not periods(name)]
+
+
+def _alias(head: str, known: list[str]) -> re.Match[str] | None:
+    """What the text calls one of the names known so far, in a bracket right behind it."""
+    alias = _ALIAS.search(head)
+    if alias is None or not known or any(_ends_with(head[: alias.start()], name) for name in known):
+        return alias
+    return None
+
+
+def _ends_with(text: str, name: str) -> bool:
+    """Does a text end with a name, its form and where it is listed?"""
+    tail = text[text.rfind(name) :] if name in text else ""
+    return re.fullmatch(rf"{re.escape(name)}(?:,? (?:{FIRMS}))*{_FORM}?,?\s*(?:\([^()]*\)\s*)*", tail) is not None
 
 
 def _listed(text: str, head: str, issuer: str | None, known: bool) -> list[re.Match[str]]:

@@ -10,6 +10,7 @@ import re
 
 from tieline.disclosures.documents.context import Context, is_dateline, key_of
 from tieline.disclosures.lexicon.periods import Period, periods
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.vocabulary import (
     COMPANY,
     EXCHANGE,
@@ -18,11 +19,12 @@ from tieline.disclosures.rules.vocabulary import (
     NOT_OWN,
     bars,
     is_title,
+    may_be_dateline,
     names_own,
     names_somebody,
 )
 from tieline.disclosures.rules.wordlists import HEADING, TITLE
-from tieline.disclosures.sentences.frame import INTRODUCES
+from tieline.disclosures.sentences.frame import INTRODUCES, THE_COMPANY
 from tieline.disclosures.sentences.template import ITSELF, Template
 
 WINDOW = re.compile(
@@ -56,6 +58,24 @@ _POINT_OF_OWN = re.compile(
     r"\W*(?:Held|Sold|Mined|Produced|Earned|Ended|Closed) (?:the |a |with )*(?:[A-Z][a-z]+ )?[\d~$a]"
 )
 """A point of a list on what the issuer did: whom it did it with is not of whom the next one speaks."""
+_WHERE = re.compile(r"\b(?:at|in|near|from)\s(?:the |its |our )?[A-Z][\w'’-]+(?: (?:and )?[A-Z][\w'’-]+){0,3}")
+_OFFICER_OF = re.compile(
+    r"\b(?:[Oo]fficer|CEO|CFO|COO|[Cc]hairman|[Pp]resident|[Dd]irector|[Ee]xecutive|[Ff]ounder)s? (?:of|at) (?!the (?:Company|Group))(?P<firm>[A-Z]\w*(?: [A-Z]\w*){0,3})"
+)
+_HOPED = phrases("of_before")
+_OPENING = re.compile(
+    r"(?:In|During|For|At|As of|On|By|Throughout)\s+(?:the\s+)?(?:(?:month|end|close|quarter|year|full|of|ended)\s+)*"
+    r"(?:(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?\s*|Q[1-4]\s*|(?:first|second|third|fourth) quarter\s*(?:of\s*)?)?"
+    r"(?:\d{1,2},?\s*)?(?:20\d\d)?,?\s*|(?:In|During|For|Over) the month,?\s*"
+)
+_COVERS = re.compile(
+    r"\b(?:covers?|covering|(?:are|is) (?:all )?for|relates? to|count(?:s|ed)? from)\b[^.;]{0,40}"
+    r"\b(?:months? ended|(?:\d{1,2}(?:, 20\d\d)?,? (?:to|through|until)) |New Year|half of)",
+    re.IGNORECASE,
+)
+_OTHER_THING = phrases("other_thing")
+_SMALL = phrases("others_in_small_letters")
+"""Others that a sentence names without a capital."""
 CAPTION = re.compile(
     r"^\W*(?:Aerial|Drone|Photo|Image|Picture|View|Rendering)\b.*\((?:Photo|Graphic|Image)\b|^\W*Photo:"
 )
@@ -85,29 +105,31 @@ class Passage:
         """`elsewhen`: the paragraph spoke of another year, to which a month without its year may belong."""
         self.antecedent: bool | None = None
         """Whether the sentence before speaks of the issuer; None at the start of a paragraph."""
+        self.subject = False
+        """Whether the sentence before has the issuer as its subject, whom `it` may mean."""
         self.names, self._ctx, self._headings, self._bare_month = names, ctx, 0, False
         self._for_good = False
         """Whether the heading that bars speaks of others, of plans or of what follows, and no report's beginning lifts it."""
 
     def paragraph(self) -> None:
-        self.month, self.elsewhen = self.section, False
+        self.month, self.elsewhen, self.day = self.section, False, None
         self.antecedent = None if self.antecedent is not False else False
 
     def means_issuer(self, tpl: Template) -> bool:
         """May an unnamed subject be the issuer here? `we` always; `it` after the issuer was named; the company, and no
         subject at all, unless the sentence before is about somebody else."""
         shapes = f" {tpl.shapes} "
+        it = _IT.search(shapes)
+        if it is not None and "~own" not in shapes[: it.end()] and not re.search(r" (?:we|our) ", shapes):
+            return self.subject
         if "~own" in shapes or re.search(r" (?:we|our) ", shapes):
             return True
-        return self.antecedent is True if _IT.search(shapes) else self.antecedent is not False
+        return self.subject if _IT.search(shapes) else self.antecedent is not False
 
     def heading(self, line: str) -> None:
         """A heading sets the month of what stands under it, or says that it is no report of what was done, or whose."""
         spans = periods(line)
-        alias = _ALIAS.fullmatch(line) is not None and names_own(line, self.names)
-        if alias or is_dateline(line.strip(), spans) or UNAUDITED.fullmatch(line):
-            return
-        if self._is_year(line):
+        if self._says_nothing(line, spans) or self._is_year(line):
             return
         self._bare_month = bool(spans) and not undated(line).strip()
         self._headings += 1
@@ -121,6 +143,12 @@ class Passage:
         if len(keys) == 1 and not other:
             self.section = keys.pop()
         self.month = self.section
+
+    def _says_nothing(self, line: str, spans: list[Period]) -> bool:
+        """Is a line a dateline, what the issuer calls itself, or `unaudited`?"""
+        place = is_dateline(line.strip(), spans) and may_be_dateline(line)
+        alias = _ALIAS.fullmatch(line) is not None and names_own(line, self.names)
+        return alias or place or UNAUDITED.fullmatch(line) is not None
 
     def _is_year(self, line: str) -> bool:
         """Take in a heading that is a year, unless it ends the name of a month that stands over it."""
@@ -137,7 +165,9 @@ class Passage:
             return
         years = re.findall(r"(?<![\d/-])20[0-2]\d(?![\d-])", sentence)
         self.elsewhen |= bool(_AGO.search(sentence)) or (bool(years) and (self.document or "")[:4] not in years)
-        if _FOLLOWS.search(sentence) and (NOT_DONE.search(sentence) or NOT_OWN.search(sentence)):
+        if _FOLLOWS.search(sentence) and (
+            NOT_DONE.search(sentence) or NOT_OWN.search(sentence) or _HOPED.search(sentence)
+        ):
             self.barred = True
         if self.barred and not self._for_good and self._introduces(sentence):
             self.barred, self.section, self.month = False, self.document, self.document
@@ -145,14 +175,33 @@ class Passage:
 
     def _names_in(self, sentence: str) -> None:
         own = names_own(sentence, self.names)
-        company = not own and (COMPANY.search(sentence) or FIRM.search(sentence)) is not None
-        officer = (own or _WE.search(sentence)) and _OFFICE.search(sentence)
-        told = officer or _EXPLAINS.match(sentence) or _POINT_OF_OWN.match(sentence)
-        somebody = company or (names_somebody(sentence, self.names) and not told)
-        if somebody or NOT_OWN.search(_NOBODY.sub(" ", EXCHANGE.sub(" ", sentence))):
+        self.subject = self._has_issuer_as_subject(sentence)
+        if _EXPLAINS.match(sentence):
+            sentence = _WHERE.sub(" ", sentence)
+        if self._tells_of_somebody(sentence, own) or NOT_OWN.search(_NOBODY.sub(" ", EXCHANGE.sub(" ", sentence))):
             self.antecedent = False
-        elif own or _WE.search(sentence) or ITSELF.search(sentence):
+        elif own or _WE.search(sentence) or (ITSELF.search(sentence) and self.names.get(THE_COMPANY, True)):
             self.antecedent = True
+
+    def _tells_of_somebody(self, sentence: str, own: bool) -> bool:
+        """Does a sentence name another firm or thing, its speaker's office and a point's own partners aside?"""
+        if (not own and (COMPANY.search(sentence) or FIRM.search(sentence))) or _SMALL.search(sentence):
+            return True
+        officer = (own or _WE.search(sentence)) and _OFFICE.search(sentence) and not self._of_others(sentence)
+        return not (officer or _POINT_OF_OWN.match(sentence)) and names_somebody(sentence, self.names)
+
+    def _has_issuer_as_subject(self, sentence: str) -> bool:
+        """Does a sentence begin with the issuer, or with `it` where that meant the issuer, and tell of no other thing?"""
+        begins = _OPENING.sub("", sentence.lstrip(' -*•·"“'))
+        named = any(own and begins.startswith(name) for name, own in self.names.items())
+        goes_on = self.subject and re.match(r"[Ii]ts? ", begins) is not None
+        itself = re.match(r"[Tt]he (?:Company|Group|company|miner|firm|group)\b", begins) is not None
+        return (named or goes_on or itself) and _OTHER_THING.search(sentence) is None
+
+    def _of_others(self, sentence: str) -> bool:
+        """Is the officer another company's: `the chief executive of Osprey Hash`?"""
+        firms = [m["firm"] for m in _OFFICER_OF.finditer(sentence)]
+        return any(not names_own(firm, self.names) for firm in firms)
 
     def _introduces(self, sentence: str) -> bool:
         """`Heron is pleased to provide the following operational update for July 2025`: here the report begins."""
@@ -160,9 +209,14 @@ class Passage:
         dated = self.document in {key_of(p, self._ctx) for p in periods(sentence)}
         return own and dated and INTRODUCES.search(sentence) is not None and not NOT_DONE.search(sentence)
 
+    def _spans(self, sentence: str) -> bool:
+        """Does a sentence say that what is told is of another span: `covers July 1 to July 15`?"""
+        return _COVERS.search(sentence) is not None and "Q" not in (self.document or "")
+
     def after(self, sentence: str, tpl: Template) -> None:
         """A sentence that spoke of another time, or of somebody else, leaves the next ones of its paragraph without."""
         self.speaks_of(sentence)
+        self.section = None if self._spans(sentence) else self.section
         dated = [t.period for i, t in enumerate(tpl.tokens) if t.period is not None and not is_compared(tpl, i)]
         dated = [p for p in dated if p.kind != "year"]
         keys = {key_of(p, self._ctx) for p in dated}

@@ -94,12 +94,8 @@ class _Machine:
 
     def _heading(self, item: Item, values_follow: bool) -> None:
         months = [c for c in item.columns if c.period is not None]
-        if values_follow and len(months) == len(item.columns) == 1:
-            if not self.names and len(self.pending) >= 2:
-                self.names = self.pending
-            if len(self.names) >= 2:
-                self.turned, self.columns, self.pending = months[0].period, [], []
-                return
+        if values_follow and len(months) == len(item.columns) == 1 and self._turns(months[0]):
+            return
         if self.heading_open and not (len(months) > 1 and _is_caption(self.columns)):
             self.columns = [*self.columns, *item.columns]
             self.joined = self.joined or item.joined
@@ -110,6 +106,15 @@ class _Machine:
             self.columns = item.columns  # `YTD 2025` over a list of its own
         self.heading_open = True
         self.pending = []
+
+    def _turns(self, month: PeriodColumn) -> bool:
+        """Does a month before values head the row of a turned table?"""
+        if not self.names and len(self.pending) >= 2:
+            self.names = self.pending
+        if len(self.names) < 2:
+            return False
+        self.turned, self.columns, self.pending = month.period, [], []
+        return True
 
     def _years(self, values: list[Value]) -> bool:
         """The second line of a heading: `June  June`, then `2025  2024`."""

@@ -38,6 +38,10 @@ _ADD_UP = ("managed_ehs",)
 _GLUED: tuple[Licence, str] = ("token", "the cells ran together, and no change is printed that shows where one ends")
 _SCALED: tuple[Licence, str] = ("token", "the text speaks of thousands or millions of dollars, and its row does not")
 _IN_THOUSANDS = re.compile(r"\bin (?:US ?)?(?:\$ ?)?(?:thousands|millions)\b|\(\$? ?['’]?000s?\)", re.IGNORECASE)
+_COINS_IN_THOUSANDS = re.compile(
+    r"(?im)^[^\w\n$]*(?!.*(?:dollars|usd|\$|except))(?:[^\n|.]{0,30}[ ,(])?(?:all )?(?:figures |amounts |btc |bitcoins? )?"
+    r"in (?:thousands|millions)\W*$"
+)
 _TO_DATE = re.compile(r"\bYTD\b|year[- ]to[- ]date", re.IGNORECASE)
 _FEW_MONTHS = 3
 """Of so many months down a table's side each is dated alone."""
@@ -157,7 +161,8 @@ class _Tables:
         if not row.proven:
             return _GLUED
         scaled = label.unit or _scale_of(row)
-        if self.scaled and not scaled and unit_of(label.field) == "USD" and 0 < amount < 100_000:
+        coins = unit_of(label.field) == "BTC" and _COINS_IN_THOUSANDS.search(self.text) is not None
+        if self.scaled and not scaled and (coins or (unit_of(label.field) == "USD" and 0 < amount < 100_000)):
             return _SCALED
         return _of_a_date(label.field, column, row.columns)
 
@@ -221,8 +226,30 @@ def _align(text: str, row: Row, share: bool) -> Cells | str:
     only_note = len(filled) == 1 and filled[0].is_bracketed
     for heads, cells in _fits(row, filled):
         if len(heads) == len(cells) > only_note:
-            return list(zip(heads, cells, strict=True))
+            told: Cells = list(zip(heads, cells, strict=True))
+            return "a value stands under another column than its own" if _is_misplaced(text, row, told) else told
     return f"{len(filled)} values under {len(row.columns)} headings: not read"
+
+
+def _is_misplaced(text: str, row: Row, told: Cells) -> bool:
+    """In columns that spaces align: does a value stand plainly under another head than the one that it was given?"""
+    start, end = min(c.start for c in row.columns), max(c.end for c in row.columns)
+    line = text[row.line[0] : row.line[1]]
+    if re.search(r"[|\t\n]", text[start:end] + line) or not re.search(r"\S {3,}\S", line):
+        return False
+
+    def apart(column: PeriodColumn, value: Value) -> int:
+        head, cell = (text.rfind("\n", 0, at) for at in (column.start, value.start))
+        begins = abs((column.start - head) - (value.start - cell))
+        return min(begins, abs((column.end - head) - (value.end - cell)))
+
+    return any(
+        column is not None and min(apart(one, value) for one in row.columns) + _SLACK < apart(column, value)
+        for column, value in told
+    )
+
+
+_SLACK = 3
 
 
 def _lone(filled: list[Value], share: bool) -> Cells | str:
@@ -267,7 +294,8 @@ def _heads(column: PeriodColumn | None) -> str | None:
 def _of_a_date(field: str, column: PeriodColumn | None, columns: list[PeriodColumn]) -> tuple[Licence, str] | None:
     """What flows under a head that is a date, `June 30, 2025`, may have flown in a month or in a quarter; the date of
     the month before in another head says that it is a month."""
-    if field not in FLOWS or column is None or column.period is None or column.period.day is None:
+    over = field in FLOWS or field.startswith("avg_") or "_per_" in field
+    if not over or column is None or column.period is None or column.period.day is None:
         return None
     months = {c.period.year * 12 + c.period.month for c in columns if c.period is not None and c.period.year}
     if any(month + 1 in months for month in months):
