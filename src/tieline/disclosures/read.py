@@ -67,7 +67,8 @@ def read(
     settled, contested, remarks = settle(findings, ctx.statement)
     pairs = [(c, f) for c in (*settled, *contested) if supports(f := _fact(doc.text, c))]
     own_words = source_kind in OWN_WORDS if source_kind else speaks_itself(doc.text, doc.title, findings)
-    facts, candidates = split(doc.text, pairs, ctx, frame, own_words, _of(known, own))
+    told = [claim for claim in known if claim.fact.issuer == own]
+    facts, candidates = split(doc.text, pairs, ctx, frame, own_words, told)
     notes = [*doc.notes, *context.date_notes(doc.text, given), *remarks, *notes]
     if not facts and not candidates:
         return _refused(doc, own, published, _why_empty(doc.text, ctx, notes))
@@ -82,10 +83,6 @@ def _only(findings: list[Finding], issuer: str, notes: list[str]) -> list[Findin
     others = sorted({c.issuer for c in findings if c.issuer is not None} - {issuer})
     notes += [f"figures of {', '.join(others)} left out: another issuer's"] if others else []
     return [c for c in findings if c.issuer == issuer]
-
-
-def _of(known: Sequence[Claim], issuer: str | None) -> list[Claim]:
-    return [claim for claim in known if claim.fact.issuer == issuer]
 
 
 def _bounded(notes: list[str]) -> tuple[str, ...]:

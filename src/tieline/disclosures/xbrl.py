@@ -26,7 +26,7 @@ from tieline.disclosures.facts.periods import is_date
 MAX_BYTES = 64 * 2**20
 
 _NUMBER, _FAIR_VALUE, _COST = "CryptoAssetNumberOfUnits", "CryptoAssetFairValue", "CryptoAssetCost"
-_CONCEPTS = frozenset({_NUMBER, _FAIR_VALUE, _COST})
+_CONCEPTS = {_NUMBER, _FAIR_VALUE, _COST}
 _BITCOIN = re.compile(r"bitcoin|btc|xbt", re.IGNORECASE)
 # Wrapped or staked bitcoin is another coin's promise of bitcoin; bitcoin cash is another coin.
 _NOT_BITCOIN = re.compile(r"bitcoin[-_ ]?(?:cash|sv|gold)|wrapped|w[-_ ]?btc|miner|equipment", re.IGNORECASE)
@@ -159,17 +159,9 @@ def _field(concept: str, unit: str, dimensions: Dimensions, vouched: frozenset[s
 def _fact(issuer: str, end: str, field: str, value: Decimal, scope: str | None, where: str, restated: bool) -> Fact:
     unit = unit_of(field)
     return Fact(
-        issuer=issuer,
-        period=end,
-        field=field,
-        value=value / 1000 if unit == "kUSD" else value,
-        unit=unit,
-        scope=scope,
-        quote=where,
-        printed=f"{value:f}",
-        rule="xbrl",
-        restated=restated,
-    )
+        issuer=issuer, period=end, field=field, value=value / 1000 if unit == "kUSD" else value, unit=unit,
+        scope=scope, quote=where, printed=f"{value:f}", rule="xbrl", restated=restated,
+    )  # fmt: skip
 
 
 def _scope(dimensions: Dimensions) -> str | None:

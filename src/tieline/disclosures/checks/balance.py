@@ -83,15 +83,9 @@ def movement(month: IssuerPeriod) -> Movement | None:
     if opening is None or produced is None or closing is None:
         return None
     return Movement(
-        opening=opening,
-        produced=produced,
-        closing=closing,
-        came=month.printed(*CAME),
-        left=month.printed(*_LEFT),
-        sold=month.best("btc_sold"),
-        equivalents=month.best("btc_equivalent_not_coins"),
-        announced=announced(month),
-    )
+        opening=opening, produced=produced, closing=closing, came=month.printed(*CAME), left=month.printed(*_LEFT),
+        sold=month.best("btc_sold"), equivalents=month.best("btc_equivalent_not_coins"), announced=announced(month),
+    )  # fmt: skip
 
 
 def announced(month: IssuerPeriod) -> tuple[Claim, ...]:
@@ -104,7 +98,7 @@ def announced(month: IssuerPeriod) -> tuple[Claim, ...]:
 
 
 def roll_forward(here: IssuerPeriod) -> Iterator[Verdict]:
-    if not periods.is_month(here.period) or (moved := movement(here)) is None:
+    if (moved := movement(here)) is None:
         return
     used = [moved.closing, *(claim for claim in moved.printed if claim is not moved.closing), *moved.announced]
     residual = moved.unexplained
@@ -145,8 +139,6 @@ def _untold(moved: Movement) -> tuple[str, str]:
 
 def quarter_roll_forward(here: IssuerPeriod) -> Iterator[Verdict]:
     """Opening of the quarter + mined - closing = what left; against every sale printed or announced in it."""
-    if not periods.is_quarter(here.period):
-        return
     months = here.months
     opening, closing = months[0].before.at_end("btc_held_end"), months[-1].at_end("btc_held_end")
     produced = here.best("btc_produced")
@@ -170,8 +162,6 @@ def quarter_roll_forward(here: IssuerPeriod) -> Iterator[Verdict]:
 
 def announced_sale(here: IssuerPeriod) -> Iterator[Verdict]:
     """What articles state as held before and after a sale of a day or a month, against the last month end."""
-    if not (periods.is_date(here.period) or periods.is_month(here.period)):
-        return
     opening, sale = here.before.at_end("btc_held_end"), here.best("btc_announced_sale")
     if opening is None:
         return

@@ -86,8 +86,6 @@ def held(here: IssuerPeriod) -> Iterator[Verdict]:
 def collateral(here: IssuerPeriod) -> Iterator[Verdict]:
     """A receivable for coins posted, turned into coins at the price of the day, against coins held; and the line that
     should hold the coins."""
-    if not periods.is_date(here.period):
-        return
     whole, near = _holding(here), price_near(here.book, here.period)
     if whole is None or near is None or whole.value <= 0:
         return
@@ -95,10 +93,8 @@ def collateral(here: IssuerPeriod) -> Iterator[Verdict]:
         coins = receivable.value / near.usd_per_btc
         share = coins / whole.value * 100
         line = f"{millions(receivable.value, 1)} / {near} = {show(coins, 0)} BTC = {show(share, 1)} % of {whole} held"
-        finding, used = (
-            "differs" if share > 110 else "all" if share >= 95 else "part",
-            [receivable, whole, *near.claims],
-        )
+        finding, used = "all" if share >= 95 else "part", [receivable, whole, *near.claims]
+        finding = "differs" if share > 110 else finding
         yield verdict("collateral", finding, used, line, period=here.period, share=show(share, 0))
     if (printed := here.best("cryptocurrencies_usd")) is not None:
         worth = whole.value * near.usd_per_btc

@@ -79,8 +79,6 @@ def mined_in(here: IssuerPeriod) -> tuple[datetime, datetime, Decimal | None]:
 
 def growth(here: IssuerPeriod) -> Iterator[Verdict]:
     """A printed percentage of change against the two figures it compares."""
-    if not periods.is_month(here.period):
-        return
     for claim in here.all:
         field = claim.fact.field
         if field == "mom_pct":
@@ -165,8 +163,6 @@ def _against(claim: Claim, exact: Decimal) -> str:
 
 def quarter(here: IssuerPeriod) -> Iterator[Verdict]:
     """The three months add up to the printed quarter; a month never printed counts only if nothing is missing."""
-    if not periods.is_quarter(here.period):
-        return
     whole = here.best("btc_produced")
     months = [claim for month in here.months for claim in month.printed("btc_produced")]
     if whole is None or not months:
@@ -187,8 +183,6 @@ def quarter(here: IssuerPeriod) -> Iterator[Verdict]:
 
 def on_chain(here: IssuerPeriod) -> Iterator[Verdict]:
     """What was produced against what the average operating hashrate earns; without one, the deployed."""
-    if not (periods.is_month(here.period) or periods.is_quarter(here.period)):
-        return
     produced, average = here.best("btc_produced"), here.best("avg_operating_ehs")
     at_average = average is not None and average.value > 0
     rate = average if at_average else here.best("deployed_ehs")

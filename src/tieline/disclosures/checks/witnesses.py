@@ -165,8 +165,6 @@ def _one_digit_apart(one: Decimal, other: Decimal) -> bool:
 
 def month_end(here: IssuerPeriod) -> Iterator[Verdict]:
     """A month's label and the same figure at the month's last day."""
-    if not periods.is_month(here.period):
-        return
     for claim in here.end.all:
         field = claim.fact.field
         label = here.best(field) if claim.fact.scope is None else None
@@ -204,8 +202,6 @@ def parts(here: IssuerPeriod) -> Iterator[Verdict]:
 
 def date(here: IssuerPeriod) -> Iterator[Verdict]:
     """A document cannot bear a date before the end of the month it reports."""
-    if not periods.is_month(here.period):
-        return
     _, end = periods.window(here.period)
     seen: set[str] = set()
     for claim in here.all:

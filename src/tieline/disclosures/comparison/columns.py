@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
 
 import msgspec
 
 from tieline.disclosures.checks.balance import CAME, movement
 from tieline.disclosures.comparison.derive import Term, computed, held_at, price_near, printed, produced_in
+from tieline.disclosures.data import shipped_rows
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import IssuerPeriod
 from tieline.disclosures.facts.claims import Claim, figure_id, slack, total
@@ -48,10 +48,6 @@ def _over(
         return computed(formula.format(*pair), round_to(share, places), pair, " %" if percent else "")
 
     return ratio
-
-
-_per_ehs = _over("btc_produced", "avg_operating_ehs", "{} / {} EH/s average operating", 3)
-_operating_share = _over("avg_operating_ehs", "deployed_ehs", "{} / {} EH/s", 1, percent=True)
 
 
 def _implied(at: IssuerPeriod) -> Term | None:
@@ -228,45 +224,37 @@ class Column:
             (claim,) = term.claims
             return Cell(id=claim.figure, value=claim.value, unit=claim.fact.unit, claims=(claim.id,))
         return Cell(
-            id=figure_id(at.issuer, at.period, self.figure),
-            value=term.value,
-            unit=self.unit,
-            computed=term.computed,
+            id=figure_id(at.issuer, at.period, self.figure), value=term.value, unit=self.unit, computed=term.computed,
             claims=tuple(dict.fromkeys(claim.id for claim in term.claims)),
             give_or_take=term.slack if self.coarse else Decimal(0),
-        )
+        )  # fmt: skip
 
 
-_UNEXPLAINED = "implied outflow - what was printed or announced"
-_HASHCOST = "cost per PH/s and day; the cell says of which costs"
-_PER_PHS = "USD/(PH/s)"
-_OVER_DEPLOYED, _OVER_AVERAGE = "market value / deployed hashrate", "market value / average operating hashrate"
+_COMPUTED: dict[str, Callable[[IssuerPeriod], Term | None]] = {
+    "produced": produced_in,
+    "per_ehs": _over("btc_produced", "avg_operating_ehs", "{} / {} EH/s average operating", 3),
+    "operating_share": _over("avg_operating_ehs", "deployed_ehs", "{} / {} EH/s", 1, percent=True),
+    "implied_realised": _implied,
+    "chain_ratio": _chain_ratio,
+    "held": held_at,
+    "pledged": _pledged,
+    "unencumbered": _unencumbered,
+    "sold_share": _sold_share,
+    "implied_outflow": _implied_out,
+    "unexplained_outflow": _unexplained,
+    "hashcost": _hashcost,
+    "price_to_hashrate": _price_over("deployed_ehs"),
+    "price_to_hash": _price_over("avg_operating_ehs"),
+    "ai_contracts": _ai_contracts,
+    "debt": _debt,
+    "ltv": _ltv,
+}
+"""How each computed column is got; the others are as printed."""
 
-_cost = partial(_as_printed, or_quarter=True)
 
-COLUMNS: tuple[Column, ...] = (
-    Column("produced", "BTC", "mined in the month", produced_in, "btc_produced"),
-    Column("per_ehs", "BTC/(EH/s)", "produced / average operating hashrate", _per_ehs, "btc_per_ehs"),
-    Column("deployed", "EH/s", "rated at month end", _as_printed("deployed_ehs")),
-    Column("operating", "EH/s", "average over the month", _as_printed("avg_operating_ehs")),
-    Column("operating_share", "%", "average operating / deployed", _operating_share, "operating_share_pct"),
-    Column("implied_realised", "EH/s", "produced / subsidy that one EH/s earns", _implied, "implied_realised_ehs"),
-    Column("chain_ratio", "ratio", "produced / (average operating x subsidy per EH/s)", _chain_ratio, "chain_ratio"),
-    Column("held", "BTC", "at month end, pledged coins usually included", held_at, "btc_held_end"),
-    Column("pledged", "BTC", "restricted, pledged or posted, where disclosed", _pledged, "pledged_btc", coarse=True),
-    Column("unencumbered", "BTC", "held - pledged, where both are known", _unencumbered, "unencumbered_btc"),
-    Column("sold", "BTC", "printed as sold in the month", _as_printed("btc_sold")),
-    Column("sold_share", "%", "sold / produced", _sold_share, "sold_of_produced_pct"),
-    Column("implied_outflow", "BTC", "opening + produced + bought - closing", _implied_out, "implied_outflow_btc"),
-    Column("unexplained_outflow", "BTC", _UNEXPLAINED, _unexplained, "unexplained_outflow_btc"),
-    Column("hashcost", "USD/(PH/s)/day", _HASHCOST, _hashcost, "hashcost_usd_per_ph_day"),
-    Column("energy_cost", "USD/BTC", "of power, per bitcoin", _cost("energy_cost_usd_per_btc")),
-    Column("cash_cost", "USD/BTC", "cash cost per bitcoin", _cost("cash_cost_usd_per_btc")),
-    Column("all_in_cost", "USD/BTC", "with depreciation", _cost("all_in_cost_usd_per_btc")),
-    Column("capex", "USD", "spent on machines and sites", _cost("capex_usd")),
-    Column("price_to_hashrate", _PER_PHS, _OVER_DEPLOYED, _price_over("deployed_ehs"), "price_to_hashrate_usd_per_phs"),
-    Column("price_to_hash", _PER_PHS, _OVER_AVERAGE, _price_over("avg_operating_ehs"), "price_to_hash_usd_per_phs"),
-    Column("ai_contracts", "MW", "AI hosting contracted by the month's end", _ai_contracts, "ai_contracts_mw"),
-    Column("debt", "USD", "where a date at the month's end discloses it", _debt, "debt_usd"),
-    Column("ltv", "%", "debt / what secures it", _ltv, "ltv_pct"),
-)
+def _column(row: dict[str, str]) -> Column:
+    of = _COMPUTED.get(row["column"]) or _as_printed(row["printed"], or_quarter=row["of"] == "quarter")
+    return Column(row["column"], row["unit"], row["meaning"], of, row["figure"], "coarse" in row["marks"])
+
+
+COLUMNS = tuple(map(_column, shipped_rows("columns.csv")))

@@ -199,14 +199,10 @@ def _absent(book: ClaimBook, issuer: str, month: str) -> Absent | None:
 
 def _sums(rows: list[IssuerMonth], of: int) -> tuple[ComparedSum, ...]:
     units = {column.name: column.unit for column in COLUMNS}
-    cells = {
-        name: {row.issuer: row.cells[name] for row in rows if row.included and name in row.cells} for name in SUMMED
-    }
-    return tuple(
-        ComparedSum(
-            column=name, unit=units[name], miners=tuple(inside), of=of,
-            value=sum((cell.value for cell in inside.values()), Decimal(0)),
-        )
-        for name, inside in cells.items()
-        if inside
-    )  # fmt: skip
+    sums = []
+    for name in SUMMED:
+        values = {row.issuer: row.cells[name].value for row in rows if row.included and name in row.cells}
+        if values:
+            summed, miners = sum(values.values(), Decimal(0)), tuple(values)
+            sums.append(ComparedSum(column=name, value=summed, unit=units[name], miners=miners, of=of))
+    return tuple(sums)

@@ -94,18 +94,11 @@ def bridge(book: ClaimBook, issuer: str, month: str, base: str | None = None) ->
     percent = round_to(change / old.value * 100, 2)
     parts = " ".join(f"{'-' if step.btc < 0 else '+'} {show(abs(step.btc))} {step.name}" for step in steps)
     return Bridge(
-        issuer=issuer,
-        base=start,
-        month=month,
-        before=old.value,
-        after=new.value,
-        change=change,
-        change_pct=percent,
-        steps=steps,
-        computation=f"{old} {parts} = {new} ({signed(percent, 2)} %)",
+        issuer=issuer, base=start, month=month, before=old.value, after=new.value, change=change, change_pct=percent,
+        steps=steps, computation=f"{old} {parts} = {new} ({signed(percent, 2)} %)",
         claims=tuple(dict.fromkeys([claim.id for term in (new, old) for claim in term.claims] + used)),
         computed=old.computed is not None or new.computed is not None,
-    )
+    )  # fmt: skip
 
 
 def _factors(both: tuple[IssuerPeriod, IssuerPeriod], mined: tuple[float, float]) -> tuple[list[BridgeStep], list[str]]:
@@ -135,14 +128,14 @@ def _factors(both: tuple[IssuerPeriod, IssuerPeriod], mined: tuple[float, float]
             factors.append(_factor("operating share", *share, "of deployed"))
     elif average is not None:
         factors.append(_factor("operating hashrate", *average, "EH/s"))
-    factors += _network(both[0].book.chain, windows, days)
+    network = _network(both[0].book.chain, windows, days)
+    factors += network
     for factor in factors:
         rest[0] /= factor.before
         rest[1] /= factor.after
-    names = {factor.name for factor in factors}
-    if names >= {"operating share", "difficulty"} or names >= {"operating hashrate", "difficulty"}:
+    if average is not None and network:
         last, unit = "fees and luck", "of subsidy"
-    elif "deployed hashrate" in names:
+    elif deployed is not None:
         last, unit = "operating share, fees and luck", "of deployed at subsidy"
     else:
         last, unit = "hashrate, fees and luck", "EH/s at subsidy"

@@ -32,11 +32,9 @@ def _wide(table: Table) -> Iterable[dict[str, Any]]:
     for row in table.rows:
         out: dict[str, Any] = {"month": table.month, "issuer": row.issuer, "included": row.included}
         out["rank_produced"] = row.ranks.get("produced")
-        for column in COLUMNS:
-            cell = row.cells.get(column.name)
-            out[column.name] = None if cell is None else cell.value
-        computed = (name for name, cell in row.cells.items() if cell.computed is not None)
-        out["computed"] = " ".join(computed)
+        values = {name: cell.value for name, cell in row.cells.items()}
+        out |= {column.name: values.get(column.name) for column in COLUMNS}
+        out["computed"] = " ".join(name for name, cell in row.cells.items() if cell.computed is not None)
         yield out
 
 
@@ -44,18 +42,10 @@ def _long(table: Table) -> Iterable[dict[str, Any]]:
     for row in table.rows:
         for name, cell in row.cells.items():
             yield {
-                "figure": cell.id,
-                "month": table.month,
-                "issuer": row.issuer,
-                "column": name,
-                "value": cell.value,
-                "unit": cell.unit,
-                "printed": cell.computed is None,
-                "how": cell.computed or "",
-                "claims": " ".join(cell.claims),
-                "rank": row.ranks.get(name),
-                "included": row.included,
-            }
+                "figure": cell.id, "month": table.month, "issuer": row.issuer, "column": name,
+                "value": cell.value, "unit": cell.unit, "printed": cell.computed is None, "how": cell.computed or "",
+                "claims": " ".join(cell.claims), "rank": row.ranks.get(name), "included": row.included,
+            }  # fmt: skip
 
 
 def to_csv(rows: list[dict[str, Any]]) -> str:

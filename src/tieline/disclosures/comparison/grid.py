@@ -81,7 +81,8 @@ def _grid(book: ClaimBook, field: str, issuers: tuple[str, ...], since: str, unt
         for last, issuer in newest
     )
     used = tuple(month for month in shown if any(month in line.cells for line in rows))
-    coverage = {month: _coverage(book, month, rows) for month in used}
+    here = {month: sum(month in line.cells for line in rows) for month in used}
+    coverage = {month: f"{n} of {max(n, len(published_around(book, month)))}" for month, n in here.items()}
     unit, meaning = ALL[field]
     return MonthGrid(
         field=field, unit=unit if view == "value" else "%", meaning=meaning, view=view, months=used, lines=rows,
@@ -93,11 +94,6 @@ def _line(book: ClaimBook, issuer: str, shown: tuple[str, ...], field: str, view
     """A miner's cells by month, newest first; months without one are left out."""
     squares = ((month, _square(book, issuer, month, field, view)) for month in shown)
     return {month: cell for month, cell in squares if cell is not None}
-
-
-def _coverage(book: ClaimBook, month: str, lines: tuple[IssuerMonths, ...]) -> str:
-    here = sum(1 for line in lines if month in line.cells)
-    return f"{here} of {max(here, len(published_around(book, month)))}"
 
 
 def _square(book: ClaimBook, issuer: str, month: str, field: str, view: View) -> Square | None:

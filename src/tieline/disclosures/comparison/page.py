@@ -116,7 +116,7 @@ def _printed_figure(book: ClaimBook, name: str, claims: tuple[Claim, ...]) -> di
     asked = name if any(claim.id == name for claim in claims) else None
     return {
         "issuer": first.issuer, "period": first.period, "field": first.field, "scope": first.scope,
-        "meaning": meaning, "value": _number(best.value), "unit": unit, "computed": None, "best": best.id,
+        "meaning": meaning, "value": plain(best.value), "unit": unit, "computed": None, "best": best.id,
         "asked": asked, "claims": [_claim(claim) for claim in claims],
     }  # fmt: skip
 
@@ -132,7 +132,7 @@ def _computed_figure(book: ClaimBook, stem: str) -> dict[str, Any]:
     used = [claim for one in cell.claims for claim in book.of(one.partition("~")[0]) if claim.id == one]
     return {
         "issuer": issuer, "period": period, "field": field, "scope": None,
-        "meaning": "computed from printed figures", "value": _number(cell.value), "unit": cell.unit,
+        "meaning": "computed from printed figures", "value": plain(cell.value), "unit": cell.unit,
         "computed": cell.computed, "best": None, "asked": None, "claims": [_claim(claim) for claim in used],
     }  # fmt: skip
 
@@ -148,7 +148,7 @@ def _series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
     drawn = {field: grid(book, field).lines for field in SERIES}
     return {
         field: {
-            line.issuer: [[month, _number(cell.value)] for month, cell in reversed(line.cells.items())]
+            line.issuer: [[month, plain(cell.value)] for month, cell in reversed(line.cells.items())]
             for line in sorted(lines, key=lambda line: line.issuer)
         }
         for field, lines in drawn.items()
@@ -161,29 +161,20 @@ def _row(row: compare.IssuerMonth, marks: dict[str, Outcome]) -> dict[str, Any]:
     for name, cell in row.cells.items():
         worst = min((marks[claim] for claim in cell.claims if claim in marks), key=OUTCOMES.index, default=None)
         cells[name] = {
-            "figure": cell.id,
-            "link": link(cell.id),
-            "value": _number(cell.value),
-            "shown": f"{cell.value:,f}",
-            "unit": cell.unit,
-            "computed": cell.computed,
-            "mark": worst,
-        }
+            "figure": cell.id, "link": link(cell.id), "value": plain(cell.value), "shown": f"{cell.value:,f}",
+            **_named(cell, "unit", "computed"), "mark": worst,
+        }  # fmt: skip
     return {**_named(row, "issuer", "month", "included", "why", "ranks"), "cells": cells}
 
 
 def _claim(claim: Claim) -> dict[str, Any]:
     fact = claim.fact
     return {
-        **_named(claim, "id", "figure", "value"),
-        "shown": f"{fact.value:,f}",
-        **_named(fact, "unit", "period"),
-        **_named(claim, "source", "source_kind", "published"),
-        "known_at": claim.known_at.isoformat(),
+        **_named(claim, "id", "figure", "value"), "shown": f"{claim}", **_named(fact, "unit", "period"),
+        **_named(claim, "source", "source_kind", "published"), "known_at": claim.known_at.isoformat(),
         "document": claim.document,
-        **_named(fact, "span", "quote", "printed", "method", "rule", "restated", "approximate"),
-        "note": claim.note,
-    }
+        **_named(fact, "span", "quote", "printed", "method", "rule", "restated", "approximate"), "note": claim.note,
+    }  # fmt: skip
 
 
 def _named(one: object, *names: str) -> dict[str, Any]:
@@ -203,11 +194,7 @@ def plain(value: Any) -> Any:
         return {key: plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
-    return _number(value)
-
-
-def _number(value: Any) -> Any:
-    """Decimals as JSON numbers; sizes and decimals here are far inside what a double holds."""
+    # Sizes and decimals here are far inside what a double holds.
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return value

@@ -87,16 +87,12 @@ class ClaimBook:
         (view `restated`) or the first (view `printed`)."""
         asked = (figure_id(issuer, period, field, scope), view)
         if asked not in self._best:
-            self._best[asked] = self._choose(self.of(asked[0]), view)
+            claims = self.of(asked[0])
+            own = [claim for claim in claims if claim.source_kind in OWN_WORDS]
+            by_date = sorted(own, key=lambda claim: (claim.published or "", -_RANK[claim.source_kind]))
+            chosen = by_date[-1:] if view == "restated" else by_date[:1]
+            self._best[asked] = next(iter(chosen or claims), None)
         return self._best[asked]
-
-    @staticmethod
-    def _choose(claims: tuple[Claim, ...], view: View) -> Claim | None:
-        own = [claim for claim in claims if claim.source_kind in OWN_WORDS]
-        if not own:
-            return claims[0] if claims else None
-        by_date = sorted(own, key=lambda claim: (claim.published or "", -_RANK[claim.source_kind]))
-        return by_date[-1] if view == "restated" else by_date[0]
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,15 @@ class FileKeeper(LineFile[Claim]):
         super().__init__(path, Claim, max_bytes, checked)
 
     def append(self, claims: Iterable[Claim]) -> AppendResult:
-        batch = _valid(claims)
+        batch = list(claims)
+        if len(batch) > MAX_BATCH:
+            raise KeepError(f"{len(batch):,} claims at once, more than {MAX_BATCH:,}; keep them in pieces")
+        # Checked at the door: what could not be read back is not kept.
+        for claim in batch:
+            try:
+                checked(claim)
+            except ValueError as error:
+                raise KeepError(f"{claim.figure}: {error}") from error
         first = {claim.id: claim for claim in reversed(batch)}
 
         def unknown(kept: list[Claim]) -> Iterable[Claim]:
@@ -78,16 +86,3 @@ class LiveBook:
         if self._built is None or self._built[0] != both:
             self._built = (both, book(self._keeper, self.desk))
         return self._built[1]
-
-
-def _valid(claims: Iterable[Claim]) -> list[Claim]:
-    """Checked at the door: what could not be read back is not kept."""
-    batch = list(claims)
-    if len(batch) > MAX_BATCH:
-        raise KeepError(f"{len(batch):,} claims at once, more than {MAX_BATCH:,}; keep them in pieces")
-    for claim in batch:
-        try:
-            checked(claim)
-        except ValueError as error:
-            raise KeepError(f"{claim.figure}: {error}") from error
-    return batch

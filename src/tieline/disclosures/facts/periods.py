@@ -37,7 +37,7 @@ def window(period: str) -> tuple[datetime, datetime]:
 
 
 @lru_cache(maxsize=4096)
-def _kind(period: str) -> str | None:
+def kind(period: str) -> str | None:
     """`year`, `quarter`, `month` or `day`; None for what no miner can have printed."""
     match = _SHAPE.fullmatch(period)
     if match is None or not FIRST_YEAR <= int(match["year"]) <= LAST_YEAR:
@@ -50,21 +50,21 @@ def _kind(period: str) -> str | None:
 
 
 def is_month(period: str) -> bool:
-    return _kind(period) == "month"
+    return kind(period) == "month"
 
 
 def is_quarter(period: str) -> bool:
-    return _kind(period) == "quarter"
+    return kind(period) == "quarter"
 
 
 def is_date(period: str) -> bool:
-    return _kind(period) == "day"
+    return kind(period) == "day"
 
 
 def checked(period: str) -> str:
     """The period itself. Raises ValueError for one of no known shape, or that no miner can have printed."""
     window(period)
-    if _kind(period) is None:
+    if kind(period) is None:
         raise ValueError(f"period {period!r}: give one of the years {FIRST_YEAR} to {LAST_YEAR}")
     return period
 

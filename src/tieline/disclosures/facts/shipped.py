@@ -77,24 +77,13 @@ def _claim(document: ShippedDocument, period: str, key: str, given: object) -> C
     mark = f"{period}.{field}"
     return Claim(
         fact=Fact(
-            issuer=document.issuer,
-            period=period,
-            field=field,
-            value=value,
-            printed=printed,
-            unit=unit_of(field),
-            scope=scope or None,
-            method="typed",
-            restated=mark in document.restated,
+            issuer=document.issuer, period=period, field=field, value=value, printed=printed, unit=unit_of(field),
+            scope=scope or None, method="typed", restated=mark in document.restated,
             approximate=mark in document.approximate,
         ),
-        source=document.source,
-        source_kind=document.kind,
-        published=document.published,
-        known_at=known_from(document.published),
-        dateline=document.dateline,
-        note=document.note,
-    )
+        source=document.source, source_kind=document.kind, published=document.published,
+        known_at=known_from(document.published), dateline=document.dateline, note=document.note,
+    )  # fmt: skip
 
 
 def _number(given: object) -> tuple[Decimal, str]:

@@ -65,16 +65,10 @@ def verdict(
         said |= {"residual": show(residual), "off": show(abs(residual))}
     issuer, about = used[0].subject, period or used[0].fact.period
     return Verdict(
-        id=f"{check}:{issuer}.{about}{'.' + apart if apart else ''}",
-        check=check,
-        issuer=issuer,
-        period=about,
-        outcome=outcome,
-        computation=computation,
-        says=sentence.format(**said),
-        residual=residual,
+        id=f"{check}:{issuer}.{about}{'.' + apart if apart else ''}", check=check, issuer=issuer, period=about,
+        outcome=outcome, computation=computation, says=sentence.format(**said), residual=residual,
         claims=tuple(claim.id for claim in used),
-    )
+    )  # fmt: skip
 
 
 def grade(residual: Decimal, tolerance: Decimal) -> Outcome:
