@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tieline.disclosures.lexicon.numbers import style_of
 from tieline.disclosures.lexicon.periods import (
     QUARTERS,
     Period,
     as_heading,
-    month_of,
     periods,
     resolve,
     shift,
@@ -27,6 +26,8 @@ from tieline.disclosures.lexicon.words import languages, phrases
 
 _STATEMENT, _UPDATE, _WIRES = phrases("statement"), phrases("of_update"), phrases("wires")
 _STANDS_AT, _OF_MONTHS, _COMPARED = phrases("stands_at"), phrases("of_months"), phrases("compared")
+_OTHER_DOLLARS, _US_DOLLARS = phrases("other_dollars"), phrases("us_dollars")
+_OWN_QUARTER, _YEAR_TOLD = phrases("own_quarter"), phrases("year_told")
 Month = tuple[int, int]
 """Year and month."""
 
@@ -65,13 +66,10 @@ def key_of(p: Period, ctx: Context) -> str | None:
     if p.numbered and ctx.fiscal and resolved.key is not None:
         return shift_quarters(resolved.key, ctx.fiscal)
     if resolved.kind == "date" and resolved.ends_month and not ctx.statement:
-        resolved = month_of(resolved)
+        resolved = replace(resolved, kind="month", day=None)
     if resolved.kind == "date" and p.loose is not None and p.year is None and p.loose >= 20 and not resolved.ends_month:
         return None
     return resolved.key
-
-
-_OTHER_DOLLARS, _US_DOLLARS = phrases("other_dollars"), phrases("us_dollars")
 
 
 def understand(text: str, title: str | None, published: str | None) -> Context:
@@ -83,14 +81,6 @@ def understand(text: str, title: str | None, published: str | None) -> Context:
     foreign = bool(_OTHER_DOLLARS.search(text[:60_000])) and not _US_DOLLARS.search(text[:60_000])
     style = style_of(text, language)
     return Context(language, style, month, _reference(against), statement, published, foreign, _fiscal(text[:6000]))
-
-
-_NUMBER = "first|second|third|fourth"
-_OWN_QUARTER = re.compile(
-    rf"\b(?:Q(?P<digit>[1-4])|(?P<word>{_NUMBER})(?: fiscal)? quarter|fiscal (?P<after>{_NUMBER}) quarter)\b"
-    r"[^.;]{0,90}?\b(?:three months|quarter|period) ended (?P<end>[A-Z][a-z]+ \d{1,2}, 20\d\d)",
-    re.IGNORECASE,
-)
 
 
 def _fiscal(text: str) -> int:
@@ -161,12 +151,8 @@ def date_notes(text: str, published: str | None) -> list[str]:
     given, borne = _month_in(published), dated(text)
     if given is None and borne is None:
         return ["the text bears no date and none was given: give --published, so that what is not over can be told"]
-    if given is None or borne is None or given == borne:
-        return []
-    return [f"published {published} was given, but the text is dated {borne}: check --published"]
-
-
-_YEAR_TOLD = re.compile(r"\b(?:in|for|during|throughout|fiscal|calendar year|full year) (20[12]\d)\b(?![-/])")
+    differ = given is not None and borne is not None and given != borne
+    return [f"published {published} was given, but the text is dated {borne}: check --published"] if differ else []
 
 
 def _month(body: str, title: str | None, date: str | None) -> tuple[str | None, str | None]:

@@ -10,7 +10,9 @@ import io
 import logging
 import re
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from tieline.disclosures.documents.page import read_page
 from tieline.disclosures.documents.shapes import set_out
@@ -50,9 +52,7 @@ def load(source: str | bytes, kind: Kind | None = None) -> Document:
     guess = kind or _kind_of(text)
     if (why := _unreadable(text)) is not None:
         return Document("", guess, refused=why)
-    title: str | None = None
-    if guess in ("html", "json"):
-        title, text = _from_page(text, guess)
+    title, text = _from_page(text, guess) if guess in ("html", "json") else (None, text)
     text = normalise(text)
     notes = [f"only the first {MAX_TEXT:,} characters were read"] if len(text) > MAX_TEXT else []
     text = text[:MAX_TEXT]
@@ -82,22 +82,16 @@ def _unreadable(text: str) -> str | None:
 
 def normalise(text: str) -> str:
     """One spelling for spaces, dashes, quotes, wide digits and superscripts; tabs become bars."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = text.translate(_TABLE)
-    if "\t" in text:
-        text = text.replace("\t", " | ")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_TABLE).replace("\t", " | ")
     if "В" in text or "Т" in text:
         text = re.sub(r"(?<!\w)[ВB][ТT][СC](?!\w)", "BTC", text)  # Cyrillic letters that look Latin
     text = re.sub(r"(?m)^[ \t]*o (?=[A-Z])", "- ", text)  # a hollow bullet
     # A layout table's bar before a sentence.
     text = re.sub(r"(?m)^\|[ \t]*(?=(?:[^|\s]+[ \t]+){7}[^|\n]*$)", "\n", text)
-    text = phrases("note_behind").sub(lambda m: " " * len(m[0]), set_out(_BOLD.sub(r"\1", text)))
+    text = phrases("note_behind").sub(lambda m: " " * len(m[0]), set_out(phrases("bold").sub(r"\1", text)))
     text = re.sub(r"[^\S\n]{2,}", "  ", text)
     return re.sub(r"\n{3,}", "\n\n", text)
 
-
-_BOLD = re.compile(r"(?<![\w*)%])\*\*(?=\S)([^*\n]{1,200}?)(?<=\S)\*\*(?![\w*])")
-"""`**July 2025**`: bold type, not a footnote's stars."""
 
 _TABLE = {
     **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # wide letters and digits
@@ -108,16 +102,11 @@ _TABLE = {
 
 def _decode(raw: bytes) -> str:
     for encoding in ("utf-8-sig", "utf-16") if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig",):
-        try:
+        with suppress(UnicodeDecodeError):
             return raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    declared = re.search(rb"charset=[\"']?([\w-]{3,20})", raw[:4096])
-    if declared:
-        try:
+    if (declared := re.search(rb"charset=[\"']?([\w-]{3,20})", raw[:4096])) is not None:
+        with suppress(LookupError):
             return raw.decode(declared[1].decode("ascii"), errors="replace")
-        except LookupError:
-            pass
     return raw.decode("cp1252", errors="replace")
 
 
@@ -149,22 +138,15 @@ def _strings_in_json(text: str) -> str:
 def _unescaped(text: str) -> str:
     """JSON's escapes undone, also where a copy was cut short within one."""
     named = {"n": "\n", "t": "\t", "r": "\n", "b": "", "f": ""}
-    text = re.sub(
-        r"\\(?:u([0-9a-fA-F]{4})|(.))",
-        lambda m: chr(int(m[1], 16)) if m[1] else named.get(m[2], m[2]),
-        text,
-    )
+    escape = r"\\(?:u([0-9a-fA-F]{4})|(.))"
+    text = re.sub(escape, lambda m: chr(int(m[1], 16)) if m[1] else named.get(m[2], m[2]), text)
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _too_deep(source: str) -> bool:
     """Counts only elements that have to be closed, so that `<p>` and `<td>` without an end do no harm."""
-    depth = 0
-    for m in phrases("nested").finditer(source):
-        depth += -1 if m[1] else 1
-        if depth > MAX_DEPTH:
-            return True
-    return False
+    steps = (-1 if m[1] else 1 for m in phrases("nested").finditer(source))
+    return any(depth > MAX_DEPTH for depth in accumulate(steps))
 
 
 def _from_pdf(raw: bytes) -> Document:

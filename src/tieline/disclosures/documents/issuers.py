@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 
 from tieline.disclosures.data import shipped_toml
@@ -20,30 +21,21 @@ _PATTERN = re.compile(
     r"(?<![A-Za-z])(?:" + "|".join(sorted(map(re.escape, _TICKER), key=len, reverse=True)) + r")(?![a-z])"
 )
 _LISTED = re.compile(rf"\((?:{phrases('exchanges').pattern})[^):]{{0,20}}:\s*(?P<ticker>[A-Z]{{2,5}})\b")
-
-_HEADING = re.compile(
-    r"(?m)^[ \t]*(?:\d{1,2}[.)]|[#*-]+)?[ \t]*(?P<name>[A-Z][\w.&' -]{2,40}?) ?"
-    r"\((?:[A-Za-z]+ ?: ?)?(?P<ticker>[A-Z]{2,5})\)[ \t]*:?[ \t]*$"
-)
-
-
-def mentions(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, str]]:
-    """Where a known miner is named, with its ticker."""
-    return list(_mentions(text, start, len(text) if end is None else end))
+_HEADING = phrases("head_of_part")
 
 
 @lru_cache(maxsize=8)
-def _mentions(text: str, start: int, end: int) -> tuple[tuple[int, str], ...]:
-    """Kept, since several readers ask it of one text."""
-    return tuple((m.start(), _TICKER[m[0]]) for m in _PATTERN.finditer(text, start, end))
+def mentions(text: str) -> tuple[tuple[int, str], ...]:
+    """Where a known miner is named, with its ticker. Kept, since several readers ask it of one text."""
+    return tuple((m.start(), _TICKER[m[0]]) for m in _PATTERN.finditer(text))
 
 
-def headed(text: str, named: list[tuple[int, str]]) -> list[tuple[int, str]]:
+def headed(text: str, named: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
     """With them the companies over a part of a roundup that the directory does not know: `1. Heron Compute (HRNC):`."""
     known = {at for at, _ in named}
     headings = [(m.start("name"), m["ticker"]) for m in _HEADING.finditer(text)]
     if len(headings) < 2 or not any(m[0] in known for m in headings):
-        return named
+        return list(named)
     return sorted({*named, *(m for m in headings if m[0] not in known)})
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from tieline.disclosures.lexicon.words import words_of
+from tieline.disclosures.lexicon.words import phrases, words_of
 
 MAX_COLUMNS = 60
 """Of a table of figures with its spacers; a filing's widest have some 40."""
@@ -29,17 +29,15 @@ _DROPPED = [*words_of("script style noscript template svg iframe nav footer form
 _HIDDEN = 'body [hidden], body [style*="display:none"], body [style*="display: none"]'
 _ROW = 1200
 """Characters of a row of figures; a table with longer ones lays the page out."""
-_YEAR = re.compile(r"20[1-4]\d\W*")
-_FIGURE = re.compile(r"[^\w]{0,3}(?:\d[\d.,]*\W{0,2}(?:[A-Za-z/%]{1,7})?|N/?A|-+)\W*")
-_OPENS = re.compile(r"(?:US)?[$(]{1,2}")
-_CLOSES = re.compile(r"\)?\s?(?:%|EH/s|BTC|J/TH|MW|million)?\)?", re.IGNORECASE)
+_YEAR, _FIGURE = phrases("year_cell"), phrases("figure_cell")
+_OPENS, _CLOSES = phrases("opens_figure"), phrases("closes_figure")
 
 
 def read_page(source: str) -> tuple[str | None, str]:
     """Title and text."""
     tree = LexborHTMLParser(source)
     heading = tree.css_first("h1") or tree.css_first("title")
-    title = re.sub(r"\s+", " ", heading.text()).strip() if heading is not None else None
+    title = " ".join(heading.text().split()) if heading is not None else None
     tree.strip_tags(_DROPPED)
     for hidden in tree.css(_HIDDEN):
         hidden.decompose()
@@ -63,8 +61,7 @@ def _text(root: LexborNode, break_: str) -> str:
             out.append(break_)
         if not leaving:
             stack.append((node, True))
-            piece = _piece(node, tag, break_, out[-1:] == ["\n"])
-            if piece is not None:
+            if (piece := _piece(node, tag, break_, out[-1:] == ["\n"])) is not None:
                 out.append(piece)
             else:
                 stack.extend((child, False) for child in reversed(list(node.iter(include_text=True))))
@@ -181,8 +178,7 @@ def _joined(row: list[_Cell]) -> list[_Cell]:
     for cell in row:
         text = cell.text if cell.own else ""
         if _OPENS.fullmatch(text):
-            opened = text
-            text = ""
+            opened, text = text, ""
         elif text:
             before = next((i for i in reversed(range(len(out))) if out[i].text), 0)
             if before and _CLOSES.fullmatch(text) and _is_figure(out[before]):

@@ -47,10 +47,8 @@ def _separated(text: str) -> str:
     out: list[str] = []
     for fields, run in groupby(map(_fields, text.split("\n")), key=len):
         block = list(run)
-        if fields > 1 and len(block) >= _LEAST and _is_dated(block):
-            out += (" | ".join(line[1:]) for line in block)
-        else:
-            out += (line[0] for line in block)
+        is_table = fields > 1 and len(block) >= _LEAST and _is_dated(block)
+        out += (" | ".join(line[1:]) if is_table else line[0] for line in block)
     return "\n".join(out)
 
 

@@ -78,21 +78,16 @@ def style_of(text: str, language: str) -> str:
     grouped_comma = len(re.findall(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])", sample))
     grouped_point = len(re.findall(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?![\d,.])", sample))
     continental = language in ("de", "fr", "es", "it", "pt", "ru")
-    if comma > point and (continental or comma >= 2 or grouped_point):
-        style = "european"
-    elif point or grouped_comma or not continental:
-        style = "english"
-    else:
-        style = "european"
-    if style == "european" and re.search(r"(?<![\d.,])\d{1,3} \d{3}(?:,\d+)?(?![\d])", sample) and not grouped_point:
-        return "french"
-    return style
+    plain = comma <= point or not (continental or comma >= 2 or grouped_point)
+    if plain and (point or grouped_comma or not continental):
+        return "english"
+    spaced = re.search(r"(?<![\d.,])\d{1,3} \d{3}(?:,\d+)?(?![\d])", sample)
+    return "french" if spaced and not grouped_point else "european"
 
 
 def quantities(text: str, start: int, end: int, style: str = "english") -> list[PrintedNumber]:
     """Every free-standing number in text[start:end], in order."""
-    pattern, _ = STYLES[style]
-    numbers = [q for m in pattern.finditer(text, start, end) if (q := _quantity(m, style)) is not None]
+    numbers = [q for m in STYLES[style][0].finditer(text, start, end) if (q := _quantity(m, style)) is not None]
     for m in _WORD.finditer(text, start, end):
         unit = "blocks" if m["unit"].lower() == "blocks" else "BTC"
         numbers.append(PrintedNumber(Decimal(WORDS[m["num"].lower()]), unit, m.start(), m.end(), m["num"]))

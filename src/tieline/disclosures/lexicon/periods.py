@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tieline.disclosures.lexicon.printed import PRINTED, WORDS, group
+from tieline.disclosures.lexicon.words import phrases
 
 _MONTHS = {name: number for names in PRINTED.months for number, name in enumerate(names.split(), 1) if name != "-"}
 QUARTERS = {word[:4]: number for number, words in enumerate(PRINTED.quarters, 1) for word in words.split()}
@@ -84,17 +85,7 @@ _CANDIDATE = re.compile(_written_out("|".join(PRINTED.hints)), re.IGNORECASE)
 """A cheap first look: most sentences and nearly all cells hold nothing that could be a period."""
 
 
-def may_hold_period(text: str, start: int, end: int) -> bool:
-    """Is it worth looking closer?"""
-    return _CANDIDATE.search(text, start, end) is not None or (
-        start > 0 and _CANDIDATE.search(text, start - 1, min(end, start + 4)) is not None
-    )
-
-
-_NAMED_QUARTER = re.compile(
-    r"\s+(?:fiscal )?quarter\b(?! (?:of|to)\b)(?:\s+(?:of )?(?P<year>20[1-4]\d)\b)?", re.IGNORECASE
-)
-"""`the June quarter`: the quarter that ends with the month."""
+_NAMED_QUARTER = phrases("named_quarter")
 
 
 def periods(text: str, start: int = 0, end: int | None = None) -> list[Period]:
@@ -113,21 +104,14 @@ def without(line: str, dated: Sequence[Period]) -> str:
 def _periods(text: str, start: int, stop: int) -> tuple[Period, ...]:
     """Kept, since each reader asks for the periods of the same sentences and lines."""
     out: list[Period] = []
-    if not may_hold_period(text, start, stop):
-        return ()
-    for m in _PATTERN.finditer(text, start, stop):
-        period = _period(m)
-        if period is None:
-            continue
+    held = _CANDIDATE.search(text, start, stop)
+    if held is None and start > 0:
+        held = _CANDIDATE.search(text, start - 1, min(stop, start + 4))
+    for period in filter(None, map(_period, _PATTERN.finditer(text, start, stop) if held else ())):
         quarter = _NAMED_QUARTER.match(text, period.end)
         if quarter is not None and period.kind == "month" and period.month % 3 == 0:
-            period = replace(
-                period,
-                kind="quarter",
-                month=period.month // 3,
-                year=period.year or _year(quarter["year"]),
-                end=quarter.end(),
-            )
+            year = period.year or _year(quarter["year"])
+            period = replace(period, kind="quarter", month=period.month // 3, year=year, end=quarter.end())
         out.append(_spanned(text, period, out[-1].end if out else start))
     return tuple(out)
 
@@ -234,8 +218,7 @@ def resolve(p: Period, reference: tuple[int, int] | None) -> Period:
         return replace(p, year=year if p.month * 3 - 2 <= month else year - 1)
     if 1 <= (p.month - month) % 12 <= 3:
         return p  # just after the reference: an outlook, and not last year's month
-    resolved = replace(p, year=year if p.month <= month else year - 1)
-    return _valid(resolved)
+    return _valid(replace(p, year=year if p.month <= month else year - 1))
 
 
 def as_heading(p: Period) -> Period:
@@ -245,15 +228,9 @@ def as_heading(p: Period) -> Period:
     return replace(p, kind="month") if p.kind == "date" and p.ends_month else p
 
 
-def month_of(p: Period) -> Period:
-    """The calendar month that a date lies in."""
-    return replace(p, kind="month", day=None)
-
-
 def shift(key: str, months: int) -> str:
     """`2024-01` shifted by whole months."""
-    year, month = int(key[:4]), int(key[5:7])
-    total = year * 12 + month - 1 + months
+    total = int(key[:4]) * 12 + int(key[5:7]) - 1 + months
     return f"{total // 12:04d}-{total % 12 + 1:02d}"
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities
 from tieline.disclosures.lexicon.periods import Period, as_heading, periods
+from tieline.disclosures.lexicon.words import phrases
 
 Span = tuple[int, int]
 
@@ -86,45 +87,14 @@ class Item:
     """Two of the headings ran together, as the cells below them have."""
 
 
-_CHANGE = (
-    r"(?:month|year|quarter|mth|yr)[- ]?(?:/|over|on|to|-)[- ]?(?:month|year|quarter|mth|yr)"
-    r"|[MQY]o[MQY](?: (?:increase|change|growth|decrease))?|[mqy]/[mqy]"
-    r"|change (?:on|from|over|vs\.?) (?:last|prior|previous|the prior|the previous) (?:month|year)"
-    r"|(?:%|percent(?:age)?) ?(?:change|chg\.?|increase|variance)|change(?: ?\(?%\)?)?|variance|% ?ch\.?"
-    r"|(?:three|six|nine|twelve) months(?: ended)? 20[1-4]\d\b"
-    r"|(?:same|this|current|last|prior|previous) month(?: (?:of )?(?:last|prior|previous) year)?\b|budget(?: this month)?"
-    r"|(?:increase|decrease)(?:/\(?decrease\)?)?|difference|growth|Δ|(?:YTD|FY|H[12]|CY)[ -]?20[1-4]\d\b"
-    r"|20[1-4]\d[ -]?(?:YTD|H[12])\b|YTD\b|year[- ]to[- ]date|环比|同比|變化|变化|前月比|前年比|veränderung|variación"
-    r"|variation|var\.?"
-)
-CHANGE = re.compile(r"(?:" + _CHANGE + r")(?:\s*\(?%\)?)?", re.IGNORECASE)
+CHANGE, NOISE = phrases("change_head"), phrases("beside_periods")
+"""What heads a column that is no month's own, and what may stand beside the periods of a heading."""
 THIS_MONTH = re.compile(r"\b(?:this|current) month\b", re.IGNORECASE)
 """A head over the figures of the document's own month."""
-NOISE = re.compile(
-    r"\b(?:key|metrics?|comparison|kpis?|key performance indicators?|operating|operational|operations?|highlights?"
-    r"|unaudited|indicators?|mining|production|summary|results?|data|statistics|statistik|description|item|period"
-    r"|for the|month(?:s)?(?: ended| of)?|in|the|of|monthly|bitcoin|update|as of|ended|prior|current|kennzahl(?:en)?"
-    r"|métricas?|indicateurs?|indicadores?|dati|operativ\w*|total|actual|ytd|restated|revised|three|six|nine|twelve)\b"
-    r"|指标|指標|项目|項目|単位|单位|單位|[\s|*†‡:()\[\]%#/.,-]|(?<![\d])\d{1,2}(?![\d])",
-    re.IGNORECASE,
-)
-"""What may stand beside the periods of a heading."""
-_GOES_ON = re.compile(r"[.;:]\s|\b(?:vs|and|to|from|versus)\b\.?\s*$")
-"""Words before a period by which it is part of a sentence."""
-_MAY_HEAD = re.compile(r"[^\W\d_]|20\d\d|\d[/.]\d|[%Δ]")
-_ZERO = re.compile(
-    r"(?:[$€£]\s?)?(?:-{1,2}|nil|none|zero|keine?|ninguno|néant)(?:\s?(?:%|BTC|bitcoins?))?", re.IGNORECASE
-)
-_ABSENT = re.compile(
-    r"(?:n\.?\s?/?\s?a\.?|nm|n\.m\.|not applicable|not available|不适用|不適用|k\.\s?a\.|n\.\s?d\.|s/o|\*+)",
-    re.IGNORECASE,
-)
+_GOES_ON, _MAY_HEAD, _REMARK = phrases("before_period"), phrases("may_head"), phrases("remark")
+_ZERO, _ABSENT, _ABOUT, _TOKEN = phrases("zero"), phrases("absent"), phrases("about"), phrases("empty_token")
 _GAP = re.compile(r"[\s|*†‡~≈]*(?:\(\d\)|\[\d\])?[\s|*†‡]*")
-_ABOUT = re.compile(r"\s*(?:approx(?:imately|\.)?|appx\.?|about|ca\.?|circa|~|约|約|>|<)\s*", re.IGNORECASE)
-_TOKEN = re.compile(r"(?<![^\s|])(?:(?P<zero>[$€£]?\s?-{1,2})|(?P<na>N/?A|n/?a|NM|n\.?m\.?))(?=\s|$|\|)")
 _MEASURED = ("BTC", "EH/s", "J/TH", "USD/kWh", "USD")
-_REMARK = re.compile(r"(?<=[\d%])\s*\([^()]*[^\W\d_]{3,}[^()]*\)\s*\d?\*?$")
-"""`11,956 (10,608 adj)3`: a figure with a remark on it."""
 
 
 def item_of(text: str, start: int, end: int, style: str) -> Item | None:
@@ -137,8 +107,7 @@ def item_of(text: str, start: int, end: int, style: str) -> Item | None:
     end = start + len(stripped)
     if len(stripped) > 260 or (len(stripped) > 160 and stripped.endswith((".", ";"))):
         return Item("break", start, end)
-    found = _whole(text, start, end, style) or _row(text, start, end, style)
-    if found is not None:
+    if (found := _whole(text, start, end, style) or _row(text, start, end, style)) is not None:
         return found
     if len(stripped) > 160 or (stripped.endswith(".") and len(stripped.split()) > 9):
         return Item("break", start, end)
@@ -149,10 +118,8 @@ def _whole(text: str, start: int, end: int, style: str) -> Item | None:
     """The span as nothing but values, or nothing but headings."""
     printed = text[start:end]
     bare = printed.rstrip(" *†‡") or printed
-    if _ZERO.fullmatch(bare):
-        return Item("values", start, end, values=[Value("zero", start, end)])
-    if _ABSENT.fullmatch(bare):
-        return Item("values", start, end, values=[Value("absent", start, end)])
+    if (zero := _ZERO.fullmatch(bare)) or _ABSENT.fullmatch(bare):
+        return Item("values", start, end, values=[Value("zero" if zero else "absent", start, end)])
     if (heading := _heading(text, start, end)) is not None:
         return heading
     if (remark := _REMARK.search(printed)) is not None:
@@ -179,43 +146,31 @@ def _row(text: str, start: int, end: int, style: str) -> Item | None:
 
 def footnoted(item: Item) -> Item:
     """`Bitcoin Held 2` above or beside its values: the digit is a footnote."""
-    if item.kind != "row" or len(item.values) != 1:
-        return item
-    value = item.values[0]
-    if not value.is_note or value.quantity is None or value.quantity.value >= 10:
+    value = item.values[0] if item.kind == "row" and len(item.values) == 1 else None
+    if value is None or not value.is_note or value.quantity is None or value.quantity.value >= 10:
         return item
     return Item("label", item.start, item.end, labels=item.labels)
 
 
 def _heading(text: str, start: int, end: int) -> Item | None:
     """One or more periods or changes as column headings, with nothing beside them but `Metric` and footnotes."""
-    if end - start > 260 or not _MAY_HEAD.search(text, start, end):
-        return None
-    columns = _columns(text, start, end)
+    columns = _columns(text, start, end) if end - start <= 260 and _MAY_HEAD.search(text, start, end) else []
     if not columns:
         return None
     edges = zip([start, *(c.end for c in columns)], [*(c.start for c in columns), end], strict=True)
     lead, *gaps = (text[a:b] for a, b in edges)
-    if any(NOISE.sub("", gap) for gap in gaps):
-        return None
-    if not _may_lead(lead, len(columns)):
+    corner = len(columns) > 1 and len(lead) <= 70 and not _GOES_ON.search(lead)  # short words before several periods
+    if NOISE.sub("", "|".join(gaps if corner else [lead, *gaps])):
         return None
     months = [c for c in columns if c.period is not None]
     tight = any(a.end == b.start and text[b.start].isupper() for a, b in pairwise(months))
     return Item("head", start, end, columns, joined=tight)
 
 
-def _may_lead(lead: str, columns: int) -> bool:
-    """May words stand before the first of so many periods: noise, or before several a short corner?"""
-    return not NOISE.sub("", lead) or (columns > 1 and len(lead) <= 70 and not _GOES_ON.search(lead))
-
-
 def _columns(text: str, start: int, end: int) -> list[PeriodColumn]:
     """The columns that a span heads; none where a date stands in it that is no month's end."""
     headings = [as_heading(_unmarked(text, p)) for p in periods(text, start, end)]
-    if any(p.kind == "date" for p in headings):
-        return []
-    if not headings and NOISE.sub("", CHANGE.sub("", text[start:end])):
+    if any(p.kind == "date" for p in headings) or (not headings and NOISE.sub("", CHANGE.sub("", text[start:end]))):
         return []
     columns = [PeriodColumn(p, p.start, p.end) for p in headings]
     at = start

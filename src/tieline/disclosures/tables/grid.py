@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from tieline.disclosures.finding import convert
 from tieline.disclosures.lexicon.periods import periods
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.naming import classify
 from tieline.disclosures.tables.cells import Item, LabelLine, PeriodColumn, Span, Value, footnoted, item_of
 
@@ -18,10 +19,7 @@ MAX_ITEMS = 10_000
 """Cells looked at; the longest filing exhibits seen have a tenth of it."""
 _HEAD_CELL = 40
 """Characters of a heading's cell; what is longer is a sentence."""
-_RULE = re.compile(r"[\s|:=+_-]*-{2,}[\s|:=+_-]*")
-_PART = re.compile(r"\s*(?:[(]?(?:US)?\$|\)|[*†‡]+)\s*")
-"""A currency's sign, a bracket or a mark in a cell of its own."""
-_YEAR_CELL = re.compile(r"[^\d|]*20[1-4]\d\W*")
+_RULE, _PART, _YEAR_CELL = phrases("rule_line"), phrases("part_of_cell"), phrases("year_in_cell")
 
 
 def items_of(text: str, style: str) -> list[Item]:

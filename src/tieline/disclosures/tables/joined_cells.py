@@ -13,19 +13,15 @@ from decimal import Decimal
 from itertools import islice
 from typing import NamedTuple
 
+from tieline.disclosures.lexicon.words import phrases
+
 MAX_DIGITS = 40
 """A row of four months of five digits with footnotes has fewer; longer runs are not a joined row."""
 MAX_READINGS = 20_000
 
 _BODY = re.compile(r"(?P<label>.*?[A-Za-z)])\*?(?P<body>\s?[\d,]*[~$]?\s?\d.*)", re.DOTALL)
-_GROUPED = r"(?:[1-9]\d{0,2}(?:,\d{3})+|0|[1-9]\d*)(?:\.\d+)?"
-_CELL = re.compile(
-    rf"(?:(?P<sign>[~$])\s?)?(?P<number>{_GROUPED})"
-    r"(?:\s?(?P<unit>EH/s|PH/s|TH/s|J/TH|W/TH|BTC|MW|c/kWh|million|billion|m\b|bn\b))?"
-)
-_NOTE = re.compile(r"\d(?:,?\d)?")
-_CHANGE = r"\s*(-?)\s?((?:0|[1-9]\d{0,3})(?:\.\d+)?)\s?%"
-_CHANGES = re.compile(rf"(?:{_CHANGE})*\s*")
+_CELL, _NOTE = phrases("joined_cell"), phrases("note_digits")
+_CHANGE, _CHANGES = phrases("change_in_row"), phrases("changes_in_row")
 Cells = tuple[re.Match[str], ...]
 
 
@@ -63,7 +59,7 @@ def _readings(row: str, at: int, months: int, taken: Cells, *, notes: bool) -> I
     if not months:
         for end in (at, at + 1) if notes and taken[0]["sign"] and row[at : at + 1].isdigit() else (at,):
             if _CHANGES.fullmatch(row, end):
-                yield taken, [sign + number for sign, number in re.findall(_CHANGE, row[end:])]
+                yield taken, [sign + number for sign, number in _CHANGE.findall(row, end)]
         return
     note = _NOTE.match(row, at) if notes else None
     for begin in sorted({at, at + 1, note.end()}) if note is not None else (at,):

@@ -18,6 +18,8 @@ from tieline.disclosures.tables.joined_cells import solve
 
 MAX_PENDING = 24
 """Labels that may wait for their values: the head of a turned table has fewer."""
+_FEW = 3
+"""So many columns are a table's own, and no line over it."""
 
 
 @dataclass(slots=True)
@@ -50,9 +52,6 @@ def _is_caption(columns: list[PeriodColumn]) -> bool:
     return len({(c.period.year, c.period.month) for c in columns if c.period is not None}) == 1 and len(columns) < _FEW
 
 
-_FEW = 3
-
-
 class _Machine:
     """Headings open a table, labels gather, values complete a row; a paragraph closes the table."""
 
@@ -64,23 +63,20 @@ class _Machine:
 
     def _close(self) -> None:
         self.columns: list[PeriodColumn] = []
-        self.joined = False
-        self.heading_open = False
+        self.joined = self.heading_open = False
         self.pending: list[LabelLine] = []
         self.names: list[LabelLine] = []
         """Labels that may head the columns of a turned table."""
         self.turned: Period | None = None
         """The period at the head of a turned table's row."""
-        self.section = ""
-        self.corner = ""
+        self.section = self.corner = ""
 
     def run(self, items: list[Item]) -> list[Row]:
         for item, following in zip(items, [*items[1:], None], strict=True):
             if item.kind == "values":
-                if self.heading_open and self._years(item.values):
-                    continue
-                self.heading_open = False
-                self.values += item.values
+                if not (self.heading_open and self._years(item.values)):
+                    self.heading_open = False
+                    self.values += item.values
                 continue
             self._finish()
             if item.kind == "break":

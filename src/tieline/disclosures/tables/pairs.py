@@ -13,23 +13,13 @@ from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.finding import STRONG, WEAK, Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities
 from tieline.disclosures.lexicon.periods import Period, as_heading, periods
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.labels import PERCENTAGES
 from tieline.disclosures.rules.naming import classify, earlier, period_in
 from tieline.disclosures.tables.cells import CHANGE
 
-_PAIR = re.compile(
-    r"(?m)(?:^|(?<=[.;][ \t])(?<!Avg\.[ \t])(?<!avg\.[ \t])(?<!AVG\.[ \t]))[ \t>*-]*(?:\d{1,2}[.)][ \t]+(?=[A-Z]))?"
-    r"(?P<label>[^\n|:：;]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])"
-)
-_FIRST_PERIOD = re.compile(r"[ \t]*[(\[][ \t]*(?P<when>[^()\[\]:：\n]{3,24}?[ \t]*[:：=])[ \t]*")
-"""`44.7 BTC (October 2024: 41.2 BTC)`: the month stands before the other figure."""
-_BESIDE = re.compile(
-    r"[ \t]*[,(\[]?[ \t]*(?:(?:an? )?\d[\d.,]*[ ]?%[^,;.()\d]{0,30}(?:from|than|against|vs\.?)|vs\.?|versus"
-    r"|compared (?:to|with)|up from|down from|from|against|prior month:?|previous month:?|前月|上月|较|vorher|vormonat:?)[ \t]*",
-    re.IGNORECASE,
-)
-_LEAD = re.compile(r"\s*(?:approx(?:imately|\.)?|about|ca\.|约|約|rund|~|≈)?\s*", re.IGNORECASE)
-_VALUE_LINE = re.compile(r"[^\n]{0,12}\n\s*(?:[~≈]\s?)?(?:[($€£]{0,2}\d[\d.,]*[^\n]{0,12}|(?:-|N/A)\s*)(?:\n|\Z)")
+_PAIR, _FIRST_PERIOD, _BESIDE = phrases("pair"), phrases("period_first"), phrases("beside")
+_LEAD, _VALUE_LINE = phrases("lead_of_value"), phrases("value_line")
 
 
 def pairs(text: str, ctx: Context) -> list[Finding]:

@@ -6,7 +6,6 @@ give a bitcoin a price that it ever had; where neither holds, the amount is left
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from itertools import pairwise
 from typing import NamedTuple
@@ -15,15 +14,14 @@ from tieline.disclosures.documents.context import Context
 from tieline.disclosures.finding import Finding
 from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import Period, periods
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.naming import clean
 from tieline.disclosures.tables.layout import Row
 
 PLAUSIBLE = (Decimal(1_000), Decimal(1_000_000))
 """US dollars per bitcoin, cost or market, since 2017."""
-_BALANCE = re.compile(r"(?:ending |closing |beginning |opening )?balance\b")
-_HELD = re.compile(r"(?:number of )?(?:bitcoins?|btc) held")
-_COST_BASIS = re.compile(r"cost basis of (?:bitcoins?|btc)")
-_THOUSANDS = re.compile(r"in thousands|\(000s?\)|\$ ?000s?\b|thousands of", re.IGNORECASE)
+_BALANCE, _HELD = phrases("balance_line"), phrases("held_line")
+_COST_BASIS, _THOUSANDS = phrases("cost_line"), phrases("thousands")
 
 
 class _NoteLine(NamedTuple):

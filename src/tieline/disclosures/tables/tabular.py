@@ -16,6 +16,7 @@ from tieline.disclosures.facts.fact import Licence
 from tieline.disclosures.facts.fields import FLOWS, unit_of
 from tieline.disclosures.finding import STRONG, WEAK, Finding, convert
 from tieline.disclosures.lexicon.periods import Period, as_heading, resolve
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.labels import PERCENTAGES
 from tieline.disclosures.rules.naming import Label, classify, earlier, period_in, unit_in
 from tieline.disclosures.rules.vocabulary import NOT_OWN
@@ -23,26 +24,15 @@ from tieline.disclosures.tables.cells import THIS_MONTH, PeriodColumn, Value
 from tieline.disclosures.tables.layout import Row
 from tieline.disclosures.tables.pairs import pairs
 
-_RESTATED = re.compile(
-    r"restate|revis|recast|adjust(?:ed|ment)|correct(?:ed|ion)|reflects|更正|修正|重述|angepasst|corrig", re.IGNORECASE
-)
-_OPEN_ENDED = re.compile(
-    r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net|total|average|avg\.?|self-mined)|[-/(,&])\s*$", re.IGNORECASE
-)
-_IN_COINS = re.compile(
-    r"\(?\s*(?:in |all figures in )?(?:BTC|bitcoins?)\s*\)?(?: \((?:unaudited|BTC)\))?:?", re.IGNORECASE
-)
-"""A table's corner that gives the unit of its rows."""
+_RESTATED, _OPEN_ENDED, _IN_COINS = phrases("restating"), phrases("open_ended"), phrases("in_coins")
+_IN_THOUSANDS, _COINS_IN_THOUSANDS = phrases("in_thousands"), phrases("coins_in_thousands")
+_TO_DATE = phrases("sum_to_date")
 _ADD_UP = ("managed_ehs",)
 """Fields of which a segment prints a row under the same name; of others a total counts customers' coins as well."""
 _GLUED: tuple[Licence, str] = ("token", "the cells ran together, and no change is printed that shows where one ends")
 _SCALED: tuple[Licence, str] = ("token", "the text speaks of thousands or millions of dollars, and its row does not")
-_IN_THOUSANDS = re.compile(r"\bin (?:US ?)?(?:\$ ?)?(?:thousands|millions)\b|\(\$? ?['’]?000s?\)", re.IGNORECASE)
-_COINS_IN_THOUSANDS = re.compile(
-    r"(?im)^[^\w\n$]*(?!.*(?:dollars|usd|\$|except))(?:[^\n|.]{0,30}[ ,(])?(?:all )?(?:figures |amounts |btc |bitcoins? )?"
-    r"in (?:thousands|millions)\W*$"
-)
-_TO_DATE = re.compile(r"\bYTD\b|year[- ]to[- ]date", re.IGNORECASE)
+_SLACK = 3
+"""Characters by which a value may stand nearer to the head of another column than to its own."""
 _FEW_MONTHS = 3
 """Of so many months down a table's side each is dated alone."""
 Cells = list[tuple[PeriodColumn | None, Value]]
@@ -189,8 +179,7 @@ def _is_told(field: str, period: str, value: Value) -> bool:
 
 def _label(row: Row) -> tuple[Label | None, str, int]:
     """The field of the nearest label line, joined with the lines above it as far as needed; its words and their start."""
-    lines, unit = row.labels, _unit_of(row)
-    count = 1
+    lines, unit, count = row.labels, _unit_of(row), 1
     while count < len(lines) and _goes_on(lines[-count - 1].text, lines[-count].text):
         count += 1
     in_coins = unit is None and _IN_COINS.fullmatch(row.corner) is not None
@@ -249,9 +238,6 @@ def _is_misplaced(text: str, row: Row, told: Cells) -> bool:
     )
 
 
-_SLACK = 3
-
-
 def _lone(filled: list[Value], share: bool) -> Cells | str:
     """The one value of a label without a heading."""
     numbers = [v for v in filled if share or not v.is_percent]
@@ -298,9 +284,8 @@ def _of_a_date(field: str, column: PeriodColumn | None, columns: list[PeriodColu
     if not over or column is None or column.period is None or column.period.day is None:
         return None
     months = {c.period.year * 12 + c.period.month for c in columns if c.period is not None and c.period.year}
-    if any(month + 1 in months for month in months):
-        return None
-    return "window", "a date heads the column: of how long a time is not said"
+    follow = any(month + 1 in months for month in months)
+    return None if follow else ("window", "a date heads the column: of how long a time is not said")
 
 
 def _stands_alone(text: str, row: Row) -> bool:
@@ -313,11 +298,9 @@ def _stands_alone(text: str, row: Row) -> bool:
 
 def _period(column: PeriodColumn | None, name: str, ctx: Context) -> str | None:
     """The key of the period that a value belongs to."""
-    if column is not None and column.period is None:
+    head, own = column.period if column is not None else None, period_in(name)
+    if column is not None and head is None:
         return None
-    own = period_in(name)
-    if own is not None and (column is None or (column.period is not None and column.period.year is None)):
+    if own is not None and (head is None or head.year is None):
         return key_of(own, ctx)
-    if column is None or column.period is None:
-        return earlier(name, ctx.period)
-    return key_of(as_heading(column.period), ctx)
+    return earlier(name, ctx.period) if head is None else key_of(as_heading(head), ctx)
