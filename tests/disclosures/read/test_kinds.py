@@ -95,3 +95,9 @@ def test_a_change_since_the_month_before_is_found_with_its_sign() -> None:
         assert found["btc_produced_mom_pct"] == value
     reading = update("Heron mined 41 BTC in July 2025, down 20% from July 2024.", title=TITLE)
     assert "btc_produced_mom_pct" not in {c.fact.field for c in reading.candidates}
+
+
+@pytest.mark.parametrize("text", ["", " - | -- ", "|", "| --- | --- |", "\n\n- | -\n", "| |\n| |"])
+def test_bars_and_rules_with_nothing_between_them_are_no_table(text: str) -> None:
+    assert not facts(update(text, title=""))
+    assert not facts(update(text, title=TITLE))

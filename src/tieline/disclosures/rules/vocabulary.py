@@ -49,10 +49,7 @@ def disowned(text: str) -> str | None:
 
 _FIGURE = re.compile(r"\d[\d,.]* ?(?:BTC|bitcoin)")
 _NO_TEXT = re.compile(r"\b(?:placeholders?|fictitious|dummy|test)\b", re.IGNORECASE)
-_OF_TABLES = re.compile(
-    r"\b(?:tables?|figures? (?:above|in|shown)|numbers? (?:above|in|shown)|(?:production|operating) (?:figures?|numbers?|data))\b",
-    re.IGNORECASE,
-)
+_OF_TABLES = phrases("of_tables")
 
 
 def _of_statements(text: str, start: int, sentence: str) -> bool:

@@ -15,16 +15,9 @@ from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.sentences.mentions import Mention
 
 _DOWN, _UP = phrases("moved_down"), phrases("moved_up")
-_MONTHLY = re.compile(
-    r"\b(?:m/m|mom|month[- ]o(?:ver|n)[- ]month|month[- ]to[- ]month|(?:the )?(?:previous|prior|preceding|last) month(?: of)?)\b",
-    re.IGNORECASE,
-)
+_MONTHLY = phrases("since_the_month_before")
 _FIELD = "btc_produced_mom_pct"
-_SINCE = re.compile(
-    r"[^.;%]{0,40}?\b(?:from|over|on|vs\.?|versus|than|against|since|compared (?:to|with)|relative to) "
-    r"(?:the |its )?(?:(?:month|production|output|total) (?:of|in) )?$",
-    re.IGNORECASE,
-)
+_SINCE = phrases("since_a_month")
 _NEAR, _BEFORE = 70, 40
 """Characters between a production and the change told behind it, and from a change to the production told behind it."""
 

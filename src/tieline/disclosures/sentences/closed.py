@@ -18,6 +18,7 @@ from tieline.disclosures.facts.fact import Licence
 from tieline.disclosures.finding import Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import resolve, shift
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.grammar import SentenceRule, patterns, rows
 from tieline.disclosures.rules.vocabulary import DATELINE, NOT_DONE, NOT_OWN, POISON, names_somebody, qualifies
 from tieline.disclosures.sentences.frame import Frame
@@ -57,29 +58,13 @@ _STANDS = frozenset(
         "efficiency_j_th",
     ]
 )
-_AFTER = re.compile(
-    r" (?:(?!and\b|while\b|compared|versus\b|vs\b|from\b|to\b|with\b|up\b|down\b|over\b|than\b)[a-z'./-]+ ){0,5}?"
-    r"(?P<how>in|during|for|throughout|as of|as at|at|on|by|of|ended|through|until|at the end of|for the month of|in the month of|at the close of) (?:the )?(?P<p>@[a-z])"
-)
-_STANDING = re.compile(
-    r" (?:by )?(?P<how>as of|as at|at the end of|at the close of|the end of|by)(?: the)?(?: month of)?$"
-)
-"""How a period is told that something stands at, or has run to: no flow of it."""
-_WITHIN = re.compile(
-    r"(?: or bitcoin equivalents?(?: \( together , btc \))?)?(?: (?:in|during|for|as of|at|at the end of|on) (?:the )?(?:month of )?@[meq])? ?"
-)
-_RATE = re.compile(
-    r"(?:per (?!day|kwh|bitcoin|btc|coin)|a (?:month|year|week)|higher|lower|more|less|fewer|above|below|each (?!day))"
-)
+_AFTER = phrases("period_behind")
+_STANDING = phrases("standing_at")
+_WITHIN = phrases("between_a_figure_and_its_comparison")
+_RATE = phrases("rate_or_difference")
 _PRESENT = re.compile(r"(?:^| )(?:holds?|owns?|has|have|is|are|stands|now|currently|today)(?: |$)")
 _EARLIER = re.compile(r"same month (?:of )?last year|year earlier|year ago")
-_ASIDE = re.compile(
-    r"(?:[;,] (?:and |while |but )?|and |while |but )(?:~own |we |it |also )*"
-    r"(?:repaid|paid|raised|invested|spent|signed|completed|opened|renewed|extended|closed|entered|began|started|commenced"
-    r"|hired|appointed|received|funded|financed|retired|redeemed|launched|announced|secured|issued|drew|made|built|kept|ran|won) "
-    r"|to (?:redeem|repay|retire|pay|fund|cover|finance|reduce) "
-)
-"""The beginning of another thing that the issuer did, or of what it did something for."""
+_ASIDE = phrases("asides")
 _BACK = re.compile(
     f"{POISON.pattern}|{NOT_OWN.pattern}|{NOT_DONE.pattern}"
     r"|\b(?:them|this|that|these|those|which|who|whose|whom|half|part|portion|most|majority|some|rest|remainder|former|latter"

@@ -10,41 +10,25 @@ from dataclasses import dataclass
 
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.lexicon.periods import Period, shift, shift_quarters
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.sentences.mentions import Mention
 from tieline.disclosures.sentences.split import COMPARISON
 
-_PRIOR_MONTH = re.compile(
-    r"\b(?:previous|prior|last|preceding) month|\b(?:a|one) month (?:earlier|ago|before|prior)|month[- ]o(?:ver|n)[- ]month|\bm/m\b|\bmom\b|vormonat|mois (?:précédent|dernier)|mes (?:anterior|pasado)|mese (?:precedente|scorso)|mês (?:passado|anterior)|上月|前月|环比",
-    re.IGNORECASE,
-)
-_PRIOR_YEAR = re.compile(
-    r"year[- ]o(?:ver|n)[- ]year|\by/y\b|\byoy\b|same (?:month|period|quarter) (?:(?:of |in )?(?:a year|last year|the (?:prior|previous) year|20[12]\d))|\b(?:a|one) year (?:ago|earlier)|\blast year\b|(?:prior|previous) year|vorjahr|année précédente|año anterior|同比|去年|지난해|작년|전년",
-    re.IGNORECASE,
-)
-_OTHER_SPAN = re.compile(
-    r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) months|first half|second half|(?:full|fiscal|calendar) year|in 20[12]\d\b(?!-)|weeks? (?:ended|ending|to))\b",
-    re.IGNORECASE,
-)
+_PRIOR_MONTH = phrases("prior_month")
+_PRIOR_YEAR = phrases("prior_year")
+_OTHER_SPAN = phrases("other_span")
 THE_MONTH = re.compile(r"\b(?:last|this) month\b|\b(?:in|during|for) the month\b", re.IGNORECASE)
 _AND = re.compile(r"\s*(?:and|to|through|&|-|und|et|y|e|bis|à|和|至|到)\s*", re.IGNORECASE)
 _OPENS = re.compile(r"\s?[:：=]\s?(?:approximately |about |~|US)?\s?\$?")
 _LAST_YEARS = re.compile(r"(?:지난해|작년|去年|昨年|前年同)\s?(?:의\s?)?\Z")
-_YEAR_BEFORE = re.compile(
-    r"\s*,? (?:(?:of )?(?:the )?(?:previous|prior|last) year|(?:a|one) year (?:ago|earlier)|last year)\b", re.IGNORECASE
-)
-_PRIOR_QUARTER = re.compile(
-    r"\b(?:previous|prior|last|preceding) quarter|\bquarter[- ]over[- ]quarter|\bqoq\b", re.IGNORECASE
-)
+_YEAR_BEFORE = phrases("a_year_back")
+_PRIOR_QUARTER = phrases("prior_quarter")
 _WHOLE_YEAR = r"(?:the )?(?:full |calendar )?(?:year )?(?P<year>20[12]\d)\b(?![-/])"
 _YEAR_BEHIND = re.compile(rf",? (?:in|for|during|throughout) {_WHOLE_YEAR}", re.IGNORECASE)
 _YEAR_AHEAD = re.compile(rf"\b(?:in|for|during|throughout) {_WHOLE_YEAR}[^.;\d]{{0,40}}\Z", re.IGNORECASE)
 """A whole year right behind a number, or before it."""
-_YEAR_END = re.compile(
-    r",? (?:as of|at|by) (?:the )?(?:end of|year[- ]end(?: of)?) (?P<year>20[12]\d)\b(?![-/])", re.IGNORECASE
-)
-_LAST_YEAR = re.compile(
-    r"\bLast year,? (?:the company|[A-Z][\w ]{1,30}?) (?:mined|produced|earned|sold)\b[^.;\d]{0,12}\Z"
-)
+_YEAR_END = phrases("year_end_behind")
+_LAST_YEAR = phrases("last_year_before")
 _FOR_THE_YEAR = re.compile(r",? (?:for|in|during) the (?:full |calendar )?year\b(?! ended)", re.IGNORECASE)
 _TOLD_AGAIN = re.compile(r"\s*\[\s*")
 """Between a sum and the same in dollars: `£3.85 million [$4.81 million]`."""

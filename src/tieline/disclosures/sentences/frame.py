@@ -15,6 +15,7 @@ from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.documents.document import first_sentence
 from tieline.disclosures.documents.issuers import NAMES, mentions
 from tieline.disclosures.lexicon.periods import Period, periods, shift
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.vocabulary import FIRMS, NOT_OWN, UPDATE, disowned, preface
 
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
@@ -34,9 +35,7 @@ _LISTED = re.compile(
 )
 _CAPITALS = re.compile(r"(?m)^[A-Z][\w&'’-]+(?: [A-Z][\w&'’-]+)*")
 _BEFORE_TICKER = re.compile(r"[A-Z][\w.&'’-]*(?: (?:[A-Z0-9][\w.&'’-]*|of|&)){0,4}$")
-_ALIAS = re.compile(
-    r"\((?:(?:NASDAQ|Nasdaq|NYSE|TSX)[^()]{0,60}\) ?\()?[^()]{0,60}?[\"“](?P<name>[A-Z][\w&' -]{1,30})[\"”]"
-)
+_ALIAS = phrases("alias_in_a_bracket")
 _NO_NAME = frozenset(
     (
         "bitcoin btc monthly key the unaudited production mining operational operations metric metrics total average "
@@ -44,14 +43,8 @@ _NO_NAME = frozenset(
         "miner miners sector industry network analysts analyst bank fund pool foundation customers customer " + _MONTHS.replace("|", " ").lower()
     ).split()
 )  # fmt: skip
-INTRODUCES = re.compile(
-    r"\b(?:today\s+\w+(?:ed|es)|pleased\s+to\s+\w+|announces|provides|reports|releases|publishes)\b[^.\d]{0,120}\b(?:updates?|results|production)"
-    r"\s+for\s+(?:the\s+month\s+of\s+)?(?=[A-Z][a-z]+,?\s+20\d\d\s?(?:[.:,]|\Z|\n))"
-)
-"""`is pleased to provide the following operational update for July 2025.`: here a report begins."""
-_QUARTER = re.compile(
-    r"\bquarter|\bQ[1-4]\b|\b(?:three|six|nine|twelve) months\b|\bfull[- ]year\b|\bfiscal (?:year|20)", re.IGNORECASE
-)
+INTRODUCES = phrases("begins_a_report")
+_QUARTER = phrases("of_a_quarter")
 _TITLE_WORDS = 14
 _TITLES = 3
 """Lines of which one may be the title, behind `Exhibit 99.1` or the issuer's name."""
@@ -84,9 +77,7 @@ def frame_of(text: str, title: str | None, ctx: Context, issuer: str | None) -> 
 
 
 THE_COMPANY = "the Company"
-_DEFINED = re.compile(
-    r"(?P<name>[A-Z][^()\n]{2,80}?)\s*\((?:[^()\n]{0,60}[,;]? )?(?:the |hereinafter )*[\"“](?:the )?(?:Company|Group|Corporation)[\"”][^()\n]{0,40}\)"
-)
+_DEFINED = phrases("defined_as_the_company")
 
 
 def _is_another(text: str, names: dict[str, bool]) -> bool:
@@ -151,10 +142,7 @@ def _first(keys: list[str | None], ctx: Context) -> str | None:
     return keys[0] if len(set(keys)) == 1 or latest else None
 
 
-_COMPARED = re.compile(
-    r"(?:(?:vs\.?|versus|compared (?:to|with)|relative to|against|up from|down from|increase from|decrease from)[^.;\n]{0,50}|(?:from|than|over|prior|previous|since|[(\[][^()\[\]]{0,24})\s*(?:the |in |month of |of )*)$",
-    re.IGNORECASE,
-)
+_COMPARED = phrases("compared_in_a_title")
 
 
 def _names(text: str, title: str | None, issuer: str | None) -> dict[str, bool]:

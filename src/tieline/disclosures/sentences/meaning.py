@@ -8,24 +8,17 @@ from __future__ import annotations
 import re
 
 from tieline.disclosures.lexicon import words as w
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.rules.cues import cues, verbs
 from tieline.disclosures.sentences.mentions import Mention
 
-PART = re.compile(
-    r"\b(?:including|includes|comprising|comprises|of which|consisting of)\b|其中|包括|davon|dont\b", re.IGNORECASE
-)
+PART = phrases("parts_follow")
 _PAST = re.compile(r"\b(?:mined|produced|earned|sold|held|holds|was|were|currently|;)\b|;", re.IGNORECASE)
-_MODELS = re.compile(
-    r"\b(?:per machine|machines? (?:with|of)|miners? (?:with|of|and)|order\w*|underclock\w*|[SMA]\d\d)\b"
-)
-"""A model's rating, not the fleet's."""
+_MODELS = phrases("models")
 _OR_IN_COINS = re.compile(r",? (?:or|amounting to|equal to|equating to)\s*(?:\w+ )?$")
 _AT_FIRST = re.compile(r"\bat (?:the )?(?:beginning|start) of\b", re.IGNORECASE)
 _AGAIN = re.compile(r"\s*(?:\(|,? or|/)\s*(?:approximately |about |roughly )?")
-_INSTEAD = re.compile(
-    r"\b(?:previously|formerly|instead of)\s*(?:reported |stated |published )?(?:as )?(?:US)?\$?$", re.IGNORECASE
-)
-"""What was printed before, and stands no more."""
+_INSTEAD = phrases("printed_before")
 _EACH = re.compile(r"\s*(?:/ ?(?:month|week|year)|(?:per|a|each) (?:month|week|year))\b")
 """A rate over a span that no field has."""
 _NOW = re.compile(r"\bas of today,? (?:we|it|[A-Z]\w+) (?:are|is)\b[^.;]{0,60}$")

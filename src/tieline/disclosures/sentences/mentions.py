@@ -12,38 +12,22 @@ from decimal import Decimal
 from tieline.disclosures.lexicon import words as w
 from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities, to_decimal
 from tieline.disclosures.lexicon.periods import Period
+from tieline.disclosures.lexicon.words import phrases
 from tieline.disclosures.sentences.split import COMPARISON
 
-_CUT = re.compile(
-    r",(?!\d)|;|，|；|、|。|\s-\s|\b(?:while|whereas|but|and|which|with|und|et|y|e|während|tandis|mientras|и)\b|\(|\)",
-    re.IGNORECASE,
-)
-_SPLIT_DIGITS = re.compile(
-    r"(?<![\d.,])\d{1,3}(?:(?: |, )\d{3})+(?:[.,]\d{1,2})?(?![\d])(?=\s?(?:BTC|[Bb]itcoins?|EH))"
-)
-_TWO_COINS = re.compile(
-    r"\b(?:BTC|[Bb]itcoins?) and (?:ETH|[Ee]ther(?:eum)?|[A-Z]{3,4})\b[^.;\d]{0,40}?(?P<own>\d[\d,]*(?:\.\d+)?) and (?P<other>\d[\d,]*(?:\.\d+)?)(?!\w)"
-)
-"""`Treasury holdings of BTC and ETH were 946.3 and 8,799.9`: of each coin in turn."""
+_CUT = phrases("own_words_end")
+_SPLIT_DIGITS = phrases("split_digits")
+_TWO_COINS = phrases("two_coins")
 _TURNS = {"own": "BTC", "other": "other coin"}
 _BRACKETED = re.compile(r"[(\[]\s*[^()\[\]\d]{2,20}(?:20\d\d)?\s?[:：]\s?(?:approximately |about |US)?\s?$")
 _COMPARED_BEHIND = re.compile(r"\s?(?:BTC\s?)?(?:대비|보다|から|より)")
 _NEXT_PART = re.compile(r",(?!\d)|;|\band\b|\bto\b|，|%", re.IGNORECASE)
-_LISTED = re.compile(
-    r"\s*(?:to|and|or|y|und|et|bis|auf|à|a|至|到|和|vs\.?|,)\s*(?:approximately|about|just|only|over|nearly)?\s*",
-    re.IGNORECASE,
-)
+_LISTED = phrases("listed_numbers")
 _OF_WHICH = re.compile(r"\b(?:of which|sold|and|comprising)\b[^.;\d]{0,24}$", re.IGNORECASE)
 _OF_THEM = re.compile(r"\s+of (?:them|these|those)\b")
 _NO_COINS = re.compile(r"\s*(?:%|days|months|sites|percent|employees|years)")
-_COINS_BEHIND = re.compile(
-    r"\s+(?:un)?(?:encumbered|restricted|pledged) (?:bitcoin|btc)|\s+of (?:them|these|those)\b|\s*(?:per|a) day\b",
-    re.IGNORECASE,
-)
-_COINS_BEFORE = re.compile(
-    r"\b(?:bitcoins?|btc)\b(?:[^.;]|\.(?=\d)){0,60}(?:\b(?:of|was|were|to|at|from|averaged|totaled|reached|mined|produced|sold|held|day|with)|:)\s*(?:approximately |about )?$",
-    re.IGNORECASE,
-)
+_COINS_BEHIND = phrases("coins_behind")
+_COINS_BEFORE = phrases("coins_before")
 
 
 @dataclass(slots=True)

@@ -15,29 +15,18 @@ from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.facts.fields import FLOWS
 from tieline.disclosures.finding import MEDIUM, STRONG, Finding, convert
 from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.lexicon.words import AFTER_SALE, OF_MINING
+from tieline.disclosures.lexicon.words import AFTER_SALE, OF_MINING, phrases
 from tieline.disclosures.sentences.changes import changes
 from tieline.disclosures.sentences.dating import THE_MONTH, Carried, Dated, governed
 from tieline.disclosures.sentences.meaning import PART, name_fields, name_in_order
 from tieline.disclosures.sentences.mentions import Mention, mentions_of
 from tieline.disclosures.sentences.passage import is_heading, section_of
 
-_APPROX = re.compile(
-    r"(?:approximately|about|roughly|nearly|almost|around|over|more than|some|circa|ca\.|rund|etwa|environ|aproximadamente|unos|近|约|約|超过|超過)\s*(?:US)?[$€]?$",
-    re.IGNORECASE,
-)
-_NO_SALE = re.compile(
-    r"(?:did not|didn't|chose not to|opted not to|opting (?:not to|against)|decided not to|without|refrained from|has not|have not|not)\s+(?:sell|sold|selling|monetiz\w+|liquidat\w+)(?:ing)?(?: any)?(?! (?:all|most|more))"
-    r"|\bno (?:bitcoins?|btc|coins)(?: (?:was|were))? sold|\bsold:? (?:none|nil\b|nothing|no (?:bitcoins?|btc)|zero)\b|\bnone (?:of (?:it|them|these) )?(?:was|were) sold"
-    r"|\ball (?:of the |of its )?(?:btc|bitcoins?) (?:produced|mined)[^.]{0,40}\b(?:hodl\w*|held|retained|kept)|keinen? (?:bitcoins?|btc) verkauft|n'a vendu aucun|no vendió|未出售|没有出售|沒有出售|売却していない|売却しなかった",
-    re.IGNORECASE,
-)
+_APPROX = phrases("about_a_number")
+_NO_SALE = phrases("no_sale")
 _INTENT = re.compile(r"\b(?:plans?|intends?|expects?|will|policy|strategy|since|years?)\b", re.IGNORECASE)
 _GONE = re.compile(r"\b(?:this|last|over the) weekend\b", re.IGNORECASE)
-_WORTH = re.compile(
-    r"\d|\b(?:hodl\w*|sold|sell)\b|\b(?:none|no|not|nine|eight|seven|six|five|four|three|two|one)\b|未|没有|沒有|なかった|ない",
-    re.IGNORECASE,
-)
+_WORTH = phrases("worth_reading")
 BALANCES = ("btc_held_end", "free_btc", "restricted_or_pledged_btc", "lent_btc")
 
 
@@ -124,14 +113,8 @@ def _is_never(field: str, period: str) -> bool:
 
 
 _ALL = re.compile(r"\bsold (?:all|the whole|everything)\b[^.;]{0,20}$", re.IGNORECASE)
-_REST = re.compile(
-    r"\b(?:remaining|rest of|whole|entire)\b[^.;]{0,30}\b(?:reserves?|holdings?|balance|treasury|position)\b",
-    re.IGNORECASE,
-)
-_NONE_LEFT = re.compile(
-    r"\b(?:reserves?|holdings?|balance|treasury)\b[^.;\d]{0,24}\b(?:were|was|is|are|stood at|of)\s+(?P<none>zero|nil|nothing)\b",
-    re.IGNORECASE,
-)
+_REST = phrases("rest_of_a_holding")
+_NONE_LEFT = phrases("none_left")
 
 
 def _sold_out(

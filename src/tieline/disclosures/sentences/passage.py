@@ -27,69 +27,30 @@ from tieline.disclosures.rules.wordlists import HEADING, TITLE
 from tieline.disclosures.sentences.frame import INTRODUCES, THE_COMPANY
 from tieline.disclosures.sentences.template import ITSELF, Template
 
-WINDOW = re.compile(
-    r"\b(?:quarter\w*|year|years|ytd|year-to-date|since|week|weeks|half|annual\w*|fiscal|twelve|months ended)\b",
-    re.IGNORECASE,
-)
+WINDOW = phrases("other_windows")
 _AGO = re.compile(r"\b(?:years? (?:ago|earlier|before)|last year|back then|looking back|once|used to)\b", re.IGNORECASE)
-_FOLLOWS = re.compile(
-    r"\b(?:as|what) follows\b|\bthe following\b|\bbelow\b|\bfollows?(?=:| (?:is|are|was|were|concerns?)\b)",
-    re.IGNORECASE,
-)
+_FOLLOWS = phrases("told_to_follow")
 _WE = re.compile(r"\b(?:[Ww]e|[Oo]ur)\b")
 _TELLS = re.compile(f"{NOT_DONE.pattern}|{NOT_OWN.pattern}|{_FOLLOWS.pattern}", re.IGNORECASE)
-_OFFICE = re.compile(
-    r"\b(?:C[EFOT]O|Chief|Chairman|Chairwoman|Chair|President|Director|Officer|Founder)\b", re.IGNORECASE
-)
-"""Who speaks of `we` is a person of the issuer's."""
+_OFFICE = phrases("offices")
 _IT = re.compile(r"(?:.* )?it (?:has |had |also )*[a-z]+ed | it (?:held|sold|holds|owned) ")
 _COMPARISON = re.compile(r"\b(?:compared (?:to|with)|versus|vs\.?|from|against|over|than|relative to)\b")
-_NOBODY = re.compile(
-    r"\bnetwork (?:difficulty|hash ?rate)\b|\bon the (?:bitcoin )?network\b|\bmarket (?:value|price|capitali[sz]ation)\b|\bopen market\b",
-    re.IGNORECASE,
-)
-"""What moves every miner's coins, or values them: who names it speaks of nobody else."""
-_EXPLAINS = re.compile(
-    r"\W*(?:The|This)(?: \d[\d.,]*%)?\s(?:increase|decrease|reduction|decline|improvement|growth|change|rise|drop)\b"
-    r"[^;]{0,120}?\s(?:due\sto|driven\sby|result\sof|attributable\sto|offset\sby|caused\sby|reflects?)\b"
-)
-"""Why a figure moved: it speaks of whom the sentence before did, also where it names a place."""
-_POINT_OF_OWN = re.compile(
-    r"\W*(?:Held|Sold|Mined|Produced|Earned|Ended|Closed) (?:the |a |with )*(?:[A-Z][a-z]+ )?[\d~$a]"
-)
-"""A point of a list on what the issuer did: whom it did it with is not of whom the next one speaks."""
+_NOBODY = phrases("nobody")
+_EXPLAINS = phrases("explains")
+_POINT_OF_OWN = phrases("point_of_own")
 _WHERE = re.compile(r"\b(?:at|in|near|from)\s(?:the |its |our )?[A-Z][\w'’-]+(?: (?:and )?[A-Z][\w'’-]+){0,3}")
-_OFFICER_OF = re.compile(
-    r"\b(?:[Oo]fficer|CEO|CFO|COO|[Cc]hairman|[Pp]resident|[Dd]irector|[Ee]xecutive|[Ff]ounder)s? (?:of|at) (?!the (?:Company|Group))(?P<firm>[A-Z]\w*(?: [A-Z]\w*){0,3})"
-)
+_OFFICER_OF = phrases("officer_of")
 _HOPED = phrases("of_before")
-_OPENING = re.compile(
-    r"(?:In|During|For|At|As of|On|By|Throughout)\s+(?:the\s+)?(?:(?:month|end|close|quarter|year|full|of|ended)\s+)*"
-    r"(?:(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?\s*|Q[1-4]\s*|(?:first|second|third|fourth) quarter\s*(?:of\s*)?)?"
-    r"(?:\d{1,2},?\s*)?(?:20\d\d)?,?\s*|(?:In|During|For|Over) the month,?\s*"
-)
-_COVERS = re.compile(
-    r"\b(?:covers?|covering|(?:are|is) (?:all )?for|relates? to|count(?:s|ed)? from)\b[^.;]{0,40}"
-    r"\b(?:months? ended|(?:\d{1,2}(?:, 20\d\d)?,? (?:to|through|until)) |New Year|half of)",
-    re.IGNORECASE,
-)
+_OPENING = phrases("opening_time")
+_COVERS = phrases("covers_a_span")
 _OTHER_THING = phrases("other_thing")
 _SMALL = phrases("others_in_small_letters")
 """Others that a sentence names without a capital."""
-CAPTION = re.compile(
-    r"^\W*(?:Aerial|Drone|Photo|Image|Picture|View|Rendering)\b.*\((?:Photo|Graphic|Image)\b|^\W*Photo:"
-)
-"""A line under a picture, which heads nothing."""
-UNAUDITED = re.compile(
-    r"\W*(?:unaudited|\(?(?:u\.?s\.? )?(?:\$ |dollars )?in (?:thousands|millions)[^().\n]{0,60})\W*", re.IGNORECASE
-)
-"""A line that says nothing of whose the figures under it are."""
+CAPTION = phrases("picture_caption")
+UNAUDITED = phrases("says_nothing")
 _ALIAS = re.compile(r"\W*\(.{0,60}[\"“][^\"”]{2,40}[\"”][^()]{0,40}\)\W*")
 """A line of what the issuer calls itself: `("Heron" or "the Company")`."""
-_OF_A_YEAR = re.compile(
-    r"\b(?:(?:full|fiscal|calendar)[- ])?year(?: ended)?\s*(?=20[12]\d\b|\Z)|\b(?:full|fiscal|calendar)[- ]year\b",
-    re.IGNORECASE,
-)
+_OF_A_YEAR = phrases("whole_years")
 _DATED = ("month", "date", "quarter")
 
 
@@ -227,10 +188,7 @@ class Passage:
             self.month = self.section
 
 
-_YEAR = re.compile(
-    r"\W*(?:(?:full[- ]year|calendar year|year ended December 31,?) (?P<whole>20[12]\d)|(?P<bare>20\d\d))\W*",
-    re.IGNORECASE,
-)
+_YEAR = phrases("year_alone")
 
 
 def _keys(spans: list[Period], ctx: Context) -> set[str | None]:

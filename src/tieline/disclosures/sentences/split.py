@@ -8,22 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from tieline.disclosures.lexicon.words import phrases
+
 MAX_SENTENCE = 1500
 MAX_SENTENCES = 4000
 """Ten times the longest release; beyond it a page is an archive of many."""
-_END = re.compile(
-    r"(?<![A-Z][a-z])(?<!\bInc)(?<!\bCorp)(?<!\bLtd)(?<!\bApprox)(?<!\bapprox)(?<!\bvs)(?<!\b[Aa]vg)(?<!\bAVG)(?<!\bNo)(?<!\bJan)(?<!\bFeb)(?<!\bAug)(?<!\bSept)(?<!\bSep)(?<!\bOct)(?<!\bNov)(?<!\bDec)[.!?][\"')\]]*(?!\s+[\[(](?:US)?[$€£])(?!(?<=\d\.)\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b)(?:\s+(?:- )?(?=[\"'(\[]?[A-ZÀ-ÞА-Я0-9$가-힣])|\s*$)|(?<=[a-z)])\.(?=[A-Z][a-z]+ )|[。！？；]|\.\.\.|;\s"
-)
-COMPARISON = re.compile(
-    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from(?! (?:the |its |our )?(?:sales?|selling|mining|operations|power|energy|(?:bitcoins?|btc|coins) (?:sold|sales?))\b)|against|relative to|similar to|in line with|than|(?:increase|decrease|improvement|growth|gain|decline|drop|rise|reduction)s?,? (?:over|on)|gegenüber|verglichen mit|im vergleich zu|nach|ante|前月|上月|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比(?!特)",
-    re.IGNORECASE,
-)
+_END = phrases("sentence_end")
+COMPARISON = phrases("comparison")
 
 
-_HEADING = re.compile(
-    r"\s*(?:-\s+)?(?:(?:[A-Z][\w'’/&-]*|[$(]?\d[\d,.]*%?\)?|[JEP]/?[TH]?H?/s|and|of|the|for|in|to|on|at|as|with|a|by|from)[,;]?(?:\s+|\Z)){2,20}"
-)
-"""A line of capitals and numbers: `Power Sales and Treasury Management`, a headline, a title."""
+_HEADING = phrases("capital_line")
 
 _OPEN = re.compile(r"\b(?:for|of|in|and|the|to|by|with|a|an|its|our|from|at|on)\s*$")
 """A line that ends so goes on."""

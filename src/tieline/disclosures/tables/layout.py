@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from tieline.disclosures.lexicon.numbers import quantities
 from tieline.disclosures.lexicon.periods import Period
@@ -72,7 +73,7 @@ class _Machine:
         self.section = self.corner = ""
 
     def run(self, items: list[Item]) -> list[Row]:
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for item, following in zip_longest(items, items[1:]):
             if item.kind == "values":
                 if not (self.heading_open and self._years(item.values)):
                     self.heading_open = False
