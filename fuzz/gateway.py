@@ -32,6 +32,7 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
+from tieline.gateway.metering.stats import Stats
 from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.http1 import RequestHead
 
@@ -83,7 +84,7 @@ def read_by_door(pieces: list[bytes]) -> tuple[list[Seen], bytes, bool]:
         loop=SimpleNamespace(time=lambda: 0.0, call_soon=later.append),
         settings=SimpleNamespace(max_connections=8, max_body_bytes=MAX_BODY, clocks=clocks),
         connections=set(),
-        stats=SimpleNamespace(connections=0, refused=_Any()),
+        stats=Stats(),
         draining=False,
         new_id=lambda: f"req_{next(number)}",
     )
@@ -102,11 +103,6 @@ def read_by_door(pieces: list[bytes]) -> tuple[list[Seen], bytes, bool]:
         while later:
             later.popleft()()
     return seen, wire.out, wire.open
-
-
-class _Any(dict[str, int]):
-    def __missing__(self, _: str) -> int:
-        return 0
 
 
 # --- nginx ------------------------------------------------------------------------------
